@@ -1,0 +1,1 @@
+"""Measurement: datasets, judges, metrics, statistics, reports. It knows answers, not models."""

@@ -1,0 +1,87 @@
+"""vidzip lets a video LLM see many more frames at the price of few.
+
+It decodes a video, zips every frame to its telling tokens, and packs them, in order, into a fixed budget. The names
+below load on first use, so that importing vidzip, or planning, costs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidzip import compress
+    from vidzip.compress import ZippedFrames, zip_frames
+    from vidzip.encoders import observe
+    from vidzip.errors import BudgetTooSmall, VidzipError
+    from vidzip.features import FrameFeatures
+    from vidzip.models import Answer, VideoLlava, load
+    from vidzip.packing import PackedVideo
+    from vidzip.planner import Budget, Plan, plan, split_budget, token_split
+    from vidzip.video.decoding import Frames, decode
+    from vidzip.video.info import VideoInfo
+    from vidzip.video.probing import probe
+    from vidzip.video.sampling import sample
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "vidzip.models",
+    "Budget": "vidzip.planner",
+    "BudgetTooSmall": "vidzip.errors",
+    "FrameFeatures": "vidzip.features",
+    "Frames": "vidzip.video.decoding",
+    "PackedVideo": "vidzip.packing",
+    "Plan": "vidzip.planner",
+    "VideoInfo": "vidzip.video.info",
+    "VideoLlava": "vidzip.models",
+    "VidzipError": "vidzip.errors",
+    "ZippedFrames": "vidzip.compress",
+    "decode": "vidzip.video.decoding",
+    "load": "vidzip.models",
+    "observe": "vidzip.encoders",
+    "plan": "vidzip.planner",
+    "probe": "vidzip.video.probing",
+    "sample": "vidzip.video.sampling",
+    "split_budget": "vidzip.planner",
+    "token_split": "vidzip.planner",
+    "zip_frames": "vidzip.compress",
+}
+
+__all__ = [
+    "Answer",
+    "Budget",
+    "BudgetTooSmall",
+    "FrameFeatures",
+    "Frames",
+    "PackedVideo",
+    "Plan",
+    "VideoInfo",
+    "VideoLlava",
+    "VidzipError",
+    "ZippedFrames",
+    "compress",
+    "decode",
+    "load",
+    "observe",
+    "plan",
+    "probe",
+    "sample",
+    "split_budget",
+    "token_split",
+    "zip_frames",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "compress":
+        return import_module("vidzip.compress")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vidzip' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

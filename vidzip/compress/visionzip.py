@@ -1,0 +1,257 @@
+"""VisionZip (arXiv 2412.04467): keep the tokens that CLS attends to, merge the rest into a few.
+
+Every frame is treated alone. Frames may have different token counts: the ragged case is the general one, and a
+single integer is the ragged case with equal entries. All counts are host integers, so that every shape is known
+without asking the device; nothing here waits for a GPU.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vidzip.compress.zipped import ZippedFrames
+from vidzip.errors import BadArgument
+from vidzip.features import FrameFeatures
+from vidzip.planner import token_split
+
+Merge = Literal["sum", "mean"]
+Counts = int | Sequence[int] | Tensor
+
+
+def visionzip(
+    features: FrameFeatures,
+    tokens_per_frame: Counts | None = None,
+    *,
+    dominant: Counts | None = None,
+    contextual: Counts | None = None,
+    merge: Merge = "sum",
+) -> ZippedFrames:
+    """Compress each frame as published: dominant tokens in raster order (CLS first), then contextual tokens.
+
+    A frame's dominant tokens are CLS and the patches with the most CLS attention. Of the N patches left, in raster
+    order, every ``max(1, N // contextual)``-th becomes a target; each other one joins the target whose key is the
+    most similar (cosine) and is merged into it.
+
+    Args:
+        features: F frames of S tokens, CLS first.
+        tokens_per_frame: tokens to keep, one integer or one a frame, split by :func:`vidzip.token_split`. 0 gives a
+            frame no tokens; S or more leaves it unchanged, in raster order.
+        dominant: in place of ``tokens_per_frame``: dominant tokens, CLS included, one integer or one a frame.
+        contextual: with ``dominant``: merged tokens, one integer or one a frame; 0 when left out. Where the two
+            reach S or more, the frame is left unchanged, in raster order.
+        merge: what a target becomes: ``"sum"`` adds the mean of its members to it, as the published code does;
+            ``"mean"`` averages it with its members. A target without members stays as it is in both.
+
+    Raises:
+        BadArgument: counts that are negative, not integers, on a GPU, or of another number than the frames;
+            contextual tokens for a frame without dominant ones; an unknown ``merge``.
+    """
+    if merge not in get_args(Merge):
+        raise BadArgument(f"unknown merge {merge!r}", hint=f"use one of {', '.join(get_args(Merge))}")
+    split = _split(features, tokens_per_frame, dominant, contextual)
+    choice = _choose(features, split)
+    return ZippedFrames(
+        tokens=_apply(features.hidden, choice, merge),
+        frame_of=choice.frame_of,
+        anchor_of=choice.anchor_of,
+        source=choice.source,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Split:
+    """Host integers, one a frame: dominant tokens (CLS included) and contextual ones."""
+
+    dominant: list[int]
+    contextual: list[int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.dominant) + sum(self.contextual)
+
+    @property
+    def most_contextual(self) -> int:
+        return max(self.contextual, default=0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Choice:
+    """What becomes of every source token; F frames, S source tokens, T kept, at most C contextual tokens a frame.
+
+    ``slot_of`` is a token's place among the contextual tokens of its frame, negative for a dominant one.
+    ``members`` says which source tokens are merged into which contextual token; the target is not its own member.
+    """
+
+    frame_of: Int[Tensor, " kept"]
+    anchor_of: Int[Tensor, " kept"]
+    source: Int[Tensor, "frames tokens"]
+    slot_of: Int[Tensor, " kept"]
+    members: Bool[Tensor, "frames contextual tokens"]
+
+
+def _choose(features: FrameFeatures, split: _Split) -> _Choice:
+    """Decide, from attention and keys alone, which tokens stay and which join which."""
+    num_frames, size = features.attention.shape
+    device = features.attention.device
+    dominant, contextual, step, offset = _layout(split, size, device)
+
+    kept = _is_dominant(features.attention, dominant)
+    kept_positions = _positions_where(kept)
+    left_positions = _positions_where(~kept)
+    nth_kept = kept.cumsum(1) - 1
+    nth_left = (~kept).cumsum(1) - 1
+
+    slot = nth_left // step[:, None]
+    is_target = ~kept & (nth_left % step[:, None] == 0) & (slot < contextual[:, None])
+    is_member = ~kept & ~is_target & (contextual > 0)[:, None]
+    slots = torch.arange(split.most_contextual, device=device)
+    if split.most_contextual:
+        targets = left_positions.gather(1, (slots * step[:, None]).clamp(max=size - 1))
+        nearest = _most_similar(features.keys, targets, slots < contextual[:, None])
+        slot = torch.where(is_target, slot, nearest)
+
+    within_frame = torch.where(kept, nth_kept, dominant[:, None] + slot)
+    frames = torch.arange(num_frames, device=device)
+    frame_of = torch.repeat_interleave(frames, dominant + contextual, output_size=split.total)
+    nth_of = torch.arange(split.total, device=device) - offset[frame_of]
+    slot_of = nth_of - dominant[frame_of]
+    return _Choice(
+        frame_of=frame_of,
+        anchor_of=torch.where(
+            slot_of < 0,
+            kept_positions[frame_of, nth_of],
+            left_positions[frame_of, (slot_of * step[frame_of]).clamp(min=0)],
+        ),
+        source=torch.where(kept | is_target | is_member, offset[:, None] + within_frame, -1),
+        slot_of=slot_of,
+        members=(slot[:, None, :] == slots[:, None]) & is_member[:, None, :],
+    )
+
+
+def _is_dominant(attention: Float[Tensor, "frames tokens"], dominant: Int[Tensor, " frames"]) -> Bool[Tensor, "f s"]:
+    """Mark CLS and the ``dominant - 1`` patches it attends to most; of equals, the first in raster order."""
+    order = attention[:, 1:].argsort(dim=1, descending=True, stable=True)
+    rank = order.argsort(dim=1)
+    has_cls = torch.full_like(rank[:, :1], -1)
+    return torch.cat([has_cls, rank], dim=1) < (dominant - 1)[:, None]
+
+
+def _positions_where(mask: Bool[Tensor, "frames tokens"]) -> Int[Tensor, "frames tokens"]:
+    """Positions where the mask holds, in raster order, then the others: a ``nonzero`` of static shape."""
+    return (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+
+
+def _most_similar(
+    keys: Float[Tensor, "frames tokens head_dim"],
+    targets: Int[Tensor, "frames contextual"],
+    is_used: Bool[Tensor, "frames contextual"],
+) -> Int[Tensor, "frames tokens"]:
+    """For each token, the slot of the target with the greatest cosine similarity; of equals, the first."""
+    unit = F.normalize(keys.to(_accumulating(keys.dtype)), dim=-1)
+    unit_targets = unit.gather(1, targets[:, :, None].expand(-1, -1, unit.shape[-1]))
+    similarity = unit @ unit_targets.transpose(1, 2)
+    return similarity.masked_fill(~is_used[:, None, :], -torch.inf).argmax(dim=-1)
+
+
+def _apply(hidden: Float[Tensor, "frames tokens dim"], choice: _Choice, merge: Merge) -> Float[Tensor, "kept dim"]:
+    """Gather the kept tokens and merge members into the contextual ones.
+
+    Members are summed by a matrix product with the membership mask: unlike a scatter, it gives the same bits on
+    every run.
+    """
+    num_frames, size, dim = hidden.shape
+    most_contextual = choice.members.shape[1]
+    standing = hidden.reshape(num_frames * size, dim)[choice.frame_of * size + choice.anchor_of]
+    if most_contextual == 0:
+        return standing
+    wide = _accumulating(hidden.dtype)
+    total = (choice.members.to(wide) @ hidden.to(wide)).reshape(num_frames * most_contextual, dim)
+    count = choice.members.sum(dim=-1).reshape(num_frames * most_contextual, 1)
+
+    is_contextual = (choice.slot_of >= 0)[:, None]
+    row = choice.frame_of * most_contextual + choice.slot_of.clamp(min=0)
+    total, count = total[row], count[row]
+    if merge == "sum":
+        merged = standing.to(wide) + total / count.clamp(min=1)
+    else:
+        merged = (standing.to(wide) + total) / (count + 1)
+    return torch.where(is_contextual, merged.to(hidden.dtype), standing)
+
+
+def _accumulating(dtype: torch.dtype) -> torch.dtype:
+    """The type to compare and to average in: never narrower than float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _layout(split: _Split, size: int, device: torch.device) -> Int[Tensor, "4 frames"]:
+    """Rows: dominant, contextual, distance between targets, index of the first token; computed on the host."""
+    offset, rows = 0, []
+    for dominant, contextual in zip(split.dominant, split.contextual, strict=True):
+        rows.append((dominant, contextual, max(1, (size - dominant) // max(1, contextual)), offset))
+        offset += dominant + contextual
+    layout = torch.tensor(rows, dtype=torch.long).reshape(-1, 4).T.contiguous()
+    if device.type == "cuda":
+        layout = layout.pin_memory()
+    return layout.to(device, non_blocking=True)
+
+
+def _split(
+    features: FrameFeatures, tokens_per_frame: Counts | None, dominant: Counts | None, contextual: Counts | None
+) -> _Split:
+    """Turn the caller's counts into dominant and contextual ones for every frame, at most S together."""
+    num_frames, size = features.num_frames, features.tokens_per_frame
+    if tokens_per_frame is not None:
+        if dominant is not None or contextual is not None:
+            raise BadArgument(
+                "tokens_per_frame and dominant or contextual were both given", hint="give one or the other"
+            )
+        pairs = [token_split(min(k, size)) for k in _per_frame(tokens_per_frame, num_frames, "tokens_per_frame")]
+    elif dominant is not None:
+        pairs = list(
+            zip(
+                _per_frame(dominant, num_frames, "dominant"),
+                _per_frame(0 if contextual is None else contextual, num_frames, "contextual"),
+                strict=True,
+            )
+        )
+    else:
+        raise BadArgument("no token count was given", hint="give tokens_per_frame, or dominant and contextual")
+    for frame, (keep, join) in enumerate(pairs):
+        if join > 0 and keep == 0:
+            raise BadArgument(
+                f"frame {frame} has 0 dominant and {join} contextual tokens",
+                hint="dominant counts CLS, so it must be at least 1 where contextual tokens are wanted",
+            )
+    whole = [(size, 0) if keep + join >= size else (keep, join) for keep, join in pairs]
+    return _Split(dominant=[keep for keep, _ in whole], contextual=[join for _, join in whole])
+
+
+def _per_frame(counts: Counts, num_frames: int, name: str) -> list[int]:
+    """Read one integer, or one a frame, as host integers."""
+    if isinstance(counts, Tensor):
+        if counts.device.type != "cpu":
+            raise BadArgument(
+                f"{name} is a tensor on {counts.device}; reading it would stall the device", hint="give host integers"
+            )
+        counts = counts.tolist()
+    try:
+        values = (
+            [operator.index(count) for count in counts]
+            if isinstance(counts, Sequence) or hasattr(counts, "__iter__")
+            else [operator.index(counts)] * num_frames
+        )
+    except TypeError as error:
+        raise BadArgument(f"{name} is {counts!r}", hint="give one integer, or one integer a frame") from error
+    if len(values) != num_frames:
+        raise BadArgument(f"{name} has {len(values)} entries for {num_frames} frames", hint="give one a frame")
+    if any(value < 0 for value in values):
+        raise BadArgument(f"{name} has a negative entry: {min(values)}", hint="give 0 or more a frame")
+    return values

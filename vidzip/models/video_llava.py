@@ -1,0 +1,329 @@
+"""Video-LLaVA: decode, encode, compress, pack, project, ask. Whoever follows one video reads downwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, VideoLlavaForConditionalGeneration
+
+from vidzip.compress import zip_frames
+from vidzip.encoders import Preprocessor, observe
+from vidzip.errors import BadModelFolder, ContextTooLong, PlanMismatch, TowerMismatch
+from vidzip.features import FrameFeatures
+from vidzip.models.generating import FinishReason, generate_greedily
+from vidzip.models.prompting import embed_prompt, prompt_ids
+from vidzip.models.timing import Stopwatch
+from vidzip.packing import PackedVideo, check_token_count, pack_zipped
+from vidzip.planner import Budget, Plan, merge_repeats, plan
+from vidzip.video.decoding import Frames, Picture, pictures_at
+from vidzip.video.info import VideoInfo
+from vidzip.video.probing import identify
+from vidzip.video.sampling import Policy, check_count
+
+Video = str | os.PathLike[str] | VideoInfo
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model said.
+
+    Attributes:
+        text: the answer.
+        finish_reason: ``"stop"`` where the model ended it, ``"length"`` where ``max_new_tokens`` did.
+        visual_tokens: visual tokens the language model saw, T.
+        new_tokens: tokens generated, the end marker not counted.
+        stage_seconds: time spent in each stage on the way here; decode, preprocess, encode and compress were spent
+            once for all questions on the same packed video.
+        warnings: what differs from what was asked for, in words.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    visual_tokens: int
+    new_tokens: int
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoLlava:
+    """A Video-LLaVA of transformers' layout, ready to be asked; :func:`vidzip.load` makes one.
+
+    Attributes:
+        name: as it was loaded.
+        model: the transformers model, in evaluation mode.
+        tokenizer: its tokenizer.
+        preprocessor: its pictures' preparation.
+        batch_frames: frames that run through the tower at once.
+    """
+
+    name: str
+    model: VideoLlavaForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    preprocessor: Preprocessor
+    batch_frames: int = 16
+
+    @property
+    def config(self) -> Any:
+        """The checkpoint's config."""
+        return self.model.config
+
+    @property
+    def tower(self) -> nn.Module:
+        """The vision tower for video."""
+        return self.model.get_submodule("model.video_tower")
+
+    @property
+    def projector(self) -> nn.Module:
+        """The projector from the tower's width to the language model's."""
+        return self.model.get_submodule("model.multi_modal_projector")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tower runs."""
+        return self.model.device
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """S: tokens of one uncompressed frame, CLS included."""
+        vision = self.config.vision_config
+        return int(vision.image_size // vision.patch_size) ** 2 + 1
+
+    @property
+    def feature_layer(self) -> int:
+        """The encoder layer whose output the projector takes, counted from the end.
+
+        Raises:
+            BadModelFolder: the checkpoint joins several layers.
+        """
+        layer = self.config.vision_feature_layer
+        if not isinstance(layer, int):
+            raise BadModelFolder(
+                f"{self.name} joins the vision layers {layer}", hint="give a checkpoint with a single feature layer"
+            )
+        # hidden_states also lists the embeddings, before the first layer.
+        return layer if layer < 0 else layer - 1 - self.config.vision_config.num_hidden_layers
+
+    @cached_property
+    def tower_fingerprint(self) -> str:
+        """A hash of the tower's weights: packed tokens mean something to the model with this tower only."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, weight in sorted(self.tower.state_dict().items()):
+            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def pack(
+        self,
+        video: Video,
+        plan: Plan,
+        method: str = "visionzip",
+        *,
+        on_progress: Progress | None = None,
+        **options: Any,
+    ) -> PackedVideo:
+        """Decode the plan's frames, encode them, compress each to its tokens, and join them.
+
+        Args:
+            video: the file the plan was made for, or what :func:`vidzip.probe` said of it.
+            plan: which moments, and how many tokens each.
+            method: a name in :data:`vidzip.compress.METHODS`.
+            on_progress: called as frames are encoded.
+            options: the method's own keyword arguments.
+
+        Raises:
+            PlanMismatch: the plan was made for another video, or gives a frame more tokens than the tower has.
+            VideoError: the file cannot be decoded at a moment of the plan.
+            BadArgument: an unknown method or option.
+        """
+        path = video.path if isinstance(video, VideoInfo) else os.fspath(video)
+        self._check_plan(path, plan)
+        stopwatch = Stopwatch(self.device)
+        features, appears = self._encode_at(path, plan, stopwatch, on_progress)
+        plan = merge_repeats(plan, appears, self.tokens_per_frame)
+        with stopwatch.stage("compress"):
+            zipped = zip_frames(features, plan.tokens_per_frame, method, **options)
+        return pack_zipped(
+            zipped,
+            plan,
+            timestamps_seconds=tuple(dict.fromkeys(appears)),
+            method=method,
+            tower=self.tower_fingerprint,
+            stage_seconds=stopwatch.seconds,
+        )
+
+    def encode(self, frames: Frames) -> FrameFeatures:
+        """Run decoded frames through the tower, a batch at a time."""
+        parts = [self._encode_batch(self._prepare(batch)) for batch in torch.split(frames.pixels, self.batch_frames)]
+        return FrameFeatures.cat(parts)
+
+    def project(self, packed: PackedVideo) -> Float[Tensor, "kept width"]:
+        """Turn packed tokens, (T, D), into the language model's embeddings, (T, width).
+
+        Raises:
+            TowerMismatch: another tower made the tokens.
+            PlanMismatch: there are not exactly the tokens that the plan gives.
+        """
+        if packed.tower != self.tower_fingerprint:
+            raise TowerMismatch(
+                f"the video was packed by the tower {packed.tower}, but {self.name} has {self.tower_fingerprint}",
+                hint="pack it again with this model",
+            )
+        check_token_count(packed.num_tokens, packed.plan)
+        with torch.no_grad():
+            projected: Tensor = self.projector(packed.tokens.to(self.device, self.model.dtype))
+        return projected
+
+    def embed(self, packed: PackedVideo, question: str) -> Float[Tensor, "1 length width"]:
+        """Build what the language model is given: the prompt's embeddings, the visual tokens in their place.
+
+        Raises:
+            BadQuestion: an empty question, or one with the model's own markers.
+            TowerMismatch, PlanMismatch: as :meth:`project`.
+        """
+        video_token_id = self.config.video_token_index
+        ids = prompt_ids(self.tokenizer, question, video_token_id)
+        with torch.no_grad():
+            return embed_prompt(ids, video_token_id, self.project(packed), self.model.get_input_embeddings())
+
+    def ask(self, packed: PackedVideo, question: str, max_new_tokens: int = 64) -> Answer:
+        """Answer a question about a packed video, greedily.
+
+        Raises:
+            BadQuestion: an empty question, or one with the model's own markers.
+            ContextTooLong: prompt and answer pass the language model's context.
+            TowerMismatch: another tower made the packed tokens.
+            BadArgument: ``max_new_tokens`` is below 1.
+        """
+        max_new_tokens = check_count(max_new_tokens, "max_new_tokens")
+        stopwatch = Stopwatch(self.device)
+        with stopwatch.stage("project"):
+            inputs_embeds = self.embed(packed, question)
+        self._check_context(inputs_embeds.shape[1], packed.num_tokens, max_new_tokens)
+        generated = generate_greedily(
+            self.model,
+            inputs_embeds,
+            max_new_tokens=max_new_tokens,
+            eos_token_ids=self._eos_token_ids(),
+            pad_token_id=self._pad_token_id(),
+            stopwatch=stopwatch,
+        )
+        return Answer(
+            text=str(self.tokenizer.decode(generated.ids, skip_special_tokens=True)).strip(),
+            finish_reason=generated.finish_reason,
+            visual_tokens=packed.num_tokens,
+            new_tokens=len(generated.ids),
+            stage_seconds={**packed.stage_seconds, **stopwatch.seconds},
+            warnings=packed.warnings,
+        )
+
+    def ask_full(
+        self,
+        video: Video,
+        question: str,
+        num_frames: int = 8,
+        max_new_tokens: int = 64,
+        *,
+        policy: Policy = "middle",
+        on_progress: Progress | None = None,
+    ) -> Answer:
+        """Answer with every token of every frame, the uncompressed model, through the same code.
+
+        Raises:
+            As :func:`vidzip.plan`, :meth:`pack` and :meth:`ask`.
+        """
+        num_frames = check_count(num_frames, "num_frames")
+        budget = Budget(total_tokens=num_frames * self.tokens_per_frame, num_frames=num_frames)
+        whole = plan(video, budget, self.tokens_per_frame, policy=policy)
+        return self.ask(self.pack(video, whole, on_progress=on_progress), question, max_new_tokens)
+
+    def _check_plan(self, path: str, plan: Plan) -> None:
+        identity = identify(path)
+        if plan.video_identity is None:
+            raise PlanMismatch(
+                f"the plan does not say which video it was made for; {path!r} is {identity}",
+                hint="make it with plan(path) or plan(probe(path))",
+            )
+        if identity != plan.video_identity:
+            raise PlanMismatch(
+                f"the plan was made for the video {plan.video_identity}, but {path!r} is {identity}",
+                hint="make a plan for this video",
+            )
+        most = max(plan.tokens_per_frame)
+        if most > self.tokens_per_frame:
+            raise PlanMismatch(
+                f"the plan gives a frame {most} tokens, but {self.name} has {self.tokens_per_frame} a frame",
+                hint=f"plan with max_tokens_per_frame={self.tokens_per_frame}",
+            )
+
+    def _encode_at(
+        self, path: str, plan: Plan, stopwatch: Stopwatch, on_progress: Progress | None
+    ) -> tuple[FrameFeatures, list[float]]:
+        """Encode the frames of a plan as they are decoded, each once; also say what each moment shows, in seconds."""
+        appears: list[float] = []
+        prepared: list[Tensor] = []
+        parts: list[FrameFeatures] = []
+
+        def encode_prepared() -> None:
+            with stopwatch.stage("encode"):
+                parts.append(self._encode_batch(torch.cat(prepared)))
+            prepared.clear()
+            if on_progress:
+                on_progress("encode", len(appears), plan.num_frames)
+
+        for picture in _timed(pictures_at(path, plan.timestamps_seconds), stopwatch):
+            is_repeat = bool(appears) and picture.timestamp_seconds == appears[-1]
+            appears.append(picture.timestamp_seconds)
+            if not is_repeat:
+                with stopwatch.stage("preprocess"):
+                    prepared.append(self._prepare(picture.pixels[None]))
+            if len(prepared) == self.batch_frames:
+                encode_prepared()
+        if prepared:
+            encode_prepared()
+        return FrameFeatures.cat(parts), appears
+
+    def _prepare(self, pixels: Tensor) -> Tensor:
+        return self.preprocessor(pixels.to(self.device), dtype=self.model.dtype)
+
+    def _encode_batch(self, pixel_values: Tensor) -> FrameFeatures:
+        return observe(self.tower, pixel_values, self.feature_layer)
+
+    def _check_context(self, length: int, visual_tokens: int, max_new_tokens: int) -> None:
+        context = self.config.text_config.max_position_embeddings
+        if length + max_new_tokens > context:
+            raise ContextTooLong(
+                f"{visual_tokens} visual, {length - visual_tokens} prompt and {max_new_tokens} new tokens pass the "
+                f"model's context of {context}",
+                hint="take fewer frames or tokens, or lower --max-new-tokens",
+            )
+
+    def _eos_token_ids(self) -> list[int]:
+        eos = self.model.generation_config.eos_token_id
+        if eos is None:
+            eos = self.tokenizer.eos_token_id
+        return list(eos) if isinstance(eos, list | tuple) else [int(eos)]
+
+    def _pad_token_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return self._eos_token_ids()[0] if pad is None else int(pad)
+
+
+def _timed(pictures: Iterator[Picture], stopwatch: Stopwatch) -> Iterator[Picture]:
+    """Count the time that each next picture takes towards decoding."""
+    while True:
+        with stopwatch.stage("decode"):
+            picture = next(pictures, None)
+        if picture is None:
+            return
+        yield picture

@@ -1,0 +1,143 @@
+"""Kept tokens as one sequence within a budget, each knowing where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vidzip.compress import ZippedFrames
+from vidzip.errors import BadArgument, PlanMismatch
+from vidzip.planner import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where one visual token came from.
+
+    Attributes:
+        frame: index of the frame, in [0, F).
+        timestamp_seconds: when that frame appears on screen.
+        anchor: the source position the token stands on; 0 is CLS where the tower has one.
+        patches: every source position that ended in the token, the anchor among them, ascending.
+    """
+
+    frame: int
+    timestamp_seconds: float
+    anchor: int
+    patches: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedVideo:
+    """A video as T visual tokens before the projector, in order, with their provenance.
+
+    Attributes:
+        tokens: (T, D), frame by frame.
+        frame_of: the frame of each token, (T,).
+        anchor_of: the source position each token stands on, (T,).
+        source: the index in ``tokens`` where each of a frame's S source tokens ended, -1 if dropped, (F, S).
+        timestamps_seconds: when each frame appears on screen, (F,).
+        plan: what was packed; where frames repeated, the plan re-made without the repeats.
+        method: the compression method's name.
+        tower: the fingerprint of the vision tower that made the tokens.
+        stage_seconds: time spent in each stage so far.
+        warnings: what differs from what was asked for, in words.
+
+    Raises:
+        PlanMismatch: there are not exactly the tokens that the plan gives.
+    """
+
+    tokens: Float[Tensor, "kept dim"]
+    frame_of: Int[Tensor, " kept"]
+    anchor_of: Int[Tensor, " kept"]
+    source: Int[Tensor, "frames tokens"]
+    timestamps_seconds: tuple[float, ...]
+    plan: Plan
+    method: str
+    tower: str
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_token_count(self.num_tokens, self.plan)
+        if not len(self.timestamps_seconds) == self.source.shape[0] == self.plan.num_frames:
+            raise PlanMismatch(
+                f"{self.source.shape[0]} frames and {len(self.timestamps_seconds)} timestamps for a plan of "
+                f"{self.plan.num_frames} frames",
+                hint="pack every frame of the plan",
+            )
+
+    @property
+    def num_tokens(self) -> int:
+        """T, the number of visual tokens."""
+        return self.tokens.shape[0]
+
+    @property
+    def num_frames(self) -> int:
+        """F, the number of frames."""
+        return self.source.shape[0]
+
+    @property
+    def full_tokens(self) -> int:
+        """Tokens the same frames would take uncompressed, F times S."""
+        return self.source.numel()
+
+    def provenance(self, token: int) -> Provenance:
+        """Say where a token came from.
+
+        Raises:
+            BadArgument: there is no token of that index.
+        """
+        if not 0 <= token < self.num_tokens:
+            raise BadArgument(f"token {token} of {self.num_tokens}", hint=f"give 0 to {self.num_tokens - 1}")
+        frame = int(self.frame_of[token])
+        return Provenance(
+            frame=frame,
+            timestamp_seconds=self.timestamps_seconds[frame],
+            anchor=int(self.anchor_of[token]),
+            patches=tuple((self.source[frame] == token).nonzero().flatten().tolist()),
+        )
+
+
+def pack_zipped(
+    zipped: ZippedFrames,
+    plan: Plan,
+    *,
+    timestamps_seconds: tuple[float, ...],
+    method: str,
+    tower: str,
+    stage_seconds: Mapping[str, float] | None = None,
+) -> PackedVideo:
+    """Join compressed frames and the plan they were made by into one packed video.
+
+    Raises:
+        PlanMismatch: there are not exactly the tokens that the plan gives.
+    """
+    return PackedVideo(
+        tokens=zipped.tokens,
+        frame_of=zipped.frame_of,
+        anchor_of=zipped.anchor_of,
+        source=zipped.source,
+        timestamps_seconds=timestamps_seconds,
+        plan=plan,
+        method=method,
+        tower=tower,
+        stage_seconds=dict(stage_seconds or {}),
+        warnings=plan.warnings,
+    )
+
+
+def check_token_count(num_tokens: int, plan: Plan) -> None:
+    """Hold the number of visual tokens against the plan.
+
+    Raises:
+        PlanMismatch: it is another number than the plan gives, or it passes the budget.
+    """
+    if num_tokens != plan.total_tokens or num_tokens > plan.budget.total_tokens:
+        raise PlanMismatch(
+            f"{num_tokens} visual tokens for a plan of {plan.total_tokens} in a budget of {plan.budget.total_tokens}",
+            hint="pack the video again by this plan",
+        )

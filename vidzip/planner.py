@@ -1,0 +1,216 @@
+"""From a video and a budget to a plan: which moments, and how many tokens for each. Standard library only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from vidzip.errors import BadArgument, BudgetTooSmall
+from vidzip.video.info import VideoInfo
+from vidzip.video.sampling import Policy, check_count, sample, stretch_of
+
+DEFAULT_NUM_FRAMES = 34
+"""Frames of a plan that names no count: 4 tokens a frame in the default budget, 3 dominant and 1 contextual."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a plan may spend.
+
+    Attributes:
+        total_tokens: visual tokens in all; never passed. The default is VisionZip's budget for Video-LLaVA,
+            17 tokens for each of its 8 frames.
+        num_frames: frames to look at; None lets the planner choose.
+
+    Raises:
+        BadArgument: a count below 1.
+    """
+
+    total_tokens: int = 136
+    num_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total_tokens", check_count(self.total_tokens, "the token budget"))
+        if self.num_frames is not None:
+            object.__setattr__(self, "num_frames", check_count(self.num_frames, "the frame count"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which moments of one video to look at, and how many tokens each may keep.
+
+    Attributes:
+        video_identity: the fingerprint of the video it was made for; None where that was not known.
+        budget: what it was made from.
+        timestamps_seconds: the moments, ascending, (F,).
+        tokens_per_frame: tokens each frame may keep, (F,).
+        warnings: what differs from what was asked for, in words.
+
+    Raises:
+        BadArgument: the two lists differ in length, or the tokens pass the budget.
+    """
+
+    video_identity: str | None
+    budget: Budget
+    timestamps_seconds: tuple[float, ...]
+    tokens_per_frame: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.timestamps_seconds) != len(self.tokens_per_frame):
+            raise BadArgument(
+                f"{len(self.timestamps_seconds)} timestamps for {len(self.tokens_per_frame)} token counts",
+                hint="give one token count a timestamp",
+            )
+        if self.total_tokens > self.budget.total_tokens:
+            raise BadArgument(
+                f"the frames' tokens sum to {self.total_tokens}, past the budget of {self.budget.total_tokens}",
+                hint="give the frames fewer tokens, or raise the budget",
+            )
+
+    @property
+    def num_frames(self) -> int:
+        """F, the number of frames."""
+        return len(self.timestamps_seconds)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens all frames keep together."""
+        return sum(self.tokens_per_frame)
+
+    @property
+    def unused_tokens(self) -> int:
+        """Tokens of the budget that no frame can use: every frame is at its most already."""
+        return self.budget.total_tokens - self.total_tokens
+
+
+def plan(
+    path_or_info: str | os.PathLike[str] | VideoInfo,
+    budget: Budget | None = None,
+    max_tokens_per_frame: int = 257,
+    *,
+    policy: Policy = "middle",
+    start: float | None = None,
+    end: float | None = None,
+) -> Plan:
+    """Spread a budget over a video: as many frames as asked for, tokens as even as whole numbers allow.
+
+    Args:
+        path_or_info: a video file, or what :func:`vidzip.probe` said of it.
+        budget: what may be spent; ``Budget()`` when left out. Without a frame count, the plan takes the least of
+            34, the video's distinct frames, and the tokens there are.
+        max_tokens_per_frame: tokens of one uncompressed frame, S; more would be of no use to it. The default is that
+            of Video-LLaVA's tower, CLS included.
+        policy: how moments are chosen, see :func:`vidzip.sample`.
+        start: seconds; the video's start when left out.
+        end: seconds; the video's end when left out.
+
+    Raises:
+        BudgetTooSmall: more frames were asked for than there are tokens.
+        BadArgument: an empty or impossible stretch, or a count below 1.
+        VideoError: a path that cannot be probed.
+    """
+    budget = budget or Budget()
+    max_tokens_per_frame = check_count(max_tokens_per_frame, "max_tokens_per_frame")
+    if budget.num_frames is not None:
+        _check_fits(budget.total_tokens, budget.num_frames)
+    info = path_or_info if isinstance(path_or_info, VideoInfo) else _probe(path_or_info)
+    stretch = stretch_of(info, start, end)
+    wanted = budget.num_frames or min(DEFAULT_NUM_FRAMES, budget.total_tokens)
+    timestamps = sample(info, wanted, policy, start, end)
+    shares = split_budget(budget.total_tokens, len(timestamps))
+
+    warnings = list(info.warnings)
+    if budget.num_frames is not None and len(timestamps) < budget.num_frames:
+        there = "the video has" if start is None and end is None else f"{stretch.start:g} s to {stretch.end:g} s holds"
+        warnings.append(
+            f"{there} {len(timestamps)} distinct frames, fewer than the {budget.num_frames} asked for: all are used"
+        )
+    if end is not None and end > stretch.end:
+        warnings.append(f"the video ends at {stretch.end:g} s, before the end asked for, {end:g} s")
+    return Plan(
+        video_identity=info.identity,
+        budget=budget,
+        timestamps_seconds=timestamps,
+        tokens_per_frame=tuple(min(share, max_tokens_per_frame) for share in shares),
+        warnings=tuple(warnings),
+    )
+
+
+def merge_repeats(plan: Plan, appears_seconds: Sequence[float], max_tokens_per_frame: int = 257) -> Plan:
+    """Re-make a plan whose moments turned out to show some frames more than once.
+
+    A frame's first moment stays and takes over the tokens of its repeats.
+
+    Args:
+        plan: the plan as it was made.
+        appears_seconds: when the frame shown at each moment appears, ascending, (F,).
+        max_tokens_per_frame: as in :func:`plan`.
+
+    Returns:
+        The same plan where nothing repeats; else a shorter one, with a warning.
+    """
+    moments: list[float] = []
+    tokens: list[int] = []
+    latest: float | None = None
+    for appears, moment, share in zip(appears_seconds, plan.timestamps_seconds, plan.tokens_per_frame, strict=True):
+        if appears == latest:
+            tokens[-1] = min(tokens[-1] + share, max_tokens_per_frame)
+        else:
+            moments.append(moment)
+            tokens.append(share)
+        latest = appears
+    if len(moments) == plan.num_frames:
+        return plan
+    warning = f"the {plan.num_frames} moments show {len(moments)} distinct frames: each is used once"
+    return replace(
+        plan,
+        timestamps_seconds=tuple(moments),
+        tokens_per_frame=tuple(tokens),
+        warnings=(*plan.warnings, warning),
+    )
+
+
+def split_budget(total_tokens: int, num_frames: int) -> tuple[int, ...]:
+    """Share tokens among frames: frame i gets ``floor((i+1)B/F) - floor(iB/F)``, (F,); the shares sum to B.
+
+    Raises:
+        BudgetTooSmall: there are more frames than tokens.
+        BadArgument: a count below 1.
+    """
+    total_tokens = check_count(total_tokens, "the token budget")
+    num_frames = check_count(num_frames, "the frame count")
+    _check_fits(total_tokens, num_frames)
+    edges = [i * total_tokens // num_frames for i in range(num_frames + 1)]
+    return tuple(after - before for before, after in pairwise(edges))
+
+
+def token_split(k: int) -> tuple[int, int]:
+    """Split a frame's k tokens into dominant (CLS included) and contextual ones, as VisionZip's budgets do.
+
+    Its published budgets give 10 of 64 and 20 of 128 tokens to contextual ones: ``contextual = (20 k + 64) // 128``.
+
+    Raises:
+        BadArgument: k is negative.
+    """
+    if k < 0:
+        raise BadArgument(f"k is {k}", hint="give 0 tokens or more")
+    contextual = (20 * k + 64) // 128
+    return k - contextual, contextual
+
+
+def _check_fits(total_tokens: int, num_frames: int) -> None:
+    if num_frames > total_tokens:
+        raise BudgetTooSmall(
+            f"{total_tokens} tokens cannot hold {num_frames} frames at 1 each",
+            hint=f"lower --frames to {total_tokens} or raise --budget to {num_frames}",
+        )
+
+
+def _probe(path: str | os.PathLike[str]) -> VideoInfo:
+    """Probe a file: the decoder is loaded only where a path, not a VideoInfo, is planned."""
+    from vidzip.video.probing import probe
+
+    return probe(path)

@@ -1,0 +1,137 @@
+"""Opening a video file, and nothing but that file.
+
+A name can lie: a playlist or a concat script called ``clip.mp4`` would make FFmpeg read other files or reach a
+network. So FFmpeg never sees a name, only an open file; it may use the container formats below alone, which hold
+their pictures themselves; and what it opens beyond, if anything, may be nothing but a local file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from vidzip.errors import NotAVideo, NoVideoStream, VideoNotFound
+
+FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "mpegts", "mpeg", "flv", "asf", "ogg")
+"""FFmpeg's names of the container formats that may be opened."""
+
+_MICROSECOND = Fraction(1, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenVideo:
+    """An open container and its first stream of pictures."""
+
+    path: str
+    container: InputContainer
+    stream: VideoStream
+
+    def seconds(self, ticks: int) -> float:
+        """Turn a timestamp of the stream into seconds on the file's own clock."""
+        start = self.container.start_time or 0
+        return float(ticks * self.time_base - start * _MICROSECOND)
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds a tick of the stream's timestamps."""
+        return self.stream.time_base or _MICROSECOND
+
+    @property
+    def frame_seconds(self) -> float:
+        """How long a frame is on screen on average, by the header; 0 where it does not say."""
+        rate = self.stream.average_rate
+        return float(1 / rate) if rate else 0.0
+
+
+@contextmanager
+def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
+    """Open a local video file and find its pictures.
+
+    Raises:
+        VideoNotFound: no such file, or it may not be read.
+        NotAVideo: a folder, a device, an empty file, or no container of an allowed format.
+        NoVideoStream: a container without pictures.
+    """
+    name = os.fspath(path)
+    with open_file(name) as file:
+        try:
+            container = av.open(
+                _Unnamed(file),
+                mode="r",
+                container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"},
+            )
+        except (av.FFmpegError, UnicodeError) as error:
+            raise NotAVideo(
+                f"{name!r} is not a video in a known container ({reason(error)})",
+                hint="give the video file itself, whole; playlists, scripts and image sequences are not opened",
+            ) from error
+        with container:
+            yield OpenVideo(path=name, container=container, stream=_pictures(container, name))
+
+
+@contextmanager
+def open_file(name: str) -> Iterator[BinaryIO]:
+    """Open a file that must be a regular one and not empty, whatever its name looks like.
+
+    Raises:
+        VideoNotFound, NotAVideo: as :func:`open_video`.
+    """
+    try:
+        status = os.stat(name)
+        _check_regular(name, status)
+        opened = open(name, "rb")  # noqa: SIM115 - the caller's block closes it, below
+    except FileNotFoundError as error:
+        raise VideoNotFound(
+            f"there is no file {name!r}", hint=f"check the path; it is looked for in {os.getcwd()}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise VideoNotFound(
+            f"{name!r} cannot be opened: {reason(error)}", hint="check the path and its permissions"
+        ) from error
+    with opened as file:
+        yield file
+
+
+def _check_regular(name: str, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise NotAVideo(f"{name!r} is a folder", hint="give a video file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAVideo(f"{name!r} is not a regular file", hint="save the stream to a file first")
+    if status.st_size == 0:
+        raise NotAVideo(f"{name!r} is empty (0 bytes)", hint="fetch or record it again")
+
+
+def reason(error: Exception) -> str:
+    """Say in FFmpeg's or the system's words what went wrong, without numbers and file names."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+class _Unnamed:
+    """A file without its name, which FFmpeg would otherwise guess a format from."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+
+def _pictures(container: InputContainer, name: str) -> VideoStream:
+    """Return the first stream of moving pictures; a cover picture of a music file is none."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    others = sorted({stream.type for stream in container.streams})
+    raise NoVideoStream(
+        f"{name!r} holds no video stream" + (f", only {', '.join(others)}" if others else ""),
+        hint="give a file with pictures",
+    )

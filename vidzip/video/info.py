@@ -1,0 +1,45 @@
+"""What is known of a video file without decoding it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """A video's measures. What is unknown is None, never 0.
+
+    Times are seconds on the file's own clock, which starts with its container, as players show them.
+
+    Attributes:
+        path: the file, as it was given.
+        duration_seconds: from the first frame's appearance to the end of the last one.
+        fps: frames a second, on average.
+        num_frames: how many frames the video holds.
+        width: pixels across, as shown (after rotation).
+        height: pixels down, as shown (after rotation).
+        rotation: degrees clockwise that the stored picture is turned to be shown: 0, 90, 180 or 270.
+        codec: the codec's short name, such as ``h264``.
+        container: the container format's short name, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
+        start_seconds: when the first frame appears.
+        frame_times_seconds: when each frame appears, ascending, (num_frames,); None where the header gave a constant
+            rate and the packets were not scanned.
+        identity: a fingerprint of the file's content, by which a plan knows its video.
+        notes: what the header lacked and how it was found instead, in words.
+        warnings: what looks wrong with the file, in words.
+    """
+
+    path: str
+    duration_seconds: float | None = None
+    fps: float | None = None
+    num_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    rotation: int | None = None
+    codec: str | None = None
+    container: str | None = None
+    start_seconds: float = 0.0
+    frame_times_seconds: tuple[float, ...] | None = field(default=None, repr=False)
+    identity: str | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
