@@ -60,6 +60,10 @@ class DecodeError(VideoError):
     """The file ends or breaks before a frame that was asked for."""
 
 
+class WriteError(VidzipError):
+    """A file cannot be written, or is there already."""
+
+
 class BudgetTooSmall(VidzipError):
     """More frames were asked for than there are tokens to give them."""
 

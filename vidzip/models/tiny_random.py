@@ -26,6 +26,9 @@ def build() -> tuple[Model, PreTrainedTokenizerFast, Preprocessor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = Model(_config(tokenizer))
+    # It shall spell its nonsense in letters: no byte, alone an invalid text, is ever the most likely token.
+    with torch.no_grad():
+        model.lm_head.weight[[i for token, i in tokenizer.get_vocab().items() if token.startswith("<0x")]] = 0
     preprocessor = Preprocessor(
         shortest_edge=IMAGE_SIZE, crop_height=IMAGE_SIZE, crop_width=IMAGE_SIZE, mean=CLIP_MEAN, std=CLIP_STD
     )

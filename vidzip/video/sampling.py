@@ -14,8 +14,8 @@ from vidzip.video.info import VideoInfo
 Policy = Literal["middle", "linspace"]
 
 _EDGE = 1e-3
-"""A timestamp this close to a frame's edge, as a share of its time on screen, moves to its middle: the header's
-average rate and the file's rounded timestamps may disagree about the side it is on."""
+"""A timestamp this close to a frame's edge, as a share of its time on screen, may turn out to lie on the other side:
+the header's average rate and the file's rounded timestamps differ by such amounts."""
 
 
 def sample(
@@ -33,7 +33,8 @@ def sample(
             them are chosen, and the result is shorter.
         policy: ``"middle"``: the middle of each of F equal stretches. ``"linspace"``: the frames that
             ``linspace(0, n - 1, F)`` numbers, as Video-LLaVA does, each at the middle of its time on screen.
-            Where two timestamps of ``"middle"`` would show the same frame, one moves to a neighbouring frame.
+            Where two timestamps of ``"middle"`` would, or nearly would, show the same frame, one moves to the middle
+            of a neighbouring frame's, or of its own frame's, time on screen.
         start: seconds; the video's start when left out.
         end: seconds; the video's end when left out or when it lies past it.
 
@@ -56,8 +57,11 @@ def sample(
     targets = [stretch.start + (i + 0.5) * step for i in range(num_frames)]
     on_screen = [stretch.clock.frame_at(target) for target in targets]
     frames = _distinct(on_screen, stretch.first, stretch.last)
+    taken = set(frames)
     return tuple(
-        target if frame == shown and stretch.is_well_inside(frame, target) else stretch.middle_of(frame)
+        stretch.middle_of(frame)
+        if frame != shown or (not stretch.is_well_inside(frame, target) and taken & {frame - 1, frame + 1})
+        else target
         for target, shown, frame in zip(targets, on_screen, frames, strict=True)
     )
 
@@ -199,7 +203,7 @@ def _clock_of(info: VideoInfo) -> tuple[_Clock, float]:
 
 
 def _distinct(frames: list[int], first: int, last: int) -> list[int]:
-    """Make ascending frame numbers strictly ascending within [first, last], moving each as little as need be."""
+    """Make ascending frame numbers strictly ascending within [first, last], moving none that need not."""
     moved = []
     floor = first
     for frame in frames:

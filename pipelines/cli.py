@@ -1,0 +1,287 @@
+"""The command line: ``vidzip ask``, ``plan``, ``probe`` and ``demo``.
+
+Nothing here loads torch or transformers before a command needs a model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+import vidzip
+from pipelines.ask import DEFAULT_MODEL, Answered, Request, record, summary
+from pipelines.ask import ask as ask_video
+from pipelines.siblings import check_siblings, keep_workers_off_this_folder
+from pipelines.terminal import progress, remark, say, table
+from vidzip import Budget, VidzipError, token_split
+
+BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts", ".mpg", ".flv", ".wmv", ".ogv")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 is success, 2 bad input, 1 a fault of vidzip's own, 130 an interruption.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    is_debugging = "--debug" in arguments
+    try:
+        check_siblings()
+        keep_workers_off_this_folder()
+        code = cli.main(args=arguments, prog_name="vidzip", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, click.Abort):
+        remark("error", "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: not worth a word
+        return FAILURE
+    except Exception as error:
+        if is_debugging:
+            traceback.print_exc()
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """Say in one line what is wrong, in another what to do."""
+    if isinstance(error, VidzipError):
+        remark("error", error.message)
+        if error.hint:
+            remark("hint", error.hint)
+        return BAD_INPUT
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return BAD_INPUT
+    if isinstance(error, click.ClickException):
+        remark("error", error.format_message())
+        context = getattr(error, "ctx", None)
+        remark("hint", f"see '{context.command_path if context else 'vidzip'} --help'")
+        return BAD_INPUT
+    remark("error", f"{type(error).__name__}: {error}")
+    remark("hint", "this is a fault of vidzip's own; --debug shows where it happened")
+    return FAILURE
+
+
+class _Moment(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on only
+    """A moment of a video: seconds, minutes:seconds or hours:minutes:seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", value):
+            self.fail(f"{value!r} is no moment; write seconds (90.5), 1:30 or 1:02:03", param, ctx)
+        seconds = 0.0
+        for part in value.split(":"):
+            seconds = seconds * 60 + float(part)
+        return seconds
+
+
+class _Command(click.Command):
+    """A command to which a file's name may begin with a dash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        options = {name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)}
+        return super().parse_args(ctx, [f"./{arg}" if _is_dashed_file(arg, options) else arg for arg in args])
+
+
+def _is_dashed_file(argument: str, options: set[str]) -> bool:
+    return (
+        argument.startswith("-")
+        and argument.partition("=")[0] not in options
+        and (argument.lower().endswith(VIDEO_SUFFIXES) or os.path.isfile(argument))
+    )
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_video = click.argument("video", metavar="VIDEO", type=click.Path())
+_budget_options = _options(
+    click.option("--frames", type=int, metavar="N", help="Frames to look at.  [default: 34, or all there are]"),
+    click.option(
+        "--budget",
+        type=int,
+        metavar="TOKENS",
+        default=136,
+        show_default=True,
+        help="Visual tokens in all; never passed.",
+    ),
+    click.option("--start", type=_Moment(), help="Where to begin: 90.5, 1:30 or 1:02:03."),
+    click.option("--end", type=_Moment(), help="Where to stop."),
+)
+_output_options = _options(
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."),
+    click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened."),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(vidzip.__version__, "-V", "--version", prog_name="vidzip")
+def cli() -> None:
+    """Let a video LLM see many more frames at the price of few."""
+
+
+@cli.command(cls=_Command)
+@_video
+@click.argument("questions", metavar="QUESTION...", nargs=-1, required=True)
+@_budget_options
+@click.option("--model", metavar="NAME", help=f"Built-in name, folder or hub id.  [default: {DEFAULT_MODEL}]")
+@click.option("--revision", metavar="REV", help="Branch, tag or commit of a hub model.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16.")
+@click.option("--max-new-tokens", type=int, metavar="N", default=64, show_default=True, help="Longest answer.")
+@_output_options
+def ask(
+    *,
+    video: str,
+    questions: tuple[str, ...],
+    frames: int | None,
+    budget: int,
+    start: float | None,
+    end: float | None,
+    model: str | None,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    max_new_tokens: int,
+    as_json: bool,
+) -> None:
+    """Ask questions about a video: it is decoded, compressed and packed once."""
+    request = Request(
+        video=video,
+        questions=questions,
+        budget=Budget(total_tokens=budget, num_frames=frames),
+        start=start,
+        end=end,
+        model=model or DEFAULT_MODEL,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        max_new_tokens=max_new_tokens,
+    )
+    with progress() as show:
+        answered = list(ask_video(request, show))
+    if model is None:
+        remark("note", f"no --model was named: {DEFAULT_MODEL} answers; its weights are random, its words mean nothing")
+    for warning in answered[0].answer.warnings:
+        remark("warning", warning)
+    for one in answered:
+        _print_answer(one, as_json=as_json)
+    if not as_json:
+        say()
+        table(summary(answered))
+
+
+def _print_answer(answered: Answered, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(record(answered)))
+        return
+    say(f"Q: {answered.question}")
+    ending = "" if answered.answer.finish_reason == "stop" else " …"
+    say(f"A: {answered.answer.text}{ending}")
+
+
+@cli.command(cls=_Command)
+@_video
+@_budget_options
+@_output_options
+def plan(*, video: str, frames: int | None, budget: int, start: float | None, end: float | None, as_json: bool) -> None:
+    """Show which frames a budget buys, and how many tokens each; no model is needed."""
+    planned = vidzip.plan(video, Budget(total_tokens=budget, num_frames=frames), start=start, end=end)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "schema": "vidzip/plan/1",
+                    "video": video,
+                    "video_identity": planned.video_identity,
+                    "budget": planned.budget.total_tokens,
+                    "frames_requested": frames,
+                    "frames": planned.num_frames,
+                    "visual_tokens": planned.total_tokens,
+                    "unused_tokens": planned.unused_tokens,
+                    "tokens_per_frame": list(planned.tokens_per_frame),
+                    "timestamps_seconds": [round(moment, 6) for moment in planned.timestamps_seconds],
+                    "warnings": list(planned.warnings),
+                }
+            )
+        )
+        return
+    for warning in planned.warnings:
+        remark("warning", warning)
+    say(
+        f"{planned.num_frames} frames, {planned.total_tokens} of {planned.budget.total_tokens} tokens"
+        + (f" ({planned.unused_tokens} unused: every frame is whole)" if planned.unused_tokens else "")
+    )
+    shares = Counter(planned.tokens_per_frame)
+    rows = [(str(count), str(k), "{} + {}".format(*token_split(k))) for k, count in sorted(shares.items())]
+    table(rows, header=("frames", "tokens each", "dominant + contextual"))
+    say("at seconds " + " ".join(f"{moment:.2f}" for moment in planned.timestamps_seconds))
+
+
+@cli.command(cls=_Command)
+@_video
+@_output_options
+def probe(video: str, as_json: bool) -> None:
+    """Show what is in a video file; no model is needed."""
+    info = asdict(vidzip.probe(video))
+    del info["frame_times_seconds"]
+    if as_json:
+        click.echo(json.dumps({"schema": "vidzip/probe/1", **info}))
+        return
+    for warning in info.pop("warnings"):
+        remark("warning", warning)
+    notes = info.pop("notes")
+    table([(name, "unknown" if value is None else _shown(value)) for name, value in info.items()])
+    for note in notes:
+        remark("note", note)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+@cli.command(cls=_Command)
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
+def demo() -> None:
+    """Write a small clip and run the other commands on it, with the built-in model."""
+    import tempfile
+
+    from pipelines.demo import write_clip
+
+    with tempfile.TemporaryDirectory(prefix="vidzip-demo-") as folder:
+        clip = os.path.join(folder, "clip.mp4")
+        say(write_clip(clip))
+        for arguments in (
+            ["probe", clip],
+            ["plan", clip, "--frames", "64"],
+            ["ask", clip, "What moves?", "Where does it go?", "--frames", "64", "--max-new-tokens", "16"],
+        ):
+            say(
+                f"\n$ vidzip {' '.join(repr(one) if ' ' in one else one for one in arguments)}".replace(
+                    clip, "clip.mp4"
+                )
+            )
+            cli.main(args=arguments, prog_name="vidzip", standalone_mode=False)

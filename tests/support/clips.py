@@ -1,0 +1,60 @@
+"""Clips whose every frame says its own number, so that a test can tell which one it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+BITS = 8
+BLOCK = 16
+WIDTH = BITS * BLOCK
+HEIGHT = 64
+
+
+def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """Draw a number in black and white blocks, one a bit, over the top half: (height, width, 3) uint8."""
+    picture = np.full((height, width, 3), 96, dtype=np.uint8)
+    for bit in range(BITS):
+        picture[: height // 2, bit * BLOCK : (bit + 1) * BLOCK] = 255 if number >> bit & 1 else 0
+    return picture
+
+
+def number_of(pixels: torch.Tensor) -> int:
+    """Read the number of a decoded picture, (3, H, W)."""
+    green = pixels[1].float()
+    centres = [green[4 : HEIGHT // 2 - 4, bit * BLOCK + 4 : (bit + 1) * BLOCK - 4].mean() for bit in range(BITS)]
+    return sum(1 << bit for bit, level in enumerate(centres) if level > 128)
+
+
+def write_numbered(
+    path: Path,
+    *,
+    num_frames: int = 0,
+    fps: int = 25,
+    times: Sequence[Fraction | float] | None = None,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    rotation: int = 0,
+    container: str | None = None,
+) -> list[float]:
+    """Write frames 0, 1, 2, … at a constant rate, or at the given times in seconds; return their times."""
+    times = [Fraction(i, fps) for i in range(num_frames)] if times is None else times
+    time_base = Fraction(1, 1000) if times and isinstance(times[0], float) else Fraction(1, fps)
+    settings = {"g": "12", "bf": "2"} if options is None else options
+    with av.open(str(path), "w", format=container) as output:
+        stream = output.add_stream(codec, rate=fps, options=settings)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = time_base
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24")
+            frame.pts, frame.time_base = round(time / time_base), time_base
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return [float(time) for time in times]

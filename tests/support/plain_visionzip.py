@@ -1,0 +1,60 @@
+"""VisionZip as slowly and plainly as it can be said: one frame, one token at a time. The oracle of the fast one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Plain:
+    tokens: Tensor
+    """(dominant + contextual, D)"""
+    anchors: list[int]
+    """The source position of each token."""
+    source: list[int]
+    """For each source position, the token it ended in, -1 if dropped."""
+
+
+def plain_visionzip(
+    hidden: Tensor, keys: Tensor, attention: Tensor, *, dominant: int, contextual: int, merge: str = "sum"
+) -> Plain:
+    """Compress one frame of S tokens, hidden (S, D), keys (S, head_dim), attention (S,)."""
+    size = hidden.shape[0]
+    if dominant + contextual >= size:
+        return Plain(tokens=hidden, anchors=list(range(size)), source=list(range(size)))
+    if dominant == 0:
+        return Plain(tokens=hidden[:0], anchors=[], source=[-1] * size)
+    by_attention = sorted(range(1, size), key=lambda p: (-attention[p].item(), p))
+    kept = sorted([0, *by_attention[: dominant - 1]])
+    left = [p for p in range(size) if p not in kept]
+    source = [-1] * size
+    for place, position in enumerate(kept):
+        source[position] = place
+    tokens = [hidden[position] for position in kept]
+    if contextual == 0:
+        return Plain(tokens=torch.stack(tokens), anchors=kept, source=source)
+
+    step = max(1, len(left) // contextual)
+    targets = left[::step][:contextual]
+    members: dict[int, list[int]] = {target: [] for target in targets}
+    unit = {p: keys[p] / keys[p].norm() for p in left}
+    for position in left:
+        if position in targets:
+            source[position] = dominant + targets.index(position)
+            continue
+        similar = [(unit[position] @ unit[target]).item() for target in targets]
+        nearest = similar.index(max(similar))
+        members[targets[nearest]].append(position)
+        source[position] = dominant + nearest
+    for target in targets:
+        joined = [hidden[p] for p in members[target]]
+        if not joined:
+            tokens.append(hidden[target])
+        elif merge == "sum":
+            tokens.append(hidden[target] + torch.stack(joined).mean(0))
+        else:
+            tokens.append(torch.stack([hidden[target], *joined]).mean(0))
+    return Plain(tokens=torch.stack(tokens), anchors=kept + targets, source=source)

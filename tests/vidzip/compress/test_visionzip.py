@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plain_visionzip import plain_visionzip
+from safetensors.torch import load_file
+from towers import random_features, random_pixels, random_tower
+from transformers import CLIPVisionModel
+
+from vidzip import FrameFeatures, observe, token_split, zip_frames
+from vidzip.compress import METHODS, visionzip
+from vidzip.errors import BadArgument
+
+GOLDEN_SETTINGS = [(14, 3), (15, 2), (16, 1), (7, 1), (54, 10), (108, 20), (191, 30)]
+
+
+def case(size: int = 6) -> FrameFeatures:
+    """One frame of CLS and five patches, small enough to work by hand."""
+    hidden = torch.tensor([[[9.0, 9.0], [1.0, 0.0], [2.0, 0.0], [4.0, 0.0], [0.0, 6.0], [0.0, 8.0]]])
+    keys = torch.tensor([[[1.0, 1.0], [1.0, 0.0], [1.0, 1.0], [3.0, 0.1], [0.0, 2.0], [0.1, 1.0]]])
+    attention = torch.tensor([[0.9, 0.1, 0.8, 0.2, 0.1, 0.3]])
+    return FrameFeatures(hidden=hidden[:, :size], keys=keys[:, :size], attention=attention[:, :size])
+
+
+def test_a_case_worked_by_hand():
+    # CLS and patch 2 (0.8) stay. 1, 3, 4, 5 are left: N = 4, step 2, targets 1 and 4.
+    # 3 points along 1, 5 along 4: 1 + 3 and 4 + 5.
+    zipped = visionzip(case(), dominant=2, contextual=2)
+    assert zipped.anchor_of.tolist() == [0, 2, 1, 4]
+    assert zipped.source.tolist() == [[0, 2, 1, 2, 3, 3]]
+    assert zipped.tokens.tolist() == [[9.0, 9.0], [2.0, 0.0], [5.0, 0.0], [0.0, 14.0]]
+    assert zipped.frame_of.tolist() == [0, 0, 0, 0]
+    mean = visionzip(case(), dominant=2, contextual=2, merge="mean")
+    assert mean.tokens.tolist() == [[9.0, 9.0], [2.0, 0.0], [2.5, 0.0], [0.0, 7.0]]
+
+
+@pytest.fixture(scope="module")
+def golden_case(golden):
+    tower = CLIPVisionModel.from_pretrained(golden / "visionzip" / "tower", attn_implementation="sdpa").eval()
+    tensors = load_file(golden / "visionzip" / "golden.safetensors")
+    return observe(tower, tensors["pixel_values"]), tensors
+
+
+@pytest.mark.parametrize(("dominant", "contextual"), GOLDEN_SETTINGS)
+def test_equals_the_published_code(golden_case, dominant, contextual):
+    features, tensors = golden_case
+    zipped = visionzip(features, dominant=dominant, contextual=contextual)
+    shape = (features.num_frames, dominant + contextual)
+    torch.testing.assert_close(
+        zipped.tokens.unflatten(0, shape), tensors[f"packed_{dominant}_{contextual}"], rtol=0, atol=1e-4
+    )
+    assert zipped.anchor_of.unflatten(0, shape)[:, :dominant].equal(tensors[f"indices_{dominant}_{contextual}"])
+
+
+@pytest.mark.parametrize("shift", range(6))
+def test_equals_the_published_code_with_settings_mixed_in_one_batch(golden_case, shift):
+    features, tensors = golden_case
+    frames = [(i + shift) % 6 for i in range(len(GOLDEN_SETTINGS))]
+    zipped = visionzip(
+        features[frames],
+        dominant=[dominant for dominant, _ in GOLDEN_SETTINGS],
+        contextual=[contextual for _, contextual in GOLDEN_SETTINGS],
+    )
+    for i, (frame, (dominant, contextual)) in enumerate(zip(frames, GOLDEN_SETTINGS, strict=True)):
+        mine = zipped.frame_of == i
+        torch.testing.assert_close(
+            zipped.tokens[mine], tensors[f"packed_{dominant}_{contextual}"][frame], rtol=0, atol=1e-4
+        )
+        assert zipped.anchor_of[mine][:dominant].equal(tensors[f"indices_{dominant}_{contextual}"][frame])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("merge", ["sum", "mean"])
+def test_equals_the_plain_reference_on_a_random_tower(seed, merge):
+    features = observe(random_tower(seed), random_pixels(5, seed))
+    dominant, contextual = [1, 4, 8, 3, 12], [0, 3, 2, 6, 4]
+    zipped = visionzip(features, dominant=dominant, contextual=contextual, merge=merge)
+    check_against_plain(zipped, features, list(zip(dominant, contextual, strict=True)), merge)
+
+
+def check_against_plain(zipped, features, splits, merge="sum"):
+    offset = 0
+    for frame, (dominant, contextual) in enumerate(splits):
+        plain = plain_visionzip(
+            features.hidden[frame],
+            features.keys[frame],
+            features.attention[frame],
+            dominant=dominant,
+            contextual=contextual,
+            merge=merge,
+        )
+        mine = zipped.frame_of == frame
+        torch.testing.assert_close(zipped.tokens[mine], plain.tokens, rtol=0, atol=1e-4)
+        assert zipped.anchor_of[mine].tolist() == plain.anchors
+        assert zipped.source[frame].tolist() == [-1 if at < 0 else at + offset for at in plain.source]
+        offset += len(plain.anchors)
+    assert zipped.tokens.shape[0] == offset
+
+
+ragged = st.integers(2, 40).flatmap(
+    lambda size: st.tuples(
+        st.just(size),
+        st.lists(st.integers(0, size + 3), min_size=1, max_size=6),
+        st.integers(0, 10_000),
+        st.sampled_from(["sum", "mean"]),
+    )
+)
+
+
+@given(ragged)
+def test_law_equals_the_plain_reference(drawn):
+    size, counts, seed, merge = drawn
+    features = random_features(len(counts), size, seed)
+    zipped = visionzip(features, counts, merge=merge)
+    check_against_plain(zipped, features, [token_split(min(k, size)) for k in counts], merge)
+
+
+@given(ragged)
+def test_law_every_frame_spends_exactly_its_tokens(drawn):
+    size, counts, seed, merge = drawn
+    zipped = visionzip(random_features(len(counts), size, seed), counts, merge=merge)
+    spent = torch.bincount(zipped.frame_of, minlength=len(counts)).tolist()
+    assert spent == [min(k, size) for k in counts]
+    assert zipped.tokens.shape[0] == sum(spent)
+
+
+@given(ragged)
+def test_law_each_frame_compresses_as_if_alone(drawn):
+    size, counts, seed, merge = drawn
+    features = random_features(len(counts), size, seed)
+    together = visionzip(features, counts, merge=merge)
+    for frame, k in enumerate(counts):
+        alone = visionzip(features[[frame]], k, merge=merge)
+        mine = together.frame_of == frame
+        torch.testing.assert_close(together.tokens[mine], alone.tokens, rtol=0, atol=1e-5)
+        assert together.anchor_of[mine].equal(alone.anchor_of)
+
+
+@given(ragged, st.randoms(use_true_random=False))
+def test_law_permuting_frames_permutes_the_output(drawn, random):
+    size, counts, seed, merge = drawn
+    features = random_features(len(counts), size, seed)
+    order = list(range(len(counts)))
+    random.shuffle(order)
+    zipped = visionzip(features, counts, merge=merge)
+    shuffled = visionzip(features[order], [counts[frame] for frame in order], merge=merge)
+    for place, frame in enumerate(order):
+        torch.testing.assert_close(
+            shuffled.tokens[shuffled.frame_of == place], zipped.tokens[zipped.frame_of == frame], rtol=0, atol=1e-5
+        )
+
+
+@given(ragged)
+def test_law_tokens_can_be_rebuilt_from_their_provenance(drawn):
+    size, counts, seed, merge = drawn
+    features = random_features(len(counts), size, seed)
+    zipped = visionzip(features, counts, merge=merge)
+    for token in range(zipped.tokens.shape[0]):
+        frame, anchor = int(zipped.frame_of[token]), int(zipped.anchor_of[token])
+        ended_here = (zipped.source == token).nonzero().tolist()
+        assert [frame, anchor] in ended_here
+        assert all(at_frame == frame for at_frame, _ in ended_here)
+        others = [features.hidden[frame, position] for _, position in ended_here if position != anchor]
+        rebuilt = features.hidden[frame, anchor]
+        if others and merge == "sum":
+            rebuilt = rebuilt + torch.stack(others).mean(0)
+        elif others:
+            rebuilt = torch.stack([rebuilt, *others]).mean(0)
+        torch.testing.assert_close(zipped.tokens[token], rebuilt, rtol=0, atol=1e-5)
+
+
+@given(ragged, st.sampled_from([torch.float16, torch.bfloat16]))
+@settings(max_examples=50)
+def test_law_half_precision_costs_one_rounding(drawn, dtype):
+    # Choices are made and averages are taken in float32, so the result is the float32 one, rounded once.
+    size, counts, seed, merge = drawn
+    features = random_features(len(counts), size, seed)
+    half = FrameFeatures(hidden=features.hidden.to(dtype), keys=features.keys, attention=features.attention)
+    widened = FrameFeatures(hidden=half.hidden.float(), keys=features.keys, attention=features.attention)
+    zipped = visionzip(half, counts, merge=merge)
+    assert zipped.tokens.dtype is dtype
+    torch.testing.assert_close(
+        zipped.tokens.float(),
+        visionzip(widened, counts, merge=merge).tokens,
+        rtol=torch.finfo(dtype).eps,
+        atol=torch.finfo(dtype).eps,
+    )
+
+
+@given(ragged)
+@settings(max_examples=20)
+def test_law_the_same_input_gives_the_same_bits(drawn):
+    size, counts, seed, merge = drawn
+    features = random_features(len(counts), size, seed)
+    assert visionzip(features, counts, merge=merge).tokens.equal(visionzip(features, counts, merge=merge).tokens)
+
+
+def test_no_shape_depends_on_values():
+    # Fake tensors hold no values: reading one, as a host sync would, raises.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        features = FrameFeatures(hidden=torch.empty(4, 20, 8), keys=torch.empty(4, 20, 4), attention=torch.empty(4, 20))
+        assert visionzip(features, [3, 0, 20, 9]).tokens.shape == (32, 8)
+
+
+def test_a_whole_frame_stays_in_raster_order():
+    features = random_features(2, 9)
+    for zipped in (visionzip(features, 9), visionzip(features, 400), visionzip(features, dominant=5, contextual=7)):
+        assert zipped.tokens.equal(features.hidden.flatten(0, 1))
+        assert zipped.source.tolist() == [list(range(9)), list(range(9, 18))]
+        assert zipped.anchor_of.tolist() == [*range(9)] * 2
+
+
+def test_a_frame_without_tokens_leaves_no_trace():
+    zipped = visionzip(random_features(3, 9), [0, 2, 0])
+    assert zipped.frame_of.tolist() == [1, 1]
+    assert zipped.source[0].tolist() == zipped.source[2].tolist() == [-1] * 9
+    assert visionzip(random_features(2, 9), 0).tokens.shape == (0, 12)
+
+
+def test_without_contextual_tokens_the_rest_is_dropped():
+    zipped = visionzip(case(), dominant=3)
+    assert zipped.anchor_of.tolist() == [0, 2, 5]
+    assert zipped.source.tolist() == [[0, -1, 1, -1, -1, 2]]
+
+
+def test_of_equal_scores_the_first_in_raster_order_wins():
+    features = random_features(1, 9)
+    level = FrameFeatures(hidden=features.hidden, keys=features.keys, attention=torch.ones(1, 9))
+    assert visionzip(level, dominant=4).anchor_of.tolist() == [0, 1, 2, 3]
+
+
+def test_zip_frames_dispatches_by_name():
+    features = random_features(2, 9)
+    assert zip_frames(features, 4, "visionzip", merge="mean").tokens.equal(visionzip(features, 4, merge="mean").tokens)
+    assert list(METHODS) == ["visionzip"]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (visionzip, "no token count was given"),
+        (lambda f: visionzip(f, 4, dominant=3), "give one or the other"),
+        (lambda f: visionzip(f, contextual=3), "no token count was given"),
+        (lambda f: visionzip(f, [4]), "1 entries for 2 frames"),
+        (lambda f: visionzip(f, -1), "negative"),
+        (lambda f: visionzip(f, 2.5), "whole|integer"),
+        (lambda f: visionzip(f, [2.5, 1]), "integer"),
+        (lambda f: visionzip(f, "17"), "integer"),
+        (lambda f: visionzip(f, dominant=0, contextual=2), "dominant counts CLS"),
+        (lambda f: visionzip(f, torch.empty(2, device="meta")), "host integers"),
+        (lambda f: visionzip(f, 4, merge="max"), "use one of sum, mean"),
+        (lambda f: zip_frames(f, 4, "magic"), "unknown method 'magic'; use one of visionzip"),
+        (lambda f: zip_frames(f, 4, "visionzip", temperature=1), "no option 'temperature'; it takes"),
+    ],
+)
+def test_bad_arguments_say_what_to_do(call, says):
+    with pytest.raises(BadArgument, match=says):
+        call(random_features(2, 9))
+
+
+def test_features_of_different_shapes_are_refused():
+    with pytest.raises(BadArgument, match=r"\(2, 9, 4\), \(2, 8, 4\) and \(2, 9\)"):
+        FrameFeatures(hidden=torch.empty(2, 9, 4), keys=torch.empty(2, 8, 4), attention=torch.empty(2, 9))
