@@ -35,18 +35,19 @@ def write_numbered(
     path: Path,
     *,
     num_frames: int = 0,
-    fps: int = 25,
+    fps: int | Fraction = 25,
     times: Sequence[Fraction | float] | None = None,
     codec: str = "libx264",
     options: dict[str, str] | None = None,
     rotation: int = 0,
-    container: str | None = None,
+    fast_start: bool = False,
 ) -> list[float]:
     """Write frames 0, 1, 2, … at a constant rate, or at the given times in seconds; return their times."""
     times = [Fraction(i, fps) for i in range(num_frames)] if times is None else times
     time_base = Fraction(1, 1000) if times and isinstance(times[0], float) else Fraction(1, fps)
     settings = {"g": "12", "bf": "2"} if options is None else options
-    with av.open(str(path), "w", format=container) as output:
+    muxing = {"movflags": "faststart"} if fast_start else {}
+    with av.open(str(path), "w", options=muxing) as output:
         stream = output.add_stream(codec, rate=fps, options=settings)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.time_base = stream.codec_context.time_base = time_base

@@ -33,7 +33,7 @@ def generate_greedily(
     pad_token_id: int,
     stopwatch: Stopwatch,
 ) -> Generated:
-    """Generate by the most likely token each time, whatever sampling the checkpoint's own settings ask for."""
+    """Generate by the most likely token each time."""
     first_token = _FirstToken(stopwatch)
     began = stopwatch.now()
     output = model.generate(

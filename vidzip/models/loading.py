@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, VideoLlavaForConditionalGeneration
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, VideoLlavaForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from vidzip.encoders import Preprocessor
@@ -59,7 +59,7 @@ def load(
     name = os.fspath(model_id_or_folder)
     place = _device(device)
     kind = _dtype(dtype, place)
-    is_local = name in BUILT_IN or Path(name).is_dir()
+    is_local = name in BUILT_IN or os.path.isdir(name)
     if is_local and revision is not None:
         raise BadArgument(
             f"revision {revision!r} of {name!r}, which is no model of the hub", hint="leave the revision out"
@@ -73,6 +73,8 @@ def load(
 
 def _to(model: Any, device: torch.device, dtype: torch.dtype) -> VideoLlavaForConditionalGeneration:
     placed: VideoLlavaForConditionalGeneration = model.to(device, dtype).eval()
+    # generate() fills what a call leaves open from here: a checkpoint's own sampling must not steer greedy decoding.
+    placed.generation_config = GenerationConfig(eos_token_id=placed.generation_config.eos_token_id, do_sample=False)
     return placed
 
 

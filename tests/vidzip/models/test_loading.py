@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vidzip import Budget, load, plan
+from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, UnknownModel
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny, tmp_path_factory):
+    """The tiny model as a folder in transformers' layout."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny.model.save_pretrained(folder)
+    tiny.tokenizer.save_pretrained(folder)
+    settings = {
+        "size": {"shortest_edge": tiny.preprocessor.shortest_edge},
+        "crop_size": {"height": tiny.preprocessor.crop_height, "width": tiny.preprocessor.crop_width},
+        "image_mean": tiny.preprocessor.mean,
+        "image_std": tiny.preprocessor.std,
+        "resample": 3,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture
+def copy(checkpoint, tmp_path):
+    return shutil.copytree(checkpoint, tmp_path / "copy")
+
+
+def test_a_folder_answers_as_the_model_it_was_saved_from(tiny, checkpoint, clip, capfd):
+    loaded = load(checkpoint, device="cpu")
+    assert loaded.name == str(checkpoint)
+    assert loaded.tower_fingerprint == tiny.tower_fingerprint
+    assert loaded.preprocessor == tiny.preprocessor
+    planned = plan(clip, Budget(num_frames=8))
+    answers = [model.ask(model.pack(clip, planned), "What?", 8).text for model in (tiny, loaded)]
+    assert answers[0] == answers[1]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_checkpoints_own_sampling_is_not_used(tiny, copy, clip):
+    sampling = {"do_sample": True, "temperature": 50.0, "repetition_penalty": 5.0, "num_beams": 3}
+    rewrite("generation_config.json", lambda settings: settings.update(sampling))(copy)
+    loaded = load(copy, device="cpu")
+    packed = tiny.pack(clip, plan(clip))
+    assert loaded.ask(packed, "What?", 8).text == tiny.ask(packed, "What?", 8).text
+
+
+def test_the_tiny_model_is_the_same_every_time_and_leaves_the_random_state_alone(tiny):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    again = load("tiny-random", device="cpu", dtype="float32")
+    assert torch.rand(1) == expected
+    assert all(one.equal(other) for one, other in zip(again.model.parameters(), tiny.model.parameters(), strict=True))
+    assert again.tokens_per_frame == 257
+    assert again.feature_layer == -2
+    assert not again.model.training
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", torch.float16])
+def test_half_precision_answers(clip, dtype):
+    model = load("tiny-random", device="cpu", dtype=dtype)
+    packed = model.pack(clip, plan(clip))
+    assert packed.tokens.dtype is model.model.dtype
+    assert model.ask(packed, "What?", 2).new_tokens == 2
+
+
+@pytest.mark.parametrize("name", ["tiny-rando", "no/such/folder", "/no/such/folder", "", "two words", "owner/model"])
+def test_unknown_models_are_said_with_what_is_known(name):
+    with pytest.raises(UnknownModel, match="built in: tiny-random"):
+        load(name)
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path):
+    with pytest.raises(BadModelFolder, match=r"holds no config\.json"):
+        load(tmp_path)
+
+
+def drop(name):
+    return lambda folder: [file.unlink() for file in folder.glob(name)]
+
+
+def rewrite(name, change):
+    def apply(folder):
+        settings = json.loads((folder / name).read_text())
+        change(settings)
+        (folder / name).write_text(json.dumps(settings))
+
+    return apply
+
+
+def change_weights(change):
+    def apply(folder):
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return apply
+
+
+def cut(folder):
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+
+
+PROJECTOR = "multi_modal_projector.linear_1.weight"
+
+
+def the_projector(weights):
+    return next(name for name in weights if name.endswith(PROJECTOR))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (drop("*.safetensors"), "holds no weights"),
+        (drop("preprocessor_config.json"), "holds none of video_preprocessor_config.json"),
+        (drop("tokenizer*"), "no usable tokenizer"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "holds no settings"),
+        (rewrite("config.json", lambda config: config.update(model_type="llava")), "a model of type 'llava'"),
+        (rewrite("preprocessor_config.json", lambda settings: settings.update(crop_size=196)), "crops .* to 196x196"),
+        (change_weights(lambda weights: weights.pop(the_projector(weights))), f"1 missing weights .*{PROJECTOR}"),
+        (change_weights(lambda weights: weights.update(stray=torch.ones(1))), r"1 unexpected weights \(stray\)"),
+        (
+            change_weights(lambda weights: weights.update({the_projector(weights): torch.ones(3, 3)})),
+            "linear_1|cannot be loaded",
+        ),
+        (cut, "cannot be loaded"),
+    ],
+)
+def test_damaged_checkpoints_are_refused_by_name(copy, damage, says):
+    damage(copy)
+    with pytest.raises(BadModelFolder, match=says) as caught:
+        load(copy, device="cpu")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"device": "abacus"}, BadArgument, "unknown device 'abacus'"),
+        ({"device": "meta"}, BadArgument, "does not run on meta"),
+        ({"device": "cuda:97"}, DeviceUnavailable, "no device cuda:97 here"),
+        ({"dtype": "int8"}, BadArgument, "use auto or float32, float16, bfloat16"),
+        ({"dtype": torch.int8}, BadArgument, r"unknown dtype torch\.int8"),
+        ({"revision": "main"}, BadArgument, "no model of the hub"),
+    ],
+)
+def test_bad_arguments_say_what_to_do(arguments, error, says):
+    with pytest.raises(error, match=says):
+        load("tiny-random", **arguments)
+
+
+def test_auto_takes_what_is_there():
+    model = load("tiny-random")
+    there = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert model.device.type == there
+    assert model.model.dtype is (torch.float32 if there == "cpu" else model.model.dtype)

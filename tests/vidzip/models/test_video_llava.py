@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from clips import write_numbered
+
+from vidzip import Budget, VidzipError, decode, plan, probe, sample
+from vidzip.compress import METHODS, visionzip
+from vidzip.errors import BadArgument, BadQuestion, ContextTooLong, PlanMismatch, TowerMismatch
+from vidzip.models.prompting import prompt_ids
+from vidzip.models.tiny_random import build_tokenizer
+
+QUESTION = "What is shown?"
+
+
+def pack(tiny, clip, frames=8, total=136, **options):
+    return tiny.pack(clip, plan(clip, Budget(total_tokens=total, num_frames=frames)), **options)
+
+
+def pack_full(tiny, clip, frames=8):
+    return pack(tiny, clip, frames, frames * tiny.tokens_per_frame)
+
+
+def expanded_ids(tiny, num_tokens):
+    """The prompt as transformers' own processor writes it: the video marker repeated for every visual token."""
+    marker = tiny.config.video_token_index
+    ids = prompt_ids(tiny.tokenizer, QUESTION, marker)
+    at = ids.index(marker)
+    return torch.tensor([ids[:at] + [marker] * num_tokens + ids[at + 1 :]])
+
+
+@pytest.mark.parametrize("frames", [1, 3, 8])
+def test_uncompressed_logits_equal_the_models_own(tiny, clip, frames):
+    pixels = decode(clip, sample(probe(clip), frames)).pixels
+    with torch.no_grad():
+        own = tiny.model(
+            input_ids=expanded_ids(tiny, frames * 257), pixel_values_videos=tiny.preprocessor(pixels)[None]
+        ).logits
+        ours = tiny.model(inputs_embeds=tiny.embed(pack_full(tiny, clip, frames), QUESTION)).logits
+    assert own.shape == ours.shape
+    torch.testing.assert_close(ours, own, rtol=0, atol=1e-5)
+
+
+def test_the_uncompressed_answer_is_the_models_own(tiny, clip):
+    pixels = decode(clip, sample(probe(clip), 8)).pixels
+    ids = expanded_ids(tiny, 8 * 257)
+    output = tiny.model.generate(
+        input_ids=ids, pixel_values_videos=tiny.preprocessor(pixels)[None], max_new_tokens=12, do_sample=False
+    )
+    answer = tiny.ask_full(clip, QUESTION, max_new_tokens=12)
+    assert answer.text == tiny.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    assert answer.visual_tokens == 2056
+    assert answer.new_tokens == 12
+    assert answer.finish_reason == "length"
+
+
+@pytest.mark.parametrize("frames", [1, 7, 8, 16, 17, 34])
+def test_a_pack_holds_136_tokens_at_every_frame_count(tiny, clip, frames):
+    packed = pack(tiny, clip, frames)
+    assert packed.num_tokens == 136
+    assert packed.num_frames == frames
+    assert packed.full_tokens == frames * 257
+    assert packed.tokens.shape == (136, 64)
+    length = tiny.embed(packed, QUESTION).shape[1]
+    assert length == 136 + len(prompt_ids(tiny.tokenizer, QUESTION, tiny.config.video_token_index)) - 1
+
+
+def test_packing_is_decode_encode_compress(tiny, clip):
+    planned = plan(clip, Budget(num_frames=20))
+    packed = tiny.pack(clip, planned, merge="mean")
+    features = tiny.encode(decode(clip, planned.timestamps_seconds))
+    expected = visionzip(features, planned.tokens_per_frame, merge="mean")
+    torch.testing.assert_close(packed.tokens, expected.tokens, rtol=0, atol=1e-5)
+    assert packed.source.equal(expected.source)
+    assert packed.timestamps_seconds == decode(clip, planned.timestamps_seconds).timestamps_seconds
+
+
+def test_the_number_of_frames_encoded_at_once_changes_nothing(tiny, clip):
+    one_by_one = dataclasses.replace(tiny, batch_frames=1)
+    torch.testing.assert_close(pack(one_by_one, clip).tokens, pack(tiny, clip).tokens, rtol=0, atol=1e-5)
+
+
+def test_answers_are_greedy_and_repeatable(tiny, clip):
+    packed = pack(tiny, clip)
+    first, second = (tiny.ask(packed, QUESTION, max_new_tokens=8) for _ in range(2))
+    assert first.text == second.text
+    with torch.no_grad():
+        logits = tiny.model(inputs_embeds=tiny.embed(packed, QUESTION)).logits
+    likeliest = tiny.tokenizer.decode([int(logits[0, -1].argmax())])
+    assert first.text.startswith(likeliest.strip())
+    assert set(first.stage_seconds) == {
+        "decode", "preprocess", "encode", "compress", "project", "prefill", "generate",
+    }  # fmt: skip
+    assert all(seconds >= 0 for seconds in first.stage_seconds.values())
+
+
+def test_generation_that_stops_by_itself_says_so(tiny, clip, monkeypatch):
+    packed = pack(tiny, clip)
+    whole = tiny.ask(packed, QUESTION, max_new_tokens=6)
+    ending = tiny.tokenizer.convert_tokens_to_ids(whole.text[2])
+    at = whole.text.index(whole.text[2])
+    monkeypatch.setattr(tiny.model.generation_config, "eos_token_id", [ending])
+    stopped = tiny.ask(packed, QUESTION, max_new_tokens=6)
+    assert stopped.finish_reason == "stop"
+    assert stopped.new_tokens == at
+    assert stopped.text == whole.text[:at]
+
+
+def test_progress_is_told(tiny, clip):
+    told = []
+    pack(tiny, clip, 20, on_progress=lambda *one: told.append(one))
+    assert told == [("encode", 16, 20), ("encode", 20, 20)]
+
+
+def test_a_plan_for_another_video_is_refused(tiny, clip, tmp_path):
+    other = tmp_path / "other.mp4"
+    write_numbered(other, num_frames=30)
+    with pytest.raises(PlanMismatch, match="was made for the video"):
+        tiny.pack(other, plan(clip))
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(clip.read_bytes())
+    assert tiny.pack(copy, plan(clip)).num_tokens == 136
+    nameless = dataclasses.replace(plan(clip), video_identity=None)
+    with pytest.raises(PlanMismatch, match="does not say which video"):
+        tiny.pack(clip, nameless)
+
+
+def test_a_plan_for_a_larger_tower_is_refused(tiny, clip):
+    large = plan(clip, Budget(total_tokens=600, num_frames=2), max_tokens_per_frame=577)
+    with pytest.raises(PlanMismatch, match="gives a frame 300 tokens, but tiny-random has 257 a frame"):
+        tiny.pack(clip, large)
+
+
+def test_another_towers_tokens_are_refused(tiny, clip):
+    packed = dataclasses.replace(pack(tiny, clip), tower="another")
+    with pytest.raises(TowerMismatch, match="packed by the tower another"):
+        tiny.ask(packed, QUESTION)
+
+
+def test_the_fingerprint_is_of_the_towers_weights(tiny):
+    from vidzip import load
+
+    again = load("tiny-random", device="cpu", dtype="float32")
+    assert again.tower_fingerprint == tiny.tower_fingerprint
+    changed = load("tiny-random", device="cpu", dtype="float32")
+    with torch.no_grad():
+        changed.tower.encoder.layers[3].mlp.fc2.bias[-1] += 1
+    assert changed.tower_fingerprint != tiny.tower_fingerprint
+
+
+def test_the_token_count_is_held_against_the_plan_before_the_language_model_runs(tiny, clip, monkeypatch):
+    packed = pack(tiny, clip)
+    object.__setattr__(packed, "tokens", torch.cat([packed.tokens, packed.tokens[:1]]))
+    monkeypatch.setattr(tiny.model, "generate", lambda **_: pytest.fail("the language model ran"))
+    with pytest.raises(PlanMismatch, match="137 visual tokens for a plan of 136"):
+        tiny.ask(packed, QUESTION)
+
+
+def test_a_method_that_overspends_is_caught(tiny, clip, monkeypatch):
+    monkeypatch.setitem(METHODS, "greedy", lambda features, counts: visionzip(features, [k + 1 for k in counts]))
+    with pytest.raises(PlanMismatch, match="144 visual tokens for a plan of 136"):
+        pack(tiny, clip, method="greedy")
+
+
+def test_frames_that_turn_out_to_repeat_are_packed_once(tiny, tmp_path):
+    # Four pictures, of which the third stays for two seconds, planned as if the rate were constant.
+    path = tmp_path / "slides.mkv"
+    write_numbered(path, times=[0.0, 0.5, 1.0, 3.0])
+    steady = dataclasses.replace(probe(path), num_frames=100, frame_times_seconds=None)
+    planned = plan(steady, Budget(total_tokens=40, num_frames=6))
+    packed = tiny.pack(path, planned)
+    assert packed.timestamps_seconds == (0.0, 0.5, 1.0)
+    assert packed.plan.tokens_per_frame == (6, 7, 27)
+    assert packed.num_tokens == 40
+    assert packed.warnings == ("the 6 moments show 3 distinct frames: each is used once",)
+    # With the true times, as a plan from the file itself has them, no frame repeats.
+    assert tiny.pack(path, plan(path, Budget(total_tokens=40, num_frames=4))).num_frames == 4
+
+
+def test_warnings_reach_the_answer(tiny, clip):
+    packed = pack(tiny, clip, 60)
+    assert packed.num_frames == 50
+    assert tiny.ask(packed, QUESTION, 1).warnings == (
+        "the video has 50 distinct frames, fewer than the 60 asked for: all are used",
+    )
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [("", "empty"), ("  \n", "empty"), ("Is <video> a word?", "marker '<video>'"), ("stop</s>", "marker '</s>'")],
+)
+def test_questions_that_cannot_be_put_are_refused(tiny, clip, question, says):
+    with pytest.raises(BadQuestion, match=says):
+        tiny.ask(pack(tiny, clip), question)
+
+
+def test_questions_may_be_in_any_script(tiny, clip):
+    assert tiny.ask(pack(tiny, clip), "何が見えますか? 🎬", 4).new_tokens == 4
+
+
+def test_what_passes_the_context_is_refused(tiny, clip):
+    with pytest.raises(ContextTooLong, match=r"4112 visual, .* and 64 new tokens pass the model's context of 4096"):
+        tiny.ask_full(clip, QUESTION, num_frames=16)
+    with pytest.raises(ContextTooLong, match="lower --max-new-tokens"):
+        tiny.ask(pack(tiny, clip), QUESTION, max_new_tokens=4000)
+
+
+def test_bad_arguments_are_refused(tiny, clip):
+    with pytest.raises(BadArgument, match="max_new_tokens is 0"):
+        tiny.ask(pack(tiny, clip), QUESTION, max_new_tokens=0)
+    with pytest.raises(BadArgument, match="num_frames is 0"):
+        tiny.ask_full(clip, QUESTION, num_frames=0)
+    with pytest.raises(BadArgument, match="unknown method"):
+        pack(tiny, clip, method="magic")
+    with pytest.raises(VidzipError, match="there is no file"):
+        tiny.pack("missing.mp4", plan(clip))
+
+
+def test_the_prompt_is_tokenised_as_a_whole():
+    # The tokenizer marks the start of a text with "▁". Tokenised apart, the piece behind the video would get a mark
+    # of its own: another prompt than the model was trained on.
+    tokenizer = build_tokenizer()
+    marker = tokenizer.convert_tokens_to_ids("<video>")
+    ids = prompt_ids(tokenizer, "Why?", marker)
+    assert tokenizer.convert_ids_to_tokens(ids) == [
+        "<s>", "▁", *"USER:", "▁", "<video>", "\n", *"Why?", "▁", *"ASSISTANT:",
+    ]  # fmt: skip
+    behind = tokenizer("\nWhy? ASSISTANT:", add_special_tokens=False)["input_ids"]
+    apart = [*tokenizer("USER: ")["input_ids"], marker, *behind]
+    assert apart != ids
+    assert tokenizer.convert_ids_to_tokens(apart[len(apart) - len(behind) :])[0] == "▁"
+
+
+def test_letters_bytes_and_left_padding():
+    tokenizer = build_tokenizer()
+    text = "Zwölf 🎬 frames, 8 tokens"
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    padded = tokenizer(["a", "abc"], padding=True)["input_ids"]
+    assert padded[0][0] == tokenizer.pad_token_id

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from towers import random_features
+
+from vidzip import Budget, VideoInfo, plan, zip_frames
+from vidzip.errors import BadArgument, PlanMismatch
+from vidzip.packing import pack_zipped
+
+INFO = VideoInfo(path="v", duration_seconds=4.0, fps=5.0, num_frames=20, identity="abc")
+
+
+def packed(frames=4, total=18, size=9):
+    planned = plan(INFO, Budget(total_tokens=total, num_frames=frames), size)
+    zipped = zip_frames(random_features(frames, size), planned.tokens_per_frame)
+    return pack_zipped(zipped, planned, timestamps_seconds=(0.4, 1.4, 2.4, 3.4), method="visionzip", tower="t")
+
+
+def test_counts():
+    video = packed()
+    assert (video.num_tokens, video.num_frames, video.full_tokens) == (18, 4, 36)
+    assert video.warnings == video.plan.warnings == ()
+
+
+def test_every_token_knows_where_it_came_from():
+    video = packed()
+    seen = []
+    for token in range(video.num_tokens):
+        origin = video.provenance(token)
+        assert origin.frame == video.frame_of[token]
+        assert origin.timestamp_seconds == (0.4, 1.4, 2.4, 3.4)[origin.frame]
+        assert origin.anchor in origin.patches
+        seen += [(origin.frame, patch) for patch in origin.patches]
+    assert len(seen) == len(set(seen)) == int((video.source >= 0).sum())
+    assert video.provenance(0).anchor == 0
+
+
+def test_a_token_that_is_not_there():
+    with pytest.raises(BadArgument, match="token 18 of 18; give 0 to 17"):
+        packed().provenance(18)
+
+
+def test_another_number_of_tokens_than_planned_is_refused():
+    video = packed()
+    with pytest.raises(PlanMismatch, match="17 visual tokens for a plan of 18 in a budget of 18"):
+        dataclasses.replace(video, tokens=video.tokens[:-1])
+    with pytest.raises(PlanMismatch, match="19 visual tokens"):
+        dataclasses.replace(video, tokens=torch.cat([video.tokens, video.tokens[:1]]))
+    with pytest.raises(PlanMismatch, match="3 timestamps for a plan of 4 frames"):
+        dataclasses.replace(video, timestamps_seconds=(0.0, 1.0, 2.0))
