@@ -44,13 +44,22 @@ class OpenVideo:
     @property
     def time_base(self) -> Fraction:
         """Seconds a tick of the stream's timestamps."""
-        return self.stream.time_base or _MICROSECOND
+        return _fraction(self.stream.time_base) or _MICROSECOND
+
+    @property
+    def average_rate(self) -> Fraction | None:
+        """Frames a second on average, by the header."""
+        return _fraction(self.stream.average_rate)
+
+    @property
+    def nominal_rate(self) -> Fraction | None:
+        """The lowest rate at which every timestamp the header shows is a whole number of frames."""
+        return _fraction(self.stream.base_rate)
 
     @property
     def frame_seconds(self) -> float:
         """How long a frame is on screen on average, by the header; 0 where it does not say."""
-        rate = self.stream.average_rate
-        return float(1 / rate) if rate else 0.0
+        return float(1 / self.average_rate) if self.average_rate else 0.0
 
 
 @contextmanager
@@ -114,6 +123,11 @@ def _check_regular(name: str, status: os.stat_result) -> None:
 def reason(error: Exception) -> str:
     """Say in FFmpeg's or the system's words what went wrong, without numbers and file names."""
     return str(getattr(error, "strerror", None) or error)
+
+
+def _fraction(rate: Fraction | None) -> Fraction | None:
+    """Turn a rate into a fraction; PyAV gives fractions up to 18, from 19 on a type of its own. 0/0 is unknown."""
+    return Fraction(rate.numerator, rate.denominator) if rate is not None and rate.denominator else None
 
 
 class _Unnamed:

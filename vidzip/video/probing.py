@@ -108,7 +108,7 @@ def _doubt(video: OpenVideo, first: _FirstPicture) -> str:
         lacking.append("duration")
     if lacking:
         return f"the header holds no {' and no '.join(lacking)}"
-    average, nominal = stream.average_rate, stream.base_rate
+    average, nominal = video.average_rate, video.nominal_rate
     if not average or not nominal or abs(average - nominal) > _RATE_TOLERANCE * average:
         return "the frame rate varies"
     believed = _believe(video)
@@ -122,7 +122,7 @@ def _doubt(video: OpenVideo, first: _FirstPicture) -> str:
 def _average_rate(video: OpenVideo, timing: _Timing) -> float:
     """Frames a second: the header's exact fraction where it fits what was counted."""
     measured = timing.count / timing.duration
-    stated = video.stream.average_rate
+    stated = video.average_rate
     return float(stated) if stated and abs(stated - measured) <= 0.01 * measured else measured
 
 
