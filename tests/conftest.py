@@ -6,10 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from vidzip.models import BUILT_IN
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches a network, whatever it names
 # Some virtual machines announce AMX and then fault on it, which ends the process: bfloat16 is tested without it.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+
+# Laws are checked on new cases at every run on a desk, on the same cases at every run of CI.
+settings.register_profile("desk", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 def _folder(variable: str, holds: str) -> Path:
@@ -46,6 +54,14 @@ def tiny():
     from vidzip import load
 
     return load("tiny-random", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session", params=sorted(BUILT_IN))
+def built_in(request):
+    """Each built-in model in turn."""
+    from vidzip import load
+
+    return load(request.param, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")

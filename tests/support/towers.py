@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from hypothesis import strategies as st
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from vidzip import FrameFeatures
@@ -38,3 +39,9 @@ def random_features(num_frames: int, size: int, seed: int = 0, dim: int = 12, he
         keys=torch.randn(num_frames, size, head_dim, generator=rng),
         attention=torch.rand(num_frames, size, generator=rng),
     )
+
+
+ragged_counts = st.integers(2, 40).flatmap(
+    lambda size: st.tuples(st.just(size), st.lists(st.integers(0, size + 3), min_size=1, max_size=6))
+)
+"""A number of tokens a frame has, and how many of them each of some frames may keep: none, some, all, or more."""

@@ -15,42 +15,42 @@ from vidzip.models.tiny_random import build_tokenizer
 QUESTION = "What is shown?"
 
 
-def pack(tiny, clip, frames=8, total=136, **options):
-    return tiny.pack(clip, plan(clip, Budget(total_tokens=total, num_frames=frames)), **options)
+def pack(model, clip, frames=8, total=136, **options):
+    return model.pack(clip, plan(clip, Budget(total_tokens=total, num_frames=frames)), **options)
 
 
-def pack_full(tiny, clip, frames=8):
-    return pack(tiny, clip, frames, frames * tiny.tokens_per_frame)
+def pack_full(model, clip, frames=8):
+    return pack(model, clip, frames, frames * model.tokens_per_frame)
 
 
-def expanded_ids(tiny, num_tokens):
+def expanded_ids(model, num_tokens):
     """The prompt as transformers' own processor writes it: the video marker repeated for every visual token."""
-    marker = tiny.config.video_token_index
-    ids = prompt_ids(tiny.tokenizer, QUESTION, marker)
+    marker = model.config.video_token_index
+    ids = prompt_ids(model.tokenizer, QUESTION, marker)
     at = ids.index(marker)
     return torch.tensor([ids[:at] + [marker] * num_tokens + ids[at + 1 :]])
 
 
 @pytest.mark.parametrize("frames", [1, 3, 8])
-def test_uncompressed_logits_equal_the_models_own(tiny, clip, frames):
+def test_uncompressed_logits_equal_the_models_own(built_in, clip, frames):
     pixels = decode(clip, sample(probe(clip), frames)).pixels
     with torch.no_grad():
-        own = tiny.model(
-            input_ids=expanded_ids(tiny, frames * 257), pixel_values_videos=tiny.preprocessor(pixels)[None]
+        own = built_in.model(
+            input_ids=expanded_ids(built_in, frames * 257), pixel_values_videos=built_in.preprocessor(pixels)[None]
         ).logits
-        ours = tiny.model(inputs_embeds=tiny.embed(pack_full(tiny, clip, frames), QUESTION)).logits
+        ours = built_in.model(inputs_embeds=built_in.embed(pack_full(built_in, clip, frames), QUESTION)).logits
     assert own.shape == ours.shape
     torch.testing.assert_close(ours, own, rtol=0, atol=1e-5)
 
 
-def test_the_uncompressed_answer_is_the_models_own(tiny, clip):
+def test_the_uncompressed_answer_is_the_models_own(built_in, clip):
     pixels = decode(clip, sample(probe(clip), 8)).pixels
-    ids = expanded_ids(tiny, 8 * 257)
-    output = tiny.model.generate(
-        input_ids=ids, pixel_values_videos=tiny.preprocessor(pixels)[None], max_new_tokens=12, do_sample=False
+    ids = expanded_ids(built_in, 8 * 257)
+    output = built_in.model.generate(
+        input_ids=ids, pixel_values_videos=built_in.preprocessor(pixels)[None], max_new_tokens=12, do_sample=False
     )
-    answer = tiny.ask_full(clip, QUESTION, max_new_tokens=12)
-    assert answer.text == tiny.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    answer = built_in.ask_full(clip, QUESTION, max_new_tokens=12)
+    assert answer.text == built_in.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
     assert answer.visual_tokens == 2056
     assert answer.new_tokens == 12
     assert answer.finish_reason == "length"
