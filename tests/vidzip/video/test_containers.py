@@ -34,6 +34,8 @@ def bad_files(folder, clip):
         "playlist.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{clip}\n#EXT-X-ENDLIST\n".encode(),
         "playlist.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{clip}\n#EXT-X-ENDLIST\n".encode(),
         "concat.mp4": f"ffconcat version 1.0\nfile '{clip}'\n".encode(),
+        "beside.mp4": b"ffconcat version 1.0\nfile secret.mp4\n",
+        "secret.mp4": whole,
         "session.mp4": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
         "subtitles.mp4": b"1\n00:00:01,000 --> 00:00:02,000\nhello\n",
         "picture.mp4": picture_bytes(),
@@ -67,6 +69,7 @@ def picture_bytes() -> bytes:
         ("playlist.mp4", NotAVideo, "playlists, scripts and image sequences are not opened"),
         ("playlist.m3u8", NotAVideo, "playlists, scripts and image sequences are not opened"),
         ("concat.mp4", NotAVideo, "playlists, scripts and image sequences are not opened"),
+        ("beside.mp4", NotAVideo, "playlists, scripts and image sequences are not opened"),
         ("session.mp4", NotAVideo, "known container"),
         ("subtitles.mp4", NotAVideo, "known container"),
         ("picture.mp4", NotAVideo, "known container"),
@@ -122,6 +125,20 @@ def test_real_bad_files(videos):
     }.items():
         with pytest.raises(VidzipError, match=says):
             probe(videos / name)
+
+
+def test_nothing_but_local_files_may_be_opened_beyond_the_file_itself(clip, monkeypatch):
+    opened = []
+    real = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **kwargs: opened.append((args, kwargs)) or real(*args, **kwargs))
+    probe(clip)
+    for args, kwargs in opened:
+        assert not hasattr(args[0], "name")
+        assert kwargs["container_options"]["protocol_whitelist"] == "file"
+        assert not {"hls", "concat", "dash", "sdp", "image2"} & set(
+            kwargs["container_options"]["format_whitelist"].split(",")
+        )
+    assert opened
 
 
 def test_a_file_that_may_not_be_read_is_said(tmp_path, clip, monkeypatch):

@@ -39,6 +39,16 @@ def test_middle_is_the_middle_of_equal_stretches(frames):
     assert sample(steady(280, 20.0), frames) == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_middle_on_the_edge_of_crowded_frames_moves_into_its_frame():
+    # The fourth of 70 middles is 0.5 s, where frame 5 of 100 begins; if the file's clock is rounded the other way it
+    # shows frame 4. Frame 6 is taken, so that there is no room to be wrong.
+    moments = sample(steady(), 70)
+    exact = [(i + 0.5) * 10 / 70 for i in range(70)]
+    assert moments[3] == pytest.approx(0.55)
+    assert moments[:3] == pytest.approx(exact[:3])
+    assert sample(steady(), 10)[0] == pytest.approx(0.5)  # no neighbour is taken: the middle stays
+
+
 def test_middle_within_a_stretch_and_on_a_late_clock():
     assert sample(steady(), 2, start=2, end=4) == pytest.approx([2.5, 3.5])
     assert sample(steady(start=5.0), 2) == pytest.approx([7.5, 12.5])
