@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections import Counter
@@ -267,21 +268,17 @@ def _shown(value: Any) -> str:
 @click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
 def demo() -> None:
     """Write a small clip and run the other commands on it, with the built-in model."""
+    import contextlib
     import tempfile
 
-    from pipelines.demo import write_clip
+    from pipelines.demo import CLIP, write_clip
 
-    with tempfile.TemporaryDirectory(prefix="vidzip-demo-") as folder:
-        clip = os.path.join(folder, "clip.mp4")
-        say(write_clip(clip))
+    with tempfile.TemporaryDirectory(prefix="vidzip-demo-") as folder, contextlib.chdir(folder):
+        say(write_clip())
         for arguments in (
-            ["probe", clip],
-            ["plan", clip, "--frames", "64"],
-            ["ask", clip, "What moves?", "Where does it go?", "--frames", "64", "--max-new-tokens", "16"],
+            ["probe", CLIP],
+            ["plan", CLIP, "--frames", "64"],
+            ["ask", CLIP, "What moves?", "Where does it go?", "--frames", "64", "--max-new-tokens", "16"],
         ):
-            say(
-                f"\n$ vidzip {' '.join(repr(one) if ' ' in one else one for one in arguments)}".replace(
-                    clip, "clip.mp4"
-                )
-            )
+            say(f"\n$ vidzip {shlex.join(arguments)}")
             cli.main(args=arguments, prog_name="vidzip", standalone_mode=False)

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
+CLIP = "clip.mp4"
 SECONDS, FPS, WIDTH, HEIGHT, SIDE = 10, 25, 320, 240, 48
 
 
-def write_clip(path: str) -> str:
-    """Write a bright square that crosses a shaded ground, and say so."""
+def write_clip() -> str:
+    """Write a bright square that crosses a shaded ground into the current folder, and say so."""
     from vidzip.video.writing import write
 
-    count = write(path, _pictures(), FPS)
-    return f"wrote clip.mp4: a square crosses the picture, {count} frames in {SECONDS} s"
+    count = write(CLIP, _pictures(), FPS)
+    return f"wrote {CLIP}: a square crosses the picture, {count} frames in {SECONDS} s"
 
 
 def _pictures() -> Iterator[np.ndarray]:

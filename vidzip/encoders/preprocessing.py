@@ -18,8 +18,8 @@ from torch import Tensor
 
 from vidzip.errors import BadModelFolder
 
-CONFIG_NAMES = ("video_preprocessor_config.json", "preprocessor_config.json")
-"""Files of a checkpoint that may hold the settings, the video's own first."""
+CONFIG_NAMES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+"""Files of a checkpoint that may hold the settings, the video's own first; newer checkpoints nest them in the last."""
 
 _PILLOW_FILTERS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for its filters, as checkpoints write them, and torch's names."""
@@ -93,8 +93,9 @@ class Preprocessor:
             file = folder / name
             if file.is_file():
                 try:
-                    return cls.from_config(json.loads(file.read_text(encoding="utf-8")))
-                except (ValueError, TypeError, KeyError) as error:
+                    settings = json.loads(file.read_text(encoding="utf-8"))
+                    return cls.from_config(settings.get("video_processor", settings.get("image_processor", settings)))
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
                     raise BadModelFolder(
                         f"{file} is not usable: {error!r}", hint="fetch the checkpoint's preprocessor settings again"
                     ) from error

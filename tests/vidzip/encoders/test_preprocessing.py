@@ -90,6 +90,14 @@ def test_settings_come_from_the_checkpoint(tmp_path):
     assert Preprocessor.from_folder(tmp_path).resample == "bilinear"
 
 
+def test_settings_may_be_nested_in_the_processors(tmp_path):
+    nested = {"image_processor": {**CLIP, "resample": 2}, "processor_class": "VideoLlavaProcessor"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(nested))
+    assert Preprocessor.from_folder(tmp_path).resample == "bilinear"
+    (tmp_path / "processor_config.json").write_text(json.dumps({**nested, "video_processor": CLIP}))
+    assert Preprocessor.from_folder(tmp_path) == Preprocessor.from_config(CLIP)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

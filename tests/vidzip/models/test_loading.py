@@ -44,6 +44,27 @@ def test_a_folder_answers_as_the_model_it_was_saved_from(tiny, checkpoint, clip,
     assert capfd.readouterr() == ("", "")
 
 
+def hub_name(name):
+    """Name a weight as the hub's Video-LLaVA-7B-hf does, which was saved by an early release of transformers."""
+    for tower in ("image_tower.", "video_tower."):
+        if name.startswith(tower):
+            return name.replace(tower, f"{tower}vision_model.", 1)
+    return name
+
+
+def test_weights_named_as_on_the_hub_are_all_found(tiny, copy):
+    def rename(weights):
+        renamed = {hub_name(name): weight for name, weight in weights.items()}
+        weights.clear()
+        weights.update(renamed)
+        weights["video_tower.vision_model.embeddings.position_ids"] = torch.arange(257)[None]
+
+    change_weights(rename)(copy)
+    assert any(name.startswith("language_model.model.layers") for name in load_file(copy / "model.safetensors"))
+    loaded = load(copy, device="cpu")
+    assert all(one.equal(other) for one, other in zip(loaded.model.parameters(), tiny.model.parameters(), strict=True))
+
+
 def test_a_checkpoints_own_sampling_is_not_used(tiny, copy, clip):
     sampling = {"do_sample": True, "temperature": 50.0, "repetition_penalty": 5.0, "num_beams": 3}
     rewrite("generation_config.json", lambda settings: settings.update(sampling))(copy)

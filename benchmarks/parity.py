@@ -1,0 +1,35 @@
+"""Hold VisionZip against tensors made by the published code, setting by setting.
+
+python benchmarks/parity.py GOLDEN      # GOLDEN holds visionzip/tower and visionzip/golden.safetensors
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from safetensors.torch import load_file
+from transformers import CLIPVisionModel
+
+from vidzip import observe
+from vidzip.compress import visionzip
+
+
+def main(folder: Path) -> None:
+    """Compare and print the table."""
+    tower = CLIPVisionModel.from_pretrained(folder / "visionzip" / "tower", attn_implementation="sdpa").eval()
+    golden = load_file(folder / "visionzip" / "golden.safetensors")
+    features = observe(tower, golden["pixel_values"])
+    print("| dominant + contextual | kept positions equal | largest difference of a token's value |")
+    print("|---|---|---|")
+    settings = sorted(tuple(map(int, name.split("_")[1:])) for name in golden if name.startswith("packed_"))
+    for dominant, contextual in settings:
+        zipped = visionzip(features, dominant=dominant, contextual=contextual)
+        shape = (features.num_frames, dominant + contextual)
+        equal = zipped.anchor_of.unflatten(0, shape)[:, :dominant].equal(golden[f"indices_{dominant}_{contextual}"])
+        difference = (zipped.tokens.unflatten(0, shape) - golden[f"packed_{dominant}_{contextual}"]).abs().max()
+        print(f"| {dominant} + {contextual} | {'yes' if equal else 'NO'} | {difference:.1e} |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
