@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import vidzip
 from pipelines.terminal import Progress
-from vidzip.errors import BadQuestion
 
 if TYPE_CHECKING:
     from vidzip import Answer, Budget, PackedVideo, VideoLlava
@@ -51,8 +50,6 @@ def ask(request: Request, progress: Progress) -> Iterator[Answered]:
     Raises:
         VidzipError: whatever is wrong with the request; before a model is loaded, where that can be known.
     """
-    if any(not question.strip() for question in request.questions):
-        raise BadQuestion("a question is empty", hint="ask something about the video")
     info = vidzip.probe(request.video)
     vidzip.plan(
         info, request.budget, start=request.start, end=request.end
@@ -61,6 +58,8 @@ def ask(request: Request, progress: Progress) -> Iterator[Answered]:
     progress(f"load {request.model}", 0, 1)
     model = vidzip.load(request.model, revision=request.revision, device=request.device, dtype=request.dtype)
     planned = vidzip.plan(info, request.budget, model.tokens_per_frame, start=request.start, end=request.end)
+    for question in request.questions:
+        model.check_question(question, planned.total_tokens, request.max_new_tokens)
     progress("encode", 0, planned.num_frames)
     packed = model.pack(info, planned, on_progress=progress)
     for number, question in enumerate(request.questions):

@@ -22,7 +22,7 @@ import vidzip
 from pipelines.ask import DEFAULT_MODEL, Answered, Request, record, summary
 from pipelines.ask import ask as ask_video
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
-from pipelines.terminal import progress, remark, say, table
+from pipelines.terminal import print_what_the_terminal_can, progress, remark, say, table
 from vidzip import Budget, VidzipError, token_split
 
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     is_debugging = "--debug" in arguments
+    print_what_the_terminal_can()
     try:
         check_siblings()
         keep_workers_off_this_folder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,13 @@ from contextlib import contextmanager
 import click
 
 Progress = Callable[[str, int, int], None]
+
+
+def print_what_the_terminal_can() -> None:
+    """Let characters that the terminal's encoding lacks come out as escapes, not as an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vidzip import compress
+    from vidzip import compress, errors
     from vidzip.compress import ZippedFrames, zip_frames
     from vidzip.encoders import observe
     from vidzip.errors import BudgetTooSmall, VidzipError
@@ -48,6 +48,8 @@ _HOMES = {
     "zip_frames": "vidzip.compress",
 }
 
+_ROOMS = ("compress", "errors")
+
 __all__ = [
     "Answer",
     "Budget",
@@ -62,6 +64,7 @@ __all__ = [
     "ZippedFrames",
     "compress",
     "decode",
+    "errors",
     "load",
     "observe",
     "plan",
@@ -74,8 +77,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "compress":
-        return import_module("vidzip.compress")
+    if name in _ROOMS:
+        return import_module(f"vidzip.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'vidzip' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -138,13 +138,19 @@ def test_probe(clip, tmp_path, capsys):
             "lower --frames to 136 or raise --budget to 200",
         ),
         (["plan", "{clip}", "--frames", "9", "--budget", "8"], "8 tokens cannot hold 9 frames", "lower --frames to 8"),
-        (["ask", "{clip}", " "], "a question is empty", "ask something"),
+        (["ask", "{clip}", " "], "the question is empty", "ask something"),
         (["ask", "{clip}", "What?", "--model", "nothing"], "there is no model 'nothing'", "built in: tiny-random"),
         (["ask", "{clip}", "What?", "--model", "{folder}"], "holds no config.json", "checkpoint's folder"),
         (["ask", "{clip}", "What?", "--device", "abacus"], "unknown device", "use auto, cpu"),
         (["ask", "{clip}", "What?", "--start", "9:59"], "the video ends at 2 s", "start earlier"),
         (["ask", "{clip}", "What?", "--start", "soon"], "'soon' is no moment", "see 'vidzip ask --help'"),
         (["ask", "{clip}", "What?", "--frames", "many"], "not a valid integer", "see 'vidzip ask --help'"),
+        (["ask", "{clip}", "Is <video> a word?"], "the model's own marker '<video>'", "other words"),
+        (
+            ["ask", "{clip}", "What?", "--frames", "34", "--budget", "9000"],
+            "8738 visual, ",
+            "take fewer frames or tokens, or lower --max-new-tokens",
+        ),
         (["ask", "{clip}"], "Missing argument 'QUESTION...'", "see 'vidzip ask --help'"),
         (["probe", "-gone.mp4"], "there is no file './-gone.mp4'", "check the path"),
         (["plan", "{clip}", "--frame", "9"], "No such option", "see 'vidzip plan --help'"),
@@ -200,6 +206,12 @@ def test_text_cannot_steer_the_terminal(tmp_path, clip, capsys):
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err
     assert "\x07" not in out + err
+
+
+def test_a_terminal_that_lacks_a_character_gets_an_escape(clip):
+    done = run("ask", str(clip), "What?", "--max-new-tokens", "1", cwd=clip.parent, PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0, done.stderr
+    assert "8,738 \\u2192 136" in done.stdout
 
 
 def test_a_name_that_is_no_text_is_reported_all_the_same(tmp_path, clip, capsys):

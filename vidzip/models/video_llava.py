@@ -68,9 +68,9 @@ class VideoLlava:
     """
 
     name: str
-    model: VideoLlavaForConditionalGeneration
-    tokenizer: PreTrainedTokenizerBase
-    preprocessor: Preprocessor
+    model: VideoLlavaForConditionalGeneration = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+    preprocessor: Preprocessor = field(repr=False)
     batch_frames: int = 16
 
     @property
@@ -184,6 +184,24 @@ class VideoLlava:
             projected: Tensor = self.projector(packed.tokens.to(self.device, self.model.dtype))
         return projected
 
+    def check_question(self, question: str, visual_tokens: int, max_new_tokens: int = 64) -> None:
+        """Make sure that a question can be put beside so many visual tokens, before any work is done for it.
+
+        Raises:
+            BadQuestion: an empty question, or one with the model's own markers.
+            ContextTooLong: visual tokens, prompt and answer pass the language model's context.
+            BadArgument: ``max_new_tokens`` is below 1.
+        """
+        max_new_tokens = check_count(max_new_tokens, "max_new_tokens")
+        prompt_tokens = len(prompt_ids(self.tokenizer, question, self.config.video_token_index)) - 1
+        context = self.config.text_config.max_position_embeddings
+        if visual_tokens + prompt_tokens + max_new_tokens > context:
+            raise ContextTooLong(
+                f"{visual_tokens} visual, {prompt_tokens} prompt and {max_new_tokens} new tokens pass the model's "
+                f"context of {context}",
+                hint="take fewer frames or tokens, or lower --max-new-tokens",
+            )
+
     def embed(self, packed: PackedVideo, question: str) -> Float[Tensor, "1 length width"]:
         """Build what the language model is given: the prompt's embeddings, the visual tokens in their place.
 
@@ -205,11 +223,10 @@ class VideoLlava:
             TowerMismatch: another tower made the packed tokens.
             BadArgument: ``max_new_tokens`` is below 1.
         """
-        max_new_tokens = check_count(max_new_tokens, "max_new_tokens")
+        self.check_question(question, packed.num_tokens, max_new_tokens)
         stopwatch = Stopwatch(self.device)
         with stopwatch.stage("project"):
             inputs_embeds = self.embed(packed, question)
-        self._check_context(inputs_embeds.shape[1], packed.num_tokens, max_new_tokens)
         generated = generate_greedily(
             self.model,
             inputs_embeds,
@@ -245,6 +262,7 @@ class VideoLlava:
         num_frames = check_count(num_frames, "num_frames")
         budget = Budget(total_tokens=num_frames * self.tokens_per_frame, num_frames=num_frames)
         whole = plan(video, budget, self.tokens_per_frame, policy=policy)
+        self.check_question(question, whole.total_tokens, max_new_tokens)
         return self.ask(self.pack(video, whole, on_progress=on_progress), question, max_new_tokens)
 
     def _check_plan(self, path: str, plan: Plan) -> None:
@@ -294,19 +312,12 @@ class VideoLlava:
         return FrameFeatures.cat(parts), appears
 
     def _prepare(self, pixels: Tensor) -> Tensor:
-        return self.preprocessor(pixels.to(self.device), dtype=self.model.dtype)
+        # CUDA resizes where it encodes; elsewhere the CPU does, since Apple's GPUs may lack antialiased bicubic.
+        place = self.device if self.device.type == "cuda" else "cpu"
+        return self.preprocessor(pixels.to(place), device=self.device, dtype=self.model.dtype)
 
     def _encode_batch(self, pixel_values: Tensor) -> FrameFeatures:
         return observe(self.tower, pixel_values, self.feature_layer)
-
-    def _check_context(self, length: int, visual_tokens: int, max_new_tokens: int) -> None:
-        context = self.config.text_config.max_position_embeddings
-        if length + max_new_tokens > context:
-            raise ContextTooLong(
-                f"{visual_tokens} visual, {length - visual_tokens} prompt and {max_new_tokens} new tokens pass the "
-                f"model's context of {context}",
-                hint="take fewer frames or tokens, or lower --max-new-tokens",
-            )
 
     def _eos_token_ids(self) -> list[int]:
         eos = self.model.generation_config.eos_token_id

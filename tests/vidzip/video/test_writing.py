@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from clips import number_of, numbered_picture
+
+from vidzip import decode, probe, sample
+from vidzip.errors import BadArgument, WriteError
+from vidzip.video.writing import write
+
+
+def pictures(count):
+    return (numbered_picture(number) for number in range(count))
+
+
+@pytest.mark.parametrize("fps", [25, 7.5, Fraction(30000, 1001)])
+def test_what_is_written_is_read(tmp_path, fps):
+    path = tmp_path / "new.mp4"
+    assert write(path, pictures(20), fps) == 20
+    info = probe(path)
+    assert (info.num_frames, info.codec, info.width, info.height) == (20, "h264", 128, 64)
+    assert info.fps == pytest.approx(float(fps))
+    assert info.duration_seconds == pytest.approx(20 / float(fps), abs=1e-3)
+    assert [number_of(picture) for picture in decode(path, sample(info, 20)).pixels] == list(range(20))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_there_is_not_touched(tmp_path):
+    path = tmp_path / "old.mp4"
+    path.write_text("precious")
+    with pytest.raises(WriteError, match="exists already"):
+        write(path, pictures(2), 25)
+    assert path.read_text() == "precious"
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(WriteError, match="cannot be written"):
+        write(tmp_path / "missing" / "new.mp4", pictures(2), 25)
+
+
+@pytest.mark.parametrize(
+    ("shown", "fps", "says"),
+    [
+        ([], 25, "no pictures to write"),
+        ([np.zeros((4, 4), np.uint8)], 25, r"picture 0 is uint8 of shape \(4, 4\)"),
+        ([np.zeros((4, 4, 3))], 25, "picture 0 is float64"),
+        ([np.zeros((4, 5, 3), np.uint8)], 25, "picture 0 is 5x4; H.264 here takes even sides"),
+        ([np.zeros((64, 64, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)], 25, "32x64, but the first was 64x64"),
+        ([np.zeros((64, 64, 3), np.uint8)], 0, "fps is 0"),
+    ],
+)
+def test_bad_pictures_are_said_and_leave_nothing_behind(tmp_path, shown, fps, says):
+    with pytest.raises(BadArgument, match=says):
+        write(tmp_path / "new.mp4", shown, fps)
+    assert list(tmp_path.iterdir()) == []
