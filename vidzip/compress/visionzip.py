@@ -140,8 +140,8 @@ def _is_dominant(attention: Float[Tensor, "frames tokens"], dominant: Int[Tensor
     """Mark CLS and the ``dominant - 1`` patches it attends to most; of equals, the first in raster order."""
     order = attention[:, 1:].argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1)
-    has_cls = torch.full_like(rank[:, :1], -1)
-    return torch.cat([has_cls, rank], dim=1) < (dominant - 1)[:, None]
+    cls_rank = torch.full_like(rank[:, :1], -1)
+    return torch.cat([cls_rank, rank], dim=1) < (dominant - 1)[:, None]
 
 
 def _positions_where(mask: Bool[Tensor, "frames tokens"]) -> Int[Tensor, "frames tokens"]:

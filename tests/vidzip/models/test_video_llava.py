@@ -96,6 +96,14 @@ def test_answers_are_greedy_and_repeatable(tiny, clip):
     assert all(seconds >= 0 for seconds in first.stage_seconds.values())
 
 
+def test_answers_depend_on_the_question_and_the_video(tiny, clip, tmp_path):
+    other = tmp_path / "other.mp4"
+    write_numbered(other, num_frames=200)
+    here, there = pack(tiny, clip), pack(tiny, other)
+    answers = {tiny.ask(*asked, 16).text for asked in ((here, QUESTION), (here, "Where is it?"), (there, QUESTION))}
+    assert len(answers) == 3
+
+
 def test_generation_that_stops_by_itself_says_so(tiny, clip, monkeypatch):
     packed = pack(tiny, clip)
     whole = tiny.ask(packed, QUESTION, max_new_tokens=6)
