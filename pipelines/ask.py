@@ -103,6 +103,9 @@ def summary(all_answered: Sequence[Answered]) -> list[tuple[str, str]]:
     baseline = BASELINE_FRAMES * first.model.tokens_per_frame
     return [
         ("frames", f"{packed.num_frames}"),
-        ("tokens", f"{packed.full_tokens:,} → {packed.num_tokens:,}   (8 full frames take {baseline:,})"),
+        (
+            "tokens",
+            f"{packed.full_tokens:,} → {packed.num_tokens:,}   ({BASELINE_FRAMES} full frames take {baseline:,})",
+        ),
         *((f"{stage} s", f"{spent:.3f}") for stage, spent in seconds.items()),
     ]

@@ -24,6 +24,7 @@ from pipelines.ask import ask as ask_video
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
 from pipelines.terminal import print_what_the_terminal_can, progress, remark, say, table
 from vidzip import Budget, VidzipError, token_split
+from vidzip.planner import DEFAULT_NUM_FRAMES
 
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -121,12 +122,14 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _video = click.argument("video", metavar="VIDEO", type=click.Path())
 _budget_options = _options(
-    click.option("--frames", type=int, metavar="N", help="Frames to look at.  [default: 34, or all there are]"),
+    click.option(
+        "--frames", type=int, metavar="N", help=f"Frames to look at.  [default: {DEFAULT_NUM_FRAMES}, or all]"
+    ),
     click.option(
         "--budget",
         type=int,
         metavar="TOKENS",
-        default=136,
+        default=Budget.total_tokens,
         show_default=True,
         help="Visual tokens in all; never passed.",
     ),
@@ -151,9 +154,11 @@ def cli() -> None:
 @_budget_options
 @click.option("--model", metavar="NAME", help=f"Built-in name, folder or hub id.  [default: {DEFAULT_MODEL}]")
 @click.option("--revision", metavar="REV", help="Branch, tag or commit of a hub model.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16.")
-@click.option("--max-new-tokens", type=int, metavar="N", default=64, show_default=True, help="Longest answer.")
+@click.option("--device", default=Request.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--dtype", default=Request.dtype, show_default=True, help="auto, float32, float16 or bfloat16.")
+@click.option(
+    "--max-new-tokens", type=int, metavar="N", default=Request.max_new_tokens, show_default=True, help="Longest answer."
+)
 @_output_options
 def ask(
     *,

@@ -88,6 +88,10 @@ class DeviceUnavailable(VidzipError):
     """The device that was asked for is not there."""
 
 
+class OutOfMemory(VidzipError):
+    """The device's memory does not hold what was asked of it."""
+
+
 class BadQuestion(VidzipError):
     """A question that cannot be put to the model: empty, or holding the model's own markers."""
 

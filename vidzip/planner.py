@@ -139,7 +139,7 @@ def plan(
     )
 
 
-def merge_repeats(plan: Plan, appears_seconds: Sequence[float], max_tokens_per_frame: int = 257) -> Plan:
+def merge_repeats(plan: Plan, appears_seconds: Sequence[float], max_tokens_per_frame: int) -> Plan:
     """Re-make a plan whose moments turned out to show some frames more than once.
 
     A frame's first moment stays and takes over the tokens of its repeats.

@@ -142,12 +142,12 @@ def test_a_plan_holds_its_own_promises():
 def test_repeats_give_their_tokens_to_the_frame_that_stays():
     planned = plan(video(), Budget(total_tokens=17, num_frames=4))
     assert planned.tokens_per_frame == (4, 4, 4, 5)
-    merged = merge_repeats(planned, [0.0, 1.0, 1.0, 2.0])
+    merged = merge_repeats(planned, [0.0, 1.0, 1.0, 2.0], 257)
     assert merged.tokens_per_frame == (4, 8, 5)
     assert merged.timestamps_seconds == planned.timestamps_seconds[:2] + planned.timestamps_seconds[3:]
     assert merged.warnings == ("the 4 moments show 3 distinct frames: each is used once",)
-    assert merge_repeats(planned, [0.0, 0.0, 0.0, 0.0], max_tokens_per_frame=10).tokens_per_frame == (10,)
-    assert merge_repeats(planned, [0.0, 1.0, 2.0, 3.0]) is planned
+    assert merge_repeats(planned, [0.0, 0.0, 0.0, 0.0], 10).tokens_per_frame == (10,)
+    assert merge_repeats(planned, [0.0, 1.0, 2.0, 3.0], 257) is planned
 
 
 def test_the_same_input_gives_the_same_plan():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerBase, VideoLlavaForConditionalGenera
 
 from vidzip.compress import zip_frames
 from vidzip.encoders import Preprocessor, observe
-from vidzip.errors import BadModelFolder, ContextTooLong, PlanMismatch, TowerMismatch
+from vidzip.errors import BadModelFolder, ContextTooLong, OutOfMemory, PlanMismatch, TowerMismatch
 from vidzip.features import FrameFeatures
 from vidzip.models.generating import FinishReason, generate_greedily
 from vidzip.models.prompting import embed_prompt, prompt_ids
@@ -144,15 +145,17 @@ class VideoLlava:
         Raises:
             PlanMismatch: the plan was made for another video, or gives a frame more tokens than the tower has.
             VideoError: the file cannot be decoded at a moment of the plan.
+            OutOfMemory: the device cannot hold the frames' features.
             BadArgument: an unknown method or option.
         """
         path = video.path if isinstance(video, VideoInfo) else os.fspath(video)
         self._check_plan(path, plan)
         stopwatch = Stopwatch(self.device)
-        features, appears = self._encode_at(path, plan, stopwatch, on_progress)
-        plan = merge_repeats(plan, appears, self.tokens_per_frame)
-        with stopwatch.stage("compress"):
-            zipped = zip_frames(features, plan.tokens_per_frame, method, **options)
+        with _memory_errors(f"packing {plan.num_frames} frames"):
+            features, appears = self._encode_at(path, plan, stopwatch, on_progress)
+            plan = merge_repeats(plan, appears, self.tokens_per_frame)
+            with stopwatch.stage("compress"):
+                zipped = zip_frames(features, plan.tokens_per_frame, method, **options)
         return pack_zipped(
             zipped,
             plan,
@@ -221,20 +224,22 @@ class VideoLlava:
             BadQuestion: an empty question, or one with the model's own markers.
             ContextTooLong: prompt and answer pass the language model's context.
             TowerMismatch: another tower made the packed tokens.
+            OutOfMemory: the device cannot hold the prompt and the answer.
             BadArgument: ``max_new_tokens`` is below 1.
         """
         self.check_question(question, packed.num_tokens, max_new_tokens)
         stopwatch = Stopwatch(self.device)
-        with stopwatch.stage("project"):
-            inputs_embeds = self.embed(packed, question)
-        generated = generate_greedily(
-            self.model,
-            inputs_embeds,
-            max_new_tokens=max_new_tokens,
-            eos_token_ids=self._eos_token_ids(),
-            pad_token_id=self._pad_token_id(),
-            stopwatch=stopwatch,
-        )
+        with _memory_errors(f"answering over {packed.num_tokens} visual tokens"):
+            with stopwatch.stage("project"):
+                inputs_embeds = self.embed(packed, question)
+            generated = generate_greedily(
+                self.model,
+                inputs_embeds,
+                max_new_tokens=max_new_tokens,
+                eos_token_ids=self._eos_token_ids(),
+                pad_token_id=self._pad_token_id(),
+                stopwatch=stopwatch,
+            )
         return Answer(
             text=str(self.tokenizer.decode(generated.ids, skip_special_tokens=True)).strip(),
             finish_reason=generated.finish_reason,
@@ -328,6 +333,18 @@ class VideoLlava:
     def _pad_token_id(self) -> int:
         pad = self.tokenizer.pad_token_id
         return self._eos_token_ids()[0] if pad is None else int(pad)
+
+
+@contextmanager
+def _memory_errors(work: str) -> Iterator[None]:
+    """Say what did not fit a device's memory, and what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"{work} does not fit the device's memory",
+            hint="take fewer frames or tokens, a half-precision dtype, or another device",
+        ) from error
 
 
 def _timed(pictures: Iterator[Picture], stopwatch: Stopwatch) -> Iterator[Picture]:

@@ -8,7 +8,7 @@ from clips import write_numbered
 
 from vidzip import Budget, VidzipError, decode, plan, probe, sample
 from vidzip.compress import METHODS, visionzip
-from vidzip.errors import BadArgument, BadQuestion, ContextTooLong, PlanMismatch, TowerMismatch
+from vidzip.errors import BadArgument, BadQuestion, ContextTooLong, OutOfMemory, PlanMismatch, TowerMismatch
 from vidzip.models.prompting import prompt_ids
 from vidzip.models.tiny_random import build_tokenizer
 
@@ -213,6 +213,19 @@ def test_what_passes_the_context_is_refused(tiny, clip):
         tiny.ask_full(clip, QUESTION, num_frames=16)
     with pytest.raises(ContextTooLong, match="lower --max-new-tokens"):
         tiny.ask(pack(tiny, clip), QUESTION, max_new_tokens=4000)
+
+
+def test_what_passes_the_devices_memory_is_said(tiny, clip, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    packed = pack(tiny, clip)
+    monkeypatch.setattr(tiny.model, "generate", full)
+    with pytest.raises(OutOfMemory, match=r"answering over 136 visual tokens does not fit .* half-precision"):
+        tiny.ask(packed, QUESTION)
+    monkeypatch.setattr("vidzip.models.video_llava.observe", full)
+    with pytest.raises(OutOfMemory, match="packing 8 frames does not fit"):
+        pack(tiny, clip)
 
 
 def test_bad_arguments_are_refused(tiny, clip):
