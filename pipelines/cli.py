@@ -24,7 +24,7 @@ from pipelines.ask import ask as ask_video
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
 from pipelines.terminal import print_what_the_terminal_can, progress, remark, say, table
 from vidzip import Budget, VidzipError, token_split
-from vidzip.planner import DEFAULT_NUM_FRAMES
+from vidzip.planner import DEFAULT_NUM_FRAMES, WHOLE_FRAME_TOKENS
 
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -243,9 +243,15 @@ def plan(*, video: str, frames: int | None, budget: int, start: float | None, en
         + (f" ({planned.unused_tokens} unused: every frame is whole)" if planned.unused_tokens else "")
     )
     shares = Counter(planned.tokens_per_frame)
-    rows = [(str(count), str(k), "{} + {}".format(*token_split(k))) for k, count in sorted(shares.items())]
+    rows = [(str(count), str(k), _split_shown(k)) for k, count in sorted(shares.items())]
     table(rows, header=("frames", "tokens each", "dominant + contextual"))
     say("at seconds " + " ".join(f"{moment:.2f}" for moment in planned.timestamps_seconds))
+
+
+def _split_shown(tokens: int) -> str:
+    if tokens >= WHOLE_FRAME_TOKENS:
+        return "whole"
+    return "{} + {}".format(*token_split(tokens))
 
 
 @cli.command(cls=_Command)

@@ -15,6 +15,10 @@ DEFAULT_NUM_FRAMES = 34
 """Frames of a plan that names no count: 4 tokens a frame in the default budget, 3 dominant and 1 contextual."""
 
 
+WHOLE_FRAME_TOKENS = 257
+"""Tokens of one uncompressed frame where no model says otherwise: Video-LLaVA's 16 by 16 patches and CLS."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """What a plan may spend.
@@ -89,7 +93,7 @@ class Plan:
 def plan(
     path_or_info: str | os.PathLike[str] | VideoInfo,
     budget: Budget | None = None,
-    max_tokens_per_frame: int = 257,
+    max_tokens_per_frame: int = WHOLE_FRAME_TOKENS,
     *,
     policy: Policy = "middle",
     start: float | None = None,

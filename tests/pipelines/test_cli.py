@@ -101,6 +101,12 @@ def test_plan(clip, capsys):
         "at seconds 0.17 0.50 0.83 1.17 1.50 1.83",
     ]
     assert err == ""
+    assert main(["plan", str(clip), "--budget", "900", "--frames", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "2 frames, 514 of 900 tokens (386 unused: every frame is whole)",
+        "frames  tokens each  dominant + contextual",
+        "2       257          whole",
+    ]
     assert main(["plan", str(clip), "--budget", "900", "--frames", "2", "--json"]) == 0
     (planned,) = lines_of(capsys)
     assert planned["schema"] == "vidzip/plan/1"
