@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from vidzip import decode
 from vidzip.encoders import Preprocessor
@@ -67,6 +68,17 @@ def test_agrees_with_pillow_on_a_real_picture(videos):
     picture = decode(videos / "cockatoo.mp4", [3.0]).pixels[0]
     ours = Preprocessor.from_config(CLIP).resize_and_crop(picture[None])[0].permute(1, 2, 0).numpy().astype(int)
     assert np.abs(ours - pillow(picture, 224)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (481, 633), (180, 320), (224, 300)])
+def test_agrees_with_transformers_own_processor(size):
+    # Its Pillow form, which needs no torchvision. A level apart, where rounding differs, is 1 / 255 / 0.26.
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    theirs = CLIPImageProcessorPil(size=CLIP["size"], crop_size=CLIP["crop_size"])(pixels, return_tensors="pt")
+    ours = Preprocessor.from_config(CLIP)(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    difference = (ours - theirs["pixel_values"]).abs()
+    assert difference.max() <= 1 / 255 / 0.26
+    assert (difference > 1e-5).float().mean() < 0.01
 
 
 def test_a_crop_wider_than_the_picture_is_padded_with_black():
