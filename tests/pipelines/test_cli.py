@@ -84,6 +84,19 @@ def test_real_files(videos, capsys, monkeypatch, *, name, frames, used, warns):
     assert ("warning: the video has 20 distinct frames" in err) == warns
 
 
+def test_the_way_out_of_a_damaged_file_works(videos, capsys, monkeypatch):
+    monkeypatch.chdir(videos)
+    arguments = ["ask", "corrupted.mp4", "What?", "--frames", "16", "--max-new-tokens", "1", "--json"]
+    assert main(arguments) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert "cannot be decoded past 2.7" in error
+    way_out = hint.partition("(")[2].partition(")")[0].split()
+    assert way_out[0] == "--end"
+    assert main([*arguments, *way_out]) == 0
+    (answer,) = lines_of(capsys)
+    assert (answer["frames"], answer["visual_tokens"]) == (16, 136)
+
+
 def test_a_stretch_of_the_video(clip, capsys):
     assert main(["plan", str(clip), "--frames", "4", "--start", "0:01", "--end", "1.8", "--json"]) == 0
     (planned,) = lines_of(capsys)

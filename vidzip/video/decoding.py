@@ -115,7 +115,7 @@ def pictures_at(path: str | os.PathLike[str], timestamps_seconds: Sequence[float
             ends = shown.ends if shown else 0.0
             raise DecodeError(
                 f"{video.path!r} ends at {ends:.3f} s, before {waiting[0]:.3f} s, where a frame is wanted",
-                hint="stay before the end; if the file promises more, it is cut off: fetch it again",
+                hint=f"stay before the end (--end {ends:.3f}); if the file promises more, it is cut off: fetch it again",
             )
 
 
@@ -159,9 +159,10 @@ def _frames_in_order(video: OpenVideo) -> Iterator[_Shown]:
     except av.FFmpegError as error:
         while frames:
             yield release()
+        broken = video.seconds(latest)
         raise DecodeError(
-            f"{video.path!r} cannot be decoded past {video.seconds(latest):.3f} s ({reason(error)})",
-            hint="the file is damaged or cut off: stay before that moment, or fetch it again",
+            f"{video.path!r} cannot be decoded past {broken:.3f} s ({reason(error)})",
+            hint=f"the file is damaged or cut off: stay before that moment (--end {broken:.3f}), or fetch it again",
         ) from error
     while frames:
         yield release()

@@ -99,6 +99,20 @@ def test_unknown_models_are_said_with_what_is_known(name):
         load(name)
 
 
+def test_a_hub_id_is_fetched_at_its_revision_and_loaded(tiny, checkpoint, monkeypatch):
+    asked = []
+
+    def fetch(name, **options):
+        asked.append((name, options["revision"], set(options["allow_patterns"])))
+        return str(checkpoint)
+
+    monkeypatch.setattr("vidzip.models.loading.snapshot_download", fetch)
+    loaded = load("owner/model", revision="abc", device="cpu")
+    assert asked == [("owner/model", "abc", {"*.json", "*.safetensors", "tokenizer*"})]
+    assert loaded.name == "owner/model"
+    assert loaded.tower_fingerprint == tiny.tower_fingerprint
+
+
 def test_a_folder_that_is_no_checkpoint(tmp_path):
     with pytest.raises(BadModelFolder, match=r"holds no config\.json"):
         load(tmp_path)
