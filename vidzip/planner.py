@@ -53,7 +53,7 @@ class Plan:
         warnings: what differs from what was asked for, in words.
 
     Raises:
-        BadArgument: the two lists differ in length, or the tokens pass the budget.
+        BadArgument: no frame, two lists of different lengths, a negative count, or tokens that pass the budget.
     """
 
     video_identity: str | None
@@ -67,6 +67,10 @@ class Plan:
             raise BadArgument(
                 f"{len(self.timestamps_seconds)} timestamps for {len(self.tokens_per_frame)} token counts",
                 hint="give one token count a timestamp",
+            )
+        if not self.tokens_per_frame or min(self.tokens_per_frame) < 0:
+            raise BadArgument(
+                f"the frames' tokens are {self.tokens_per_frame}", hint="plan one frame or more, of 0 tokens or more"
             )
         if self.total_tokens > self.budget.total_tokens:
             raise BadArgument(

@@ -135,6 +135,9 @@ def test_a_negative_share_cannot_be_split():
 def test_a_plan_holds_its_own_promises():
     with pytest.raises(BadArgument, match="sum to 20, past the budget of 19"):
         Plan(video_identity=None, budget=Budget(total_tokens=19), timestamps_seconds=(0, 1), tokens_per_frame=(10, 10))
+    for shares in ((), (-1,)):
+        with pytest.raises(BadArgument, match="plan one frame or more"):
+            Plan(video_identity=None, budget=Budget(), timestamps_seconds=shares, tokens_per_frame=shares)
     with pytest.raises(BadArgument, match="1 timestamps for 2"):
         Plan(video_identity=None, budget=Budget(), timestamps_seconds=(0,), tokens_per_frame=(10, 10))
 

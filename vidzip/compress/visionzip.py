@@ -57,9 +57,11 @@ def visionzip(
     if merge not in get_args(Merge):
         raise BadArgument(f"unknown merge {merge!r}", hint=f"use one of {', '.join(get_args(Merge))}")
     split = _split(features, tokens_per_frame, dominant, contextual)
-    choice = _choose(features, split)
+    with torch.autocast(features.hidden.device.type, enabled=False):  # it would compare and average in half precision
+        choice = _choose(features, split)
+        tokens = _apply(features.hidden, choice, merge)
     return ZippedFrames(
-        tokens=_apply(features.hidden, choice, merge),
+        tokens=tokens,
         frame_of=choice.frame_of,
         anchor_of=choice.anchor_of,
         source=choice.source,
@@ -173,7 +175,9 @@ def _apply(hidden: Float[Tensor, "frames tokens dim"], choice: _Choice, merge: M
     if most_contextual == 0:
         return standing
     wide = _accumulating(hidden.dtype)
-    total = (choice.members.to(wide) @ hidden.to(wide)).reshape(num_frames * most_contextual, dim)
+    # What joins nothing is zeroed, lest an infinity in it, times its zero in the mask, spoil the sums.
+    joining = hidden.to(wide).masked_fill(~choice.members.any(dim=1)[:, :, None], 0)
+    total = (choice.members.to(wide) @ joining).reshape(num_frames * most_contextual, dim)
     count = choice.members.sum(dim=-1).reshape(num_frames * most_contextual, 1)
 
     is_contextual = (choice.slot_of >= 0)[:, None]

@@ -108,10 +108,12 @@ class Observation:
     def _enter_tower(self, module: nn.Module, args: Any) -> None:
         if threading.get_ident() == self._thread:
             self._depth += 1
+            if self._depth == 1:
+                self._cls_query = self._key = self._hidden = None
 
     def _leave_tower(self, module: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() == self._thread:
-            self._depth -= 1
+            self._depth = max(0, self._depth - 1)
 
     def _see_queries(self, module: nn.Module, args: Any, output: Tensor) -> None:
         if self._is_ours():

@@ -72,7 +72,11 @@ def load(
 
 
 def _to(model: Any, device: torch.device, dtype: torch.dtype) -> VideoLlavaForConditionalGeneration:
-    placed: VideoLlavaForConditionalGeneration = model.to(device, dtype).eval()
+    placed: VideoLlavaForConditionalGeneration = model.to(device).eval()
+    # Weights alone take the dtype, as in from_pretrained: rounded buffers (the rotary frequencies) would turn
+    # distant positions by radians.
+    for weight in placed.parameters():
+        weight.data = weight.data.to(dtype)
     # generate() fills what a call leaves open from here: a checkpoint's own sampling must not steer greedy decoding.
     placed.generation_config = GenerationConfig(eos_token_id=placed.generation_config.eos_token_id, do_sample=False)
     return placed

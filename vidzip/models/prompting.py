@@ -25,7 +25,8 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, video_token_id
     if not question.strip():
         raise BadQuestion("the question is empty", hint="ask something about the video")
     marker = str(tokenizer.convert_ids_to_tokens(video_token_id))
-    markers = [token for token in {marker, *tokenizer.all_special_tokens} if str(token) in question]
+    known = {marker, *tokenizer.all_special_tokens, *(str(token) for token in tokenizer.added_tokens_decoder.values())}
+    markers = sorted(token for token in known if token.strip() and token in question)
     if markers:
         raise BadQuestion(
             f"the question holds the model's own marker {markers[0]!r}", hint="put the question in other words"

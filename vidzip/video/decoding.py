@@ -24,6 +24,9 @@ _REORDERED = 4
 """Frames held back to put their timestamps in order. Decoders give pictures in the order they are shown, but some
 AVI files label them in another; the k-th picture gets the k-th smallest label within this many."""
 
+_CLOCK_SLIP = 1.0
+"""Seconds by which timestamps may fall back, beyond what reordering explains, before the clock counts as restarted."""
+
 _ROUNDING = 1e-6
 """Seconds by which a moment may miss a frame's start and still count as on it."""
 
@@ -142,11 +145,20 @@ def _frames_in_order(video: OpenVideo) -> Iterator[_Shown]:
     frames: deque[VideoFrame] = deque()
     ticks: list[int] = []
     latest = 0
+    released = -math.inf
 
     def release() -> _Shown:
+        nonlocal released
         frame = frames.popleft()
         lasts = float(frame.duration * video.time_base) if frame.duration else video.frame_seconds
-        return _Shown(frame, video.seconds(heapq.heappop(ticks)), lasts)
+        appears = video.seconds(heapq.heappop(ticks))
+        if appears < released - _CLOCK_SLIP:
+            raise DecodeError(
+                f"the clock of {video.path!r} falls back from {released:.3f} s to {appears:.3f} s",
+                hint="files were joined without a new clock: join them again with a tool that rewrites timestamps",
+            )
+        released = max(released, appears)
+        return _Shown(frame, released, lasts)
 
     try:
         for frame in video.container.decode(video.stream):

@@ -24,7 +24,8 @@ class VideoInfo:
         start_seconds: when the first frame appears.
         frame_times_seconds: when each frame appears, ascending, (num_frames,); None where the header gave a constant
             rate and the packets were not scanned.
-        identity: a fingerprint of the file's content, by which a plan knows its video.
+        identity: a fingerprint of the file's size and content (of samples of it, where it is large), by which a plan
+            knows its video.
         notes: what the header lacked and how it was found instead, in words.
         warnings: what looks wrong with the file, in words.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,14 +14,17 @@ from vidzip.errors import DecodeError, NoFrames
 from vidzip.video.containers import OpenVideo, open_file, open_video, reason
 from vidzip.video.info import VideoInfo
 
-_SAMPLE_BYTES = 1 << 20
-"""Bytes read at the head, in the middle and at the tail of a file for its identity."""
+_SAMPLE_BYTES, _SAMPLES = 1 << 20, 16
+"""A file's identity is taken from so many samples of so many bytes, evenly spread: all of a file of up to 16 MiB."""
 
 _OUTLASTS = 1.1
 """How far a container's duration may pass its frames', beyond a second, before the file counts as cut off."""
 
-_RATE_TOLERANCE = 1e-3
-"""Relative difference of the average and the nominal rate above which the rate counts as variable."""
+_SLACK_FRAMES = 0.5
+"""Frames by which a header's count may differ from its duration times its nominal rate and still be believed."""
+
+_ROUNDING = 1e-6
+"""Seconds by which two timestamps of the same moment may differ."""
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -37,7 +41,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         first = _first_picture(video)
     with open_video(name) as video:
         doubt = _doubt(video, first)
-        timing = _scan(video) if doubt else _believe(video)
+        timing = _scan(video, first) if doubt else _believe(video)
         return VideoInfo(
             path=name,
             duration_seconds=timing.duration,
@@ -57,7 +61,9 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
 
 
 def identify(path: str | os.PathLike[str]) -> str:
-    """Fingerprint a file by its size and three samples of its content: the same for a copy under another name.
+    """Fingerprint a file by its size and content: the same for a copy under another name.
+
+    Up to 16 MiB are read: all of a small file, evenly spread samples of a larger one.
 
     Raises:
         VideoError: no such file, or it cannot be read.
@@ -65,7 +71,8 @@ def identify(path: str | os.PathLike[str]) -> str:
     with open_file(os.fspath(path)) as file:
         size = file.seek(0, os.SEEK_END)
         digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-        for position in (0, max(0, size // 2 - _SAMPLE_BYTES // 2), max(0, size - _SAMPLE_BYTES)):
+        spread = max(0, size - _SAMPLE_BYTES)
+        for position in (spread * i // (_SAMPLES - 1) for i in range(_SAMPLES)):
             file.seek(position)
             digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()
@@ -108,12 +115,9 @@ def _doubt(video: OpenVideo, first: _FirstPicture) -> str:
         lacking.append("duration")
     if lacking:
         return f"the header holds no {' and no '.join(lacking)}"
-    average, nominal = video.average_rate, video.nominal_rate
-    if not average or not nominal or abs(average - nominal) > _RATE_TOLERANCE * average:
-        return "the frame rate varies"
     believed = _believe(video)
-    if abs(believed.count - believed.duration * average) > 1:
-        return "the header's frame count and duration disagree"
+    if not video.nominal_rate or abs(believed.count - believed.duration * video.nominal_rate) > _SLACK_FRAMES:
+        return "the frame rate varies, or the header's count or duration is off"
     if first.appears is None or abs(first.appears - believed.start) > video.frame_seconds / 2:
         return "the first frame does not appear when the header says"
     return ""
@@ -137,13 +141,17 @@ def _believe(video: OpenVideo) -> _Timing:
     )
 
 
-def _scan(video: OpenVideo) -> _Timing:
-    """Read every packet's times, without decoding."""
+def _scan(video: OpenVideo, first: _FirstPicture) -> _Timing:
+    """Read every packet's times, without decoding.
+
+    Packets before the first picture that decodes are no frames: a file cut out of a longer one may begin with some.
+    """
+    earliest = -math.inf if first.appears is None else first.appears - _ROUNDING
     on_screen: dict[float, float] = {}
     try:
         for packet in video.container.demux(video.stream):
             ticks = packet.dts if packet.pts is None else packet.pts
-            if ticks is not None and not packet.is_discard:
+            if ticks is not None and not packet.is_discard and video.seconds(ticks) >= earliest:
                 on_screen[video.seconds(ticks)] = float((packet.duration or 0) * video.time_base)
     except av.FFmpegError as error:
         raise DecodeError(

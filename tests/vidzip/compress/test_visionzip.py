@@ -183,6 +183,23 @@ def test_a_whole_frame_stays_in_raster_order():
         assert zipped.anchor_of.tolist() == [*range(9)] * 2
 
 
+def test_an_infinity_stays_where_it_is():
+    features = random_features(1, 9)
+    features.hidden[0, 0] = torch.inf  # CLS, which is kept
+    tokens = visionzip(features, dominant=3, contextual=2).tokens
+    assert tokens[0].isinf().all()
+    assert tokens[1:].isfinite().all()
+
+
+def test_autocast_narrows_nothing():
+    features = random_features(4, 30)
+    plainly = visionzip(features, 12)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = visionzip(features, 12)
+    assert cast.tokens.equal(plainly.tokens)
+    assert cast.source.equal(plainly.source)
+
+
 def test_without_contextual_tokens_the_rest_is_dropped():
     zipped = visionzip(case(), dominant=3)
     assert zipped.anchor_of.tolist() == [0, 2, 5]

@@ -95,6 +95,38 @@ def test_a_failed_call_does_not_blind_the_tap():
     assert_same(seen.features(), observe(tower, random_pixels(2)))
 
 
+def test_what_a_failed_call_saw_is_not_mixed_with_another_calls():
+    tower = random_tower()
+    broken = tower.encoder.layers[-2].mlp
+
+    def fail(*_):
+        raise RuntimeError("broken")
+
+    with torch.no_grad(), tap(tower) as seen:
+        tower(random_pixels(1))
+        breaking = broken.register_forward_hook(fail)
+        with pytest.raises(RuntimeError, match="broken"):
+            tower(random_pixels(1, seed=2))
+        breaking.remove()
+        with pytest.raises(BadArgument, match="did not run the observed layer"):
+            seen.features()
+
+
+def test_a_strangers_hook_that_fails_first_does_not_blind_the_tap():
+    tower = random_tower()
+
+    def fail(*_):
+        raise RuntimeError("broken")
+
+    with torch.no_grad(), tap(tower) as seen:
+        stranger = tower.register_forward_pre_hook(fail, prepend=True)
+        with pytest.raises(RuntimeError, match="broken"):
+            tower(random_pixels(1))
+        stranger.remove()
+        tower(random_pixels(2))
+    assert_same(seen.features(), observe(tower, random_pixels(2)))
+
+
 def test_two_threads_inside_the_same_tower_at_once():
     tower = random_tower()
     expected = {name: observe(tower, random_pixels(2, seed=name)) for name in (1, 2, 3)}

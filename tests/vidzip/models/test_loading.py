@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import VideoLlavaForConditionalGeneration
 
 from vidzip import Budget, load, plan
 from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, UnknownModel
@@ -42,6 +43,25 @@ def test_a_folder_answers_as_the_model_it_was_saved_from(tiny, checkpoint, clip,
     answers = [model.ask(model.pack(clip, planned), "What?", 8).text for model in (tiny, loaded)]
     assert answers[0] == answers[1]
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_logits_equal_transformers_own_loading_in_every_precision(checkpoint, clip, dtype):
+    ours = load(checkpoint, device="cpu", dtype=dtype)
+    theirs = VideoLlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype).eval()
+    assert {name: buffer.dtype for name, buffer in ours.model.named_buffers()} == {
+        name: buffer.dtype for name, buffer in theirs.named_buffers()
+    }
+    packed = ours.pack(clip, plan(clip, Budget(total_tokens=8 * 257, num_frames=8)))
+    embedded = ours.embed(packed, "What is shown?")
+    with torch.no_grad():
+        assert ours.model(inputs_embeds=embedded).logits.equal(theirs(inputs_embeds=embedded).logits)
+
+
+def test_the_built_in_model_keeps_its_buffers_too():
+    model = load("tiny-random", device="cpu", dtype="bfloat16").model
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    assert {buffer.dtype for name, buffer in model.named_buffers() if name.endswith("inv_freq")} == {torch.float32}
 
 
 def hub_name(name):

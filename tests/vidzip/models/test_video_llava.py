@@ -6,7 +6,7 @@ import pytest
 import torch
 from clips import write_numbered
 
-from vidzip import Budget, VidzipError, decode, plan, probe, sample
+from vidzip import Budget, VidzipError, decode, load, plan, probe, sample
 from vidzip.compress import METHODS, visionzip
 from vidzip.errors import BadArgument, BadQuestion, ContextTooLong, OutOfMemory, PlanMismatch, TowerMismatch
 from vidzip.models.prompting import prompt_ids
@@ -41,6 +41,16 @@ def test_uncompressed_logits_equal_the_models_own(built_in, clip, frames):
         ours = built_in.model(inputs_embeds=built_in.embed(pack_full(built_in, clip, frames), QUESTION)).logits
     assert own.shape == ours.shape
     torch.testing.assert_close(ours, own, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [-1, -2, 1, 3])
+def test_the_layer_is_the_one_the_checkpoint_names(clip, layer):
+    model = load("tiny-random", device="cpu", dtype="float32")
+    model.config.vision_feature_layer = layer
+    pixels = decode(clip, [0.5]).pixels
+    with torch.no_grad():
+        states = model.tower(model.preprocessor(pixels), output_hidden_states=True).hidden_states
+    torch.testing.assert_close(model.encode(decode(clip, [0.5])).hidden, states[layer], rtol=0, atol=1e-5)
 
 
 def test_the_uncompressed_answer_is_the_models_own(built_in, clip):
@@ -148,8 +158,6 @@ def test_another_towers_tokens_are_refused(tiny, clip):
 
 
 def test_the_fingerprint_is_of_the_towers_weights(tiny):
-    from vidzip import load
-
     again = load("tiny-random", device="cpu", dtype="float32")
     assert again.tower_fingerprint == tiny.tower_fingerprint
     changed = load("tiny-random", device="cpu", dtype="float32")
@@ -197,7 +205,13 @@ def test_warnings_reach_the_answer(tiny, clip):
 
 @pytest.mark.parametrize(
     ("question", "says"),
-    [("", "empty"), ("  \n", "empty"), ("Is <video> a word?", "marker '<video>'"), ("stop</s>", "marker '</s>'")],
+    [
+        ("", "empty"),
+        ("  \n", "empty"),
+        ("Is <video> a word?", "marker '<video>'"),
+        ("stop</s>", "marker '</s>'"),
+        ("<image>?", "marker '<image>'"),
+    ],
 )
 def test_questions_that_cannot_be_put_are_refused(tiny, clip, question, says):
     with pytest.raises(BadQuestion, match=says):

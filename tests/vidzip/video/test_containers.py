@@ -10,6 +10,7 @@ from clips import write_numbered
 
 from vidzip import VidzipError, decode, probe
 from vidzip.errors import DecodeError, NotAVideo, NoVideoStream, VideoNotFound
+from vidzip.video.probing import identify
 
 
 def test_names_are_nothing_but_names(clip, tmp_path, monkeypatch):
@@ -82,6 +83,21 @@ def test_what_is_no_video_is_refused(tmp_path, clip, monkeypatch, *, name, error
         with pytest.raises(error, match=says) as caught:
             use(name)
         assert caught.value.hint
+
+
+@pytest.mark.parametrize(("size", "at"), [(100, 50), (7_000_000, 2_500_000), (40_000_000, 39_999_999)])
+def test_an_identity_is_of_the_content(tmp_path, size, at):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(bytes(size))
+    content = bytearray(size)
+    assert identify(one) == identify(one)
+    other.write_bytes(content)
+    assert identify(one) == identify(other)
+    content[at] = 1
+    other.write_bytes(content)
+    assert identify(one) != identify(other)
+    other.write_bytes(bytes(size + 1))
+    assert identify(one) != identify(other)
 
 
 def test_sound_alone_is_no_video(tmp_path):

@@ -182,3 +182,61 @@ def test_a_damaged_file_is_used_up_to_the_damage_and_no_further(videos):
     assert decode(path, [0.0, 1.0, 2.0]).pixels.shape[0] == 3
     with pytest.raises(DecodeError, match=r"cannot be decoded past 2\.\d+ s"):
         decode(path, [0.0, 4.0])
+
+
+def shown_in(path) -> list[int]:
+    """The numbers of the pictures that a plan of every frame shows."""
+    info = probe(path)
+    shown = [number_of(picture) for picture in decode(path, sample(info, 1000)).pixels]
+    assert len(shown) == info.num_frames
+    return shown
+
+
+def shift_start(source, target, frames: int) -> None:
+    """Write the same packets with an edit list that skips the first frames."""
+    import av
+
+    with av.open(str(source)) as whole, av.open(str(target), "w") as output:
+        stream = output.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.dts is not None and packet.pts is not None:
+                earlier = round(Fraction(frames, 25) / packet.time_base)
+                packet.stream, packet.pts, packet.dts = stream, packet.pts - earlier, packet.dts - earlier
+                output.mux(packet)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 13])
+def test_frames_that_an_edit_list_hides_are_none(tmp_path, clip, frames):
+    path = tmp_path / "edited.mp4"
+    shift_start(clip, path, frames)
+    assert shown_in(path) == list(range(frames, 50))
+    assert probe(path).fps == pytest.approx(25)
+
+
+@pytest.mark.parametrize("lost", [5, 11])
+def test_a_stream_that_begins_between_keyframes_has_the_frames_that_decode(tmp_path, lost):
+    whole, cut = tmp_path / "whole.ts", tmp_path / "cut.ts"
+    write_numbered(whole, num_frames=40)
+    cut.write_bytes(whole.read_bytes()[188 * lost :])
+    shown = shown_in(cut)
+    assert shown == list(range(shown[0], 40))
+    assert shown[0] > 0
+
+
+def test_one_gap_in_a_long_video_moves_no_frame_number(tmp_path):
+    path = tmp_path / "gap.mp4"
+    write_numbered(path, times=[Fraction(i + (i >= 300), 25) for i in range(1200)], options={"preset": "ultrafast"})
+    info = probe(path)
+    assert info.num_frames == 1200
+    for policy, wanted in (("linspace", [i * 1199 // 7 for i in range(8)]), ("middle", range(1200))):
+        shown = [number_of(picture) for picture in decode(path, sample(info, len(wanted), policy)).pixels]
+        assert shown == [number % 256 for number in wanted]
+
+
+def test_files_joined_without_a_new_clock_are_said(tmp_path):
+    one, other, joined = tmp_path / "one.ts", tmp_path / "other.ts", tmp_path / "joined.ts"
+    write_numbered(one, num_frames=60)
+    write_numbered(other, num_frames=70)
+    joined.write_bytes(one.read_bytes() + other.read_bytes())
+    with pytest.raises(DecodeError, match=r"clock of .* falls back"):
+        decode(joined, [0.5, 2.7])
