@@ -1,4 +1,5 @@
 # Everything runs in .venv, which the first target that needs it makes. A second run installs nothing.
+# Where Python comes without ensurepip (Debian packs it apart), the pip at hand puts one into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -22,7 +23,8 @@ clean:  ## remove all that make and the tools made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --clear --without-pip .venv && \
+	  $(PYTHON) -m pip --quiet --python .venv/bin/python install pip; } || { rm -rf .venv; exit 1; }
 
 .venv/installed-demo: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) --editable .

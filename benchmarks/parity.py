@@ -5,7 +5,7 @@ python benchmarks/parity.py GOLDEN      # GOLDEN holds visionzip/tower and visio
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -32,4 +32,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("golden", type=Path)
+    main(parser.parse_args().golden)

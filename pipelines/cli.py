@@ -34,7 +34,7 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 is success, 2 bad input, 1 a fault of vidzip's own, 130 an interruption.
+    0 is success, 2 bad input, 130 an interruption, 1 all else: a fault of vidzip's own or of the system.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     is_debugging = "--debug" in arguments
@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         check_siblings()
         keep_workers_off_this_folder()
         code = cli.main(args=arguments, prog_name="vidzip", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where the caller closed it
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, click.Abort):
         remark("error", "interrupted")
@@ -72,6 +73,10 @@ def _report(error: Exception) -> int:
         context = getattr(error, "ctx", None)
         remark("hint", f"see '{context.command_path if context else 'vidzip'} --help'")
         return BAD_INPUT
+    if isinstance(error, OSError):
+        remark("error", f"the system refused: {error}")
+        remark("hint", "check the folder, its permissions and the space left; --debug shows where it happened")
+        return FAILURE
     remark("error", f"{type(error).__name__}: {error}")
     remark("hint", "this is a fault of vidzip's own; --debug shows where it happened")
     return FAILURE
@@ -94,11 +99,25 @@ class _Moment(click.ParamType):  # type: ignore[type-arg] # generic from click 8
 
 
 class _Command(click.Command):
-    """A command to which a file's name may begin with a dash."""
+    """A command whose video may have a name that begins with a dash: it is parsed under another, then given back."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = {name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)}
-        return super().parse_args(ctx, [f"./{arg}" if _is_dashed_file(arg, options) else arg for arg in args])
+        end = args.index("--") if "--" in args else len(args)
+        for place, argument in enumerate(args[:end]):
+            if _is_dashed_file(argument, options):
+                ctx.meta[_DASHED] = argument
+                args = [*args[:place], f"./{argument}", *args[place + 1 :]]
+                break
+        return super().parse_args(ctx, args)
+
+
+_DASHED = "pipelines.cli.dashed"
+
+
+def _as_written(ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    dashed: str | None = ctx.meta.get(_DASHED)
+    return dashed if dashed is not None and value == f"./{dashed}" else value
 
 
 def _is_dashed_file(argument: str, options: set[str]) -> bool:
@@ -120,7 +139,7 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-_video = click.argument("video", metavar="VIDEO", type=click.Path())
+_video = click.argument("video", metavar="VIDEO", type=click.Path(), callback=_as_written)
 _budget_options = _options(
     click.option(
         "--frames", type=int, metavar="N", help=f"Frames to look at.  [default: {DEFAULT_NUM_FRAMES}, or all]"
@@ -182,7 +201,7 @@ def ask(
         budget=Budget(total_tokens=budget, num_frames=frames),
         start=start,
         end=end,
-        model=model or DEFAULT_MODEL,
+        model=DEFAULT_MODEL if model is None else model,
         revision=revision,
         device=device,
         dtype=dtype,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,9 @@ def say(text: str = "") -> None:
 def remark(kind: str, text: str) -> None:
     """Print an error, a hint, a warning or a note on standard error, on one line."""
     colours = {"error": "red", "warning": "yellow"}
-    click.echo(f"{click.style(f'{kind}:', fg=colours.get(kind), bold=True)} {' '.join(plain(text).split())}", err=True)
+    head = click.style(f"{kind}:", fg=colours.get(kind), bold=True)
+    colour = False if os.environ.get("NO_COLOR") else None
+    click.echo(f"{head} {' '.join(plain(text).split())}", err=True, color=colour)
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
@@ -48,7 +51,7 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
         shown.add_column(name)
     for row in rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=10_000)  # no value is ever cut
     with console.capture() as captured:
         console.print(shown)
     for line in captured.get().splitlines():

@@ -139,9 +139,9 @@ def test_probe(clip, tmp_path, capsys):
     (info,) = lines_of(capsys)
     assert info["schema"] == "vidzip/probe/1"
     assert info["num_frames"] == 10
-    assert info["notes"] == ["the header holds no frame count and no duration: 10 packets were counted"]
+    assert info["notes"] == ["the video stream's header holds no frame count and no duration: 10 packets were counted"]
     assert main(["probe", str(copy)]) == 0
-    assert "note: the header holds no frame count" in capsys.readouterr().err
+    assert "note: the video stream's header holds no frame count" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,9 @@ def test_probe(clip, tmp_path, capsys):
         ),
         (["plan", "{clip}", "--frames", "9", "--budget", "8"], "8 tokens cannot hold 9 frames", "lower --frames to 8"),
         (["ask", "{clip}", " "], "the question is empty", "ask something"),
+        (["ask", "{clip}", "caf\udce9?"], "is not valid text", "UTF-8"),
+        (["ask", "{clip}", "What?", "--model", ""], "there is no model ''", "built in: tiny-random"),
+        (["ask", "{clip}", "What?", "--model", "./nothing"], "there is no model './nothing'", "or give a folder"),
         (["ask", "{clip}", "What?", "--model", "nothing"], "there is no model 'nothing'", "built in: tiny-random"),
         (["ask", "{clip}", "What?", "--model", "{folder}"], "holds no config.json", "checkpoint's folder"),
         (["ask", "{clip}", "What?", "--device", "abacus"], "unknown device", "use auto, cpu"),
@@ -171,7 +174,7 @@ def test_probe(clip, tmp_path, capsys):
             "take fewer frames or tokens, or lower --max-new-tokens",
         ),
         (["ask", "{clip}"], "Missing argument 'QUESTION...'", "see 'vidzip ask --help'"),
-        (["probe", "-gone.mp4"], "there is no file './-gone.mp4'", "check the path"),
+        (["probe", "-gone.mp4"], "there is no file '-gone.mp4'", "check the path"),
         (["plan", "{clip}", "--frame", "9"], "No such option", "see 'vidzip plan --help'"),
         (["frobnicate"], "No such command", "see 'vidzip --help'"),
     ],
@@ -225,6 +228,36 @@ def test_text_cannot_steer_the_terminal(tmp_path, clip, capsys):
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err
     assert "\x07" not in out + err
+
+
+def test_names_and_questions_stay_as_they_were_written(clip, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-x.mp4", "-q.mp4"):
+        shutil.copy(clip, name)
+    assert main(["ask", "--max-new-tokens", "1", "--json", "-x.mp4", "--", "-q.mp4"]) == 0
+    (answer,) = lines_of(capsys)
+    assert (answer["video"], answer["question"]) == ("-x.mp4", "-q.mp4")
+
+
+def test_tables_cut_nothing(clip, tmp_path):
+    name = tmp_path / f"{'long' * 40}.mp4"
+    shutil.copy(clip, name)
+    assert str(name) in run("probe", str(name), cwd=tmp_path, COLUMNS="20").stdout
+
+
+def test_what_the_system_refuses_is_no_fault_of_our_own(clip):
+    refused = subprocess.run(
+        ["/bin/sh", "-c", f"'{VIDZIP}' plan '{clip}' > /dev/full"], capture_output=True, check=False
+    )
+    assert refused.returncode == 1
+    assert b"the system refused" in refused.stderr
+    closed = subprocess.run(["/bin/sh", "-c", f"'{VIDZIP}' plan '{clip}' >&-"], capture_output=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
+def test_it_runs_as_a_module_too(clip):
+    command = [sys.executable, "-P", "-m", "pipelines", "plan", str(clip)]
+    assert "136 of 136 tokens" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def test_a_terminal_that_lacks_a_character_gets_an_escape(clip):

@@ -29,7 +29,7 @@ BUILT_IN: dict[str, Callable[[], Parts]] = {
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer*"]
 _DERIVED_BUFFERS = ("position_ids", "inv_freq")
 """Ends of names that older checkpoints hold, of values that are computed and no weights."""

@@ -19,11 +19,15 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, video_token_id
     would mark the start of every piece.
 
     Raises:
-        BadQuestion: the question is empty, or holds one of the model's own markers.
+        BadQuestion: the question is empty or not valid text, or holds one of the model's own markers.
         BadModelFolder: the tokenizer does not know the video marker.
     """
     if not question.strip():
         raise BadQuestion("the question is empty", hint="ask something about the video")
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise BadQuestion(f"the question {question!r} is not valid text", hint="give it in UTF-8") from error
     marker = str(tokenizer.convert_ids_to_tokens(video_token_id))
     known = {marker, *tokenizer.all_special_tokens, *(str(token) for token in tokenizer.added_tokens_decoder.values())}
     markers = sorted(token for token in known if token.strip() and token in question)

@@ -101,7 +101,7 @@ def open_file(name: str) -> Iterator[BinaryIO]:
         opened = open(name, "rb")  # noqa: SIM115 - the caller's block closes it, below
     except FileNotFoundError as error:
         raise VideoNotFound(
-            f"there is no file {name!r}", hint=f"check the path; it is looked for in {os.getcwd()}"
+            f"there is no file {name!r}", hint="check the path; a relative one begins in the current folder"
         ) from error
     except (OSError, ValueError) as error:
         raise VideoNotFound(

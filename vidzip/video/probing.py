@@ -114,7 +114,7 @@ def _doubt(video: OpenVideo, first: _FirstPicture) -> str:
     if not stream.duration or stream.duration < 0:
         lacking.append("duration")
     if lacking:
-        return f"the header holds no {' and no '.join(lacking)}"
+        return f"the video stream's header holds no {' and no '.join(lacking)}"
     believed = _believe(video)
     if not video.nominal_rate or abs(believed.count - believed.duration * video.nominal_rate) > _SLACK_FRAMES:
         return "the frame rate varies, or the header's count or duration is off"
