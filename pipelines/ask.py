@@ -51,9 +51,8 @@ def ask(request: Request, progress: Progress) -> Iterator[Answered]:
         VidzipError: whatever is wrong with the request; before a model is loaded, where that can be known.
     """
     info = vidzip.probe(request.video)
-    vidzip.plan(
-        info, request.budget, start=request.start, end=request.end
-    )  # wrong budgets show before a model is loaded
+    # A wrong budget or stretch shows before a model is loaded, which may take minutes.
+    vidzip.plan(info, request.budget, start=request.start, end=request.end)
 
     progress(f"load {request.model}", 0, 1)
     model = vidzip.load(request.model, revision=request.revision, device=request.device, dtype=request.dtype)

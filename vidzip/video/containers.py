@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import BinaryIO
 
 import av
@@ -24,6 +25,9 @@ from vidzip.errors import NotAVideo, NoVideoStream, VideoNotFound
 
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "mpegts", "mpeg", "flv", "asf", "ogg")
 """FFmpeg's names of the container formats that may be opened."""
+
+ROUNDING_SECONDS = 1e-6
+"""How far two timestamps of the same moment may lie apart: a moment that misses a frame's start by it is on it."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 
@@ -41,12 +45,12 @@ class OpenVideo:
         start = self.container.start_time or 0
         return float(ticks * self.time_base - start * _MICROSECOND)
 
-    @property
+    @cached_property
     def time_base(self) -> Fraction:
         """Seconds a tick of the stream's timestamps."""
         return _fraction(self.stream.time_base) or _MICROSECOND
 
-    @property
+    @cached_property
     def average_rate(self) -> Fraction | None:
         """Frames a second on average, by the header."""
         return _fraction(self.stream.average_rate)

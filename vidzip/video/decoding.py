@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vidzip.errors import BadArgument, DecodeError
-from vidzip.video.containers import OpenVideo, open_video, reason
+from vidzip.video.containers import ROUNDING_SECONDS, OpenVideo, open_video, reason
 from vidzip.video.probing import degrees_clockwise
 
 _REORDERED = 4
@@ -26,9 +26,6 @@ AVI files label them in another; the k-th picture gets the k-th smallest label w
 
 _CLOCK_SLIP = 1.0
 """Seconds by which timestamps may fall back, beyond what reordering explains, before the clock counts as restarted."""
-
-_ROUNDING = 1e-6
-"""Seconds by which a moment may miss a frame's start and still count as on it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,7 +102,7 @@ def pictures_at(path: str | os.PathLike[str], timestamps_seconds: Sequence[float
         waiting = deque(moments)
         shown: _Shown | None = None
         for following in _frames_in_order(video):
-            while shown and waiting and waiting[0] < following.appears - _ROUNDING:
+            while shown and waiting and waiting[0] < following.appears - ROUNDING_SECONDS:
                 waiting.popleft()
                 yield shown.picture()
             if not waiting:

@@ -11,7 +11,7 @@ from itertools import pairwise
 import av
 
 from vidzip.errors import DecodeError, NoFrames
-from vidzip.video.containers import OpenVideo, open_file, open_video, reason
+from vidzip.video.containers import ROUNDING_SECONDS, OpenVideo, open_file, open_video, reason
 from vidzip.video.info import VideoInfo
 
 _SAMPLE_BYTES, _SAMPLES = 1 << 20, 16
@@ -22,9 +22,6 @@ _OUTLASTS = 1.1
 
 _SLACK_FRAMES = 0.5
 """Frames by which a header's count may differ from its duration times its nominal rate and still be believed."""
-
-_ROUNDING = 1e-6
-"""Seconds by which two timestamps of the same moment may differ."""
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -71,8 +68,11 @@ def identify(path: str | os.PathLike[str]) -> str:
     with open_file(os.fspath(path)) as file:
         size = file.seek(0, os.SEEK_END)
         digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-        spread = max(0, size - _SAMPLE_BYTES)
-        for position in (spread * i // (_SAMPLES - 1) for i in range(_SAMPLES)):
+        if size <= _SAMPLE_BYTES * _SAMPLES:
+            positions = list(range(0, size, _SAMPLE_BYTES))
+        else:
+            positions = [(size - _SAMPLE_BYTES) * i // (_SAMPLES - 1) for i in range(_SAMPLES)]
+        for position in positions:
             file.seek(position)
             digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()
@@ -146,13 +146,16 @@ def _scan(video: OpenVideo, first: _FirstPicture) -> _Timing:
 
     Packets before the first picture that decodes are no frames: a file cut out of a longer one may begin with some.
     """
-    earliest = -math.inf if first.appears is None else first.appears - _ROUNDING
+    earliest = -math.inf if first.appears is None else first.appears - ROUNDING_SECONDS
     on_screen: dict[float, float] = {}
     try:
         for packet in video.container.demux(video.stream):
             ticks = packet.dts if packet.pts is None else packet.pts
-            if ticks is not None and not packet.is_discard and video.seconds(ticks) >= earliest:
-                on_screen[video.seconds(ticks)] = float((packet.duration or 0) * video.time_base)
+            if ticks is None or packet.is_discard:
+                continue
+            appears = video.seconds(ticks)
+            if appears >= earliest:
+                on_screen[appears] = float((packet.duration or 0) * video.time_base)
     except av.FFmpegError as error:
         raise DecodeError(
             f"{video.path!r} breaks while its packets are read ({reason(error)})", hint="fetch it again, whole"
