@@ -1,0 +1,59 @@
+"""Videos of the set: from a split, a seed and a number to a scene, its questions and its frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from eval.shapes.drawing import Painter
+from eval.shapes.making import Roles, make_scene
+from eval.shapes.questions import Question, main_questions
+from eval.shapes.randomness import Draws
+from eval.shapes.scene import Scene
+
+VERSION = 1
+"""Of the generator. Any change to what comes out of it, a question's word or a frame's byte, is a new version."""
+
+SPLITS = {"train": 0, "validation": 1, "test": 2, "long": 3}
+"""Each split's number, with which its random draws begin: splits have nothing in common, whatever their seeds.
+Videos of ``long`` last ten minutes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One video of the set: its scene, its questions, and its frames, drawn when asked for."""
+
+    scene: Scene
+    roles: Roles
+    questions: tuple[Question, ...]
+
+    @property
+    def name(self) -> str:
+        """The video's name, without suffix."""
+        return f"{self.scene.split}_{self.scene.seed}_{self.scene.index:05d}"
+
+    @cached_property
+    def painter(self) -> Painter:
+        """What draws its frames."""
+        return Painter(self.scene, VERSION, SPLITS[self.scene.split])
+
+
+def make_clip(split: str, seed: int, index: int) -> Clip:
+    """Make a video of the set.
+
+    Args:
+        split: a name in :data:`SPLITS`.
+        seed: 0 or more.
+        index: the video's number, 0 or more.
+
+    Raises:
+        ValueError: an unknown split, or a negative number.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"there is no split {split!r}; use one of {', '.join(SPLITS)}")
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed is {seed} and index {index}; give 0 or more")
+    number = SPLITS[split]
+    scene, roles = make_scene(split, number, seed, index, VERSION)
+    questions = main_questions(Draws(VERSION, number, seed, index, 2), scene, roles)
+    return Clip(scene=scene, roles=roles, questions=tuple(questions))

@@ -1,0 +1,71 @@
+"""The frozen splits: which seed they are made from, and hashes of what must come out. They change with a new version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from eval.shapes.clips import VERSION, Clip
+from eval.shapes.questions import KINDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """A frozen split.
+
+    Attributes:
+        seed: what it is made from.
+        questions_sha256: of all its questions, answers and times.
+        frames_sha256: of each video's raw frames, in order.
+    """
+
+    seed: int
+    questions_sha256: str
+    frames_sha256: tuple[str, ...]
+
+    @property
+    def num_videos(self) -> int:
+        """Videos in it."""
+        return len(self.frames_sha256)
+
+
+@cache
+def frozen_splits() -> dict[str, Frozen]:
+    """Read the frozen splits by name.
+
+    Raises:
+        ValueError: the file was made by another version of the generator.
+    """
+    held = json.loads(resources.files("eval.shapes").joinpath("frozen.json").read_text(encoding="utf-8"))
+    if held["version"] != VERSION or held["kinds"] != list(KINDS):
+        raise ValueError(f"frozen.json is of version {held['version']}, the generator of {VERSION}: freeze it again")
+    return {
+        name: Frozen(
+            seed=split["seed"],
+            questions_sha256=split["questions_sha256"],
+            frames_sha256=tuple(split["frames_sha256"]),
+        )
+        for name, split in held["splits"].items()
+    }
+
+
+def frames_digest(clip: Clip) -> str:
+    """SHA-256 of a video's raw frames."""
+    digest = hashlib.sha256()
+    for frame in clip.painter.frames():
+        digest.update(frame.tobytes())
+    return digest.hexdigest()
+
+
+def questions_digest(clips: Iterable[Clip]) -> str:
+    """SHA-256 of videos' questions, answers and times."""
+    rows = [
+        [clip.name, clip.scene.duration_seconds, q.kind, q.form, q.text, q.answer, q.seconds(clip.scene)]
+        for clip in clips
+        for q in clip.questions
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
