@@ -10,16 +10,19 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from vidzip.compress.visionzip import Counts, visionzip
+from vidzip.compress.counts import Counts
+from vidzip.compress.stride import stride
+from vidzip.compress.visionzip import visionzip
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
 from vidzip.features import FrameFeatures
 
 METHODS: dict[str, Callable[..., ZippedFrames]] = {
     "visionzip": visionzip,
+    "stride": stride,
 }
 
-__all__ = ["METHODS", "ZippedFrames", "visionzip", "zip_frames"]
+__all__ = ["METHODS", "ZippedFrames", "stride", "visionzip", "zip_frames"]
 
 
 def zip_frames(
@@ -41,9 +44,10 @@ def zip_frames(
     compress = METHODS[method]
     known = inspect.signature(compress).parameters
     unknown = [name for name in options if name not in known]
+    taken = ", ".join(name for name in known if name not in ("features", "tokens_per_frame"))
     if unknown:
         raise BadArgument(
             f"{method} has no option {', '.join(map(repr, unknown))}",
-            hint=f"it takes {', '.join(name for name in known if name not in ('features', 'tokens_per_frame'))}",
+            hint=f"it takes {taken or 'none'}",
         )
     return compress(features, tokens_per_frame, **options)

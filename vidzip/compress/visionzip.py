@@ -7,8 +7,6 @@ without asking the device; nothing here waits for a GPU.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,13 +15,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vidzip.compress.counts import Counts, per_frame, to_device
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
 from vidzip.features import FrameFeatures
 from vidzip.planner import token_split
 
 Merge = Literal["sum", "mean"]
-Counts = int | Sequence[int] | Tensor
 
 
 def visionzip(
@@ -201,10 +199,7 @@ def _layout(split: _Split, size: int, device: torch.device) -> Int[Tensor, "4 fr
     for dominant, contextual in zip(split.dominant, split.contextual, strict=True):
         rows.append((dominant, contextual, max(1, (size - dominant) // max(1, contextual)), offset))
         offset += dominant + contextual
-    layout = torch.tensor(rows, dtype=torch.long).reshape(-1, 4).T.contiguous()
-    if device.type == "cuda":
-        layout = layout.pin_memory()
-    return layout.to(device, non_blocking=True)
+    return to_device(torch.tensor(rows, dtype=torch.long).reshape(-1, 4).T.contiguous(), device)
 
 
 def _split(
@@ -217,12 +212,12 @@ def _split(
             raise BadArgument(
                 "tokens_per_frame and dominant or contextual were both given", hint="give one or the other"
             )
-        pairs = [token_split(min(k, size)) for k in _per_frame(tokens_per_frame, num_frames, "tokens_per_frame")]
+        pairs = [token_split(min(k, size)) for k in per_frame(tokens_per_frame, num_frames, "tokens_per_frame")]
     elif dominant is not None:
         pairs = list(
             zip(
-                _per_frame(dominant, num_frames, "dominant"),
-                _per_frame(0 if contextual is None else contextual, num_frames, "contextual"),
+                per_frame(dominant, num_frames, "dominant"),
+                per_frame(0 if contextual is None else contextual, num_frames, "contextual"),
                 strict=True,
             )
         )
@@ -236,26 +231,3 @@ def _split(
             )
     whole = [(size, 0) if keep + join >= size else (keep, join) for keep, join in pairs]
     return _Split(dominant=[keep for keep, _ in whole], contextual=[join for _, join in whole])
-
-
-def _per_frame(counts: Counts, num_frames: int, name: str) -> list[int]:
-    """Read one integer, or one a frame, as host integers."""
-    if isinstance(counts, Tensor):
-        if counts.device.type != "cpu":
-            raise BadArgument(
-                f"{name} is a tensor on {counts.device}; reading it would stall the device", hint="give host integers"
-            )
-        counts = counts.tolist()
-    try:
-        values = (
-            [operator.index(count) for count in counts]
-            if isinstance(counts, Sequence) or hasattr(counts, "__iter__")
-            else [operator.index(counts)] * num_frames
-        )
-    except TypeError as error:
-        raise BadArgument(f"{name} is {counts!r}", hint="give one integer, or one integer a frame") from error
-    if len(values) != num_frames:
-        raise BadArgument(f"{name} has {len(values)} entries for {num_frames} frames", hint="give one a frame")
-    if any(value < 0 for value in values):
-        raise BadArgument(f"{name} has a negative entry: {min(values)}", hint="give 0 or more a frame")
-    return values

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from towers import ragged_counts, random_features
+
+from vidzip.compress import stride
+from vidzip.errors import BadArgument
+
+drawn_cases = st.tuples(ragged_counts, st.integers(0, 10_000)).map(lambda drawn: (*drawn[0], drawn[1]))
+
+
+def patches_of(k, size):
+    """The kept patches of one frame, numbered without CLS."""
+    zipped = stride(random_features(1, size), k)
+    assert zipped.anchor_of[0] == 0
+    return [place - 1 for place in zipped.anchor_of.tolist()[1:]]
+
+
+def test_a_case_worked_by_hand():
+    # CLS and 4 of 16 patches on a grid of 4 by 4: rows 1 and 3, columns 1 and 3.
+    features = random_features(1, 17)
+    zipped = stride(features, 5)
+    assert zipped.anchor_of.tolist() == [0, 6, 8, 14, 16]
+    assert zipped.tokens.equal(features.hidden[0, [0, 6, 8, 14, 16]])
+    assert zipped.source[0].tolist() == [0, -1, -1, -1, -1, -1, 1, -1, 2, -1, -1, -1, -1, -1, 3, -1, 4]
+
+
+def test_seventeen_of_video_llavas_tokens_are_cls_and_a_grid_of_four_by_four():
+    # Every 16th in raster order would be one column of the picture.
+    assert patches_of(17, 257) == [16 * row + column for row in (2, 6, 10, 14) for column in (2, 6, 10, 14)]
+
+
+def test_patches_that_form_no_square_are_a_line():
+    assert patches_of(4, 13) == [2, 6, 10]
+    assert patches_of(3, 3) == [0, 1]
+
+
+@given(st.integers(1, 24), st.data())
+def test_law_rows_share_the_patches_evenly(side, data):
+    count = data.draw(st.integers(1, side * side))
+    rows = [patch // side for patch in patches_of(count + 1, side * side + 1)]
+    per_row = [rows.count(row) for row in set(rows)]
+    assert len(per_row) == round(math.sqrt(count))
+    assert max(per_row) - min(per_row) <= 1
+
+
+@given(drawn_cases)
+def test_law_tokens_are_kept_as_they_are_ascending_and_the_rest_leaves_no_trace(drawn):
+    size, counts, seed = drawn
+    features = random_features(len(counts), size, seed)
+    zipped = stride(features, counts)
+    assert zipped.tokens.equal(features.hidden[zipped.frame_of, zipped.anchor_of])
+    places = (zipped.frame_of * size + zipped.anchor_of).tolist()
+    assert places == sorted(set(places))
+    assert (zipped.source >= 0).sum() == len(places)
+    for frame, k in enumerate(counts):
+        assert (int(zipped.source[frame, 0]) >= 0) == (k > 0)
+
+
+@given(drawn_cases)
+def test_law_each_frame_compresses_as_if_alone(drawn):
+    size, counts, seed = drawn
+    features = random_features(len(counts), size, seed)
+    together = stride(features, counts)
+    for frame, k in enumerate(counts):
+        alone = stride(features[[frame]], k)
+        mine = together.frame_of == frame
+        assert together.tokens[mine].equal(alone.tokens)
+        assert together.anchor_of[mine].equal(alone.anchor_of)
+
+
+@given(drawn_cases)
+def test_law_what_tokens_say_does_not_matter(drawn):
+    size, counts, seed = drawn
+    here, there = (stride(random_features(len(counts), size, other), counts) for other in (seed, seed + 1))
+    assert here.anchor_of.equal(there.anchor_of)
+    assert here.source.equal(there.source)
+
+
+def test_one_token_is_cls_and_all_tokens_are_the_frame():
+    features = random_features(3, 10)
+    assert stride(features, 1).tokens.equal(features.hidden[:, 0])
+    for k in (10, 400):
+        whole = stride(features, k)
+        assert whole.tokens.equal(features.hidden.flatten(0, 1))
+        assert whole.source.tolist() == [list(range(start, start + 10)) for start in (0, 10, 20)]
+
+
+def test_counts_that_cannot_be_are_refused():
+    features = random_features(2, 9)
+    for counts, says in ((-1, "negative"), ([1], "1 entries for 2 frames"), (1.5, "whole|integer")):
+        with pytest.raises(BadArgument, match=says):
+            stride(features, counts)
+    assert stride(features, torch.tensor([2, 0])).frame_of.tolist() == [0, 0]
