@@ -1,0 +1,515 @@
+"""What compression costs and what more frames bring, in accuracy, on the synthetic set ``shapes``.
+
+    vidzip shapes OUT --split test && python benchmarks/shapes.py OUT
+    vidzip shapes LONG --split long && python benchmarks/shapes.py OUT --long LONG --markdown
+
+Every question of every video is asked at every setting: without the video, with 8 full frames (in order and not), and
+at one budget spent on few tokens of many frames or on many tokens of few. Each video is decoded once, each frame
+encoded once. Accuracy is the exact match of normalised answers; intervals are clustered by video; beside each row
+stands its ceiling: right where the frames that were used show the answer, a guess elsewhere. Answers are written to a
+file as they come, and a run that was ended goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from shared_prefix import ask_all
+
+import vidzip
+from eval.datasets import DatasetError, Sample
+from eval.datasets import load as load_samples
+from eval.metrics import Score, exact_match
+from eval.shapes import KINDS, SPLITS, VERSION, Clip, Question, make_clip
+from eval.statistics import Estimate, Graded, mean_score, paired_difference
+from pipelines.terminal import Progress, progress, remark, say, table
+from vidzip import Budget, Frames, PackedVideo, VideoLlava, VidzipError, zip_frames
+from vidzip.packing import pack_zipped
+from vidzip.planner import merge_repeats
+from vidzip.video.sampling import check_count
+
+RESULTS = "results.jsonl"
+"""The file of answers, in the set's folder where no other is named."""
+
+MAX_NEW_TOKENS = 6
+"""The set's answers have one or two words."""
+
+
+class BadSet(VidzipError):
+    """The folder holds no set ``shapes``, or one that this version of the generator did not make."""
+
+
+class OtherRun(VidzipError):
+    """The file of answers is of another model or another set, or is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A row of the table: which frames, and how many tokens of them.
+
+    Attributes:
+        key: what the command line and the file of answers call it.
+        title: what the table calls it.
+        frames: how many; 0 asks without the video.
+        is_whole: every token of every frame, instead of the default budget for all together.
+        is_shuffled: frames stand in random order.
+        method: a name in :data:`vidzip.compress.METHODS`.
+        options: the method's own.
+    """
+
+    key: str
+    title: str
+    frames: int
+    is_whole: bool = False
+    is_shuffled: bool = False
+    method: str = "visionzip"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def budget(self, model: VideoLlava) -> Budget:
+        """What it may spend with a model."""
+        if self.is_whole:
+            return Budget(total_tokens=self.frames * model.tokens_per_frame, num_frames=self.frames)
+        return Budget(num_frames=self.frames)
+
+
+BLIND, FULL, SHUFFLED, SUM, STRIDE = "blind", "full-8", "shuffled-8", "zip-8", "stride-8"
+MORE_FRAMES = {f"zip-{frames}": frames for frames in (17, 34, 68, 136)}
+
+SETTINGS = (
+    Setting(key=BLIND, title="no video", frames=0),
+    Setting(key=FULL, title="8 full frames", frames=8, is_whole=True),
+    Setting(key=SUM, title="VisionZip, 8 frames", frames=8),
+    Setting(key="zip-8-mean", title="VisionZip, 8 frames, mean", frames=8, options={"merge": "mean"}),
+    *(Setting(key=key, title=f"VisionZip, {frames} frames", frames=frames) for key, frames in MORE_FRAMES.items()),
+    Setting(key=STRIDE, title="even patches, 8 frames", frames=8, method="stride"),
+    Setting(key=SHUFFLED, title="8 full frames, shuffled", frames=8, is_whole=True, is_shuffled=True),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A question of the set with its id in the folder's files."""
+
+    id: str
+    question: Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """A set in a folder.
+
+    Attributes:
+        folder: where it lies.
+        identity: the generator's version, the split and the seed.
+        clips: its videos, as the generator makes them.
+        asked: each video's questions, by its name.
+    """
+
+    folder: Path
+    identity: Mapping[str, Any]
+    clips: tuple[Clip, ...]
+    asked: Mapping[str, tuple[Asked, ...]]
+
+    def video(self, clip: Clip) -> str:
+        """Where a video lies."""
+        return str(self.folder / "videos" / f"{clip.name}.mp4")
+
+
+def read_set(folder: Path, num_videos: int | None = None) -> Shapes:
+    """Read a set that ``vidzip shapes`` wrote, or its first videos, and hold it against the generator.
+
+    Raises:
+        BadSet: it is none, or it was made by another version of the generator.
+        DatasetError: the files of questions and answers cannot be read.
+        BadArgument: fewer than 1 video is asked for.
+    """
+    file = folder / "shapes.json"
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        identity: dict[str, Any] = {
+            "version": int(said["version"]),
+            "split": str(said["split"]),
+            "seed": int(said["seed"]),
+        }
+        count = int(said["num_videos"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadSet(f"{str(file)!r} describes no set: {error!r}", hint="write one with 'vidzip shapes'") from error
+    if identity["version"] != VERSION or identity["split"] not in SPLITS:
+        raise BadSet(
+            f"{str(folder)!r} holds split {identity['split']!r} of version {identity['version']}; here it is {VERSION}",
+            hint="write it anew with 'vidzip shapes'",
+        )
+    if num_videos is not None and check_count(num_videos, "the number of videos") > count:
+        raise BadSet(f"{str(folder)!r} holds {count} videos, not {num_videos}", hint="ask for fewer")
+    samples: dict[str, list[Sample]] = {}
+    for sample in load_samples(folder):
+        samples.setdefault(sample.video, []).append(sample)
+    clips = [make_clip(identity["split"], identity["seed"], index) for index in range(num_videos or count)]
+    asked = {clip.name: _match(clip, samples.get(clip.name, []), folder) for clip in clips}
+    return Shapes(folder=folder, identity=identity, clips=tuple(clips), asked=asked)
+
+
+def _match(clip: Clip, samples: list[Sample], folder: Path) -> tuple[Asked, ...]:
+    """Find what the generator knows of a video's questions in the folder."""
+    known = {(question.text, question.answer): question for question in clip.questions}
+    if sorted((sample.question, sample.answer) for sample in samples) != sorted(known):
+        raise BadSet(
+            f"the questions about {clip.name} in {str(folder)!r} are not the generator's",
+            hint="write the set anew with 'vidzip shapes'",
+        )
+    return tuple(Asked(id=sample.id, question=known[sample.question, sample.answer]) for sample in samples)
+
+
+def pack_all(model: VideoLlava, video: str, settings: Sequence[Setting], seed: str) -> dict[str, PackedVideo]:
+    """Pack a video at every setting that looks at it: one pass of decoding, and each frame encoded once.
+
+    Args:
+        model: who will be asked.
+        video: the file.
+        settings: those without frames are left out of the result.
+        seed: of the random order, where one is wanted.
+
+    Returns:
+        Packed videos by the settings' keys.
+
+    Raises:
+        VideoError: the file cannot be decoded.
+    """
+    looking = [setting for setting in settings if setting.frames]
+    if not looking:
+        return {}
+    info = vidzip.probe(video)
+    plans = {s.key: vidzip.plan(info, s.budget(model), model.tokens_per_frame) for s in looking}
+    moments = sorted({moment for plan in plans.values() for moment in plan.timestamps_seconds})
+    decoded = vidzip.decode(video, moments)
+    appears = dict(zip(moments, decoded.timestamps_seconds, strict=True))
+    place = {seconds: at for at, seconds in enumerate(dict.fromkeys(decoded.timestamps_seconds))}
+    firsts = [decoded.timestamps_seconds.index(seconds) for seconds in place]
+    features = model.encode(Frames(pixels=decoded.pixels[firsts], timestamps_seconds=tuple(place)))
+    packed = {}
+    for setting in looking:
+        shown = [appears[moment] for moment in plans[setting.key].timestamps_seconds]
+        plan = merge_repeats(plans[setting.key], shown, model.tokens_per_frame)
+        times = list(dict.fromkeys(shown))
+        if setting.is_shuffled:
+            random.Random(seed).shuffle(times)
+        chosen = features[[place[seconds] for seconds in times]]
+        packed[setting.key] = pack_zipped(
+            zip_frames(chosen, plan.tokens_per_frame, setting.method, **setting.options),
+            plan,
+            timestamps_seconds=tuple(times),
+            method=setting.method,
+            tower=model.tower_fingerprint,
+        )
+    return packed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One question's answer at one setting: a line of the file of answers.
+
+    ``score`` is 1 or 0; ``ceiling`` is the chance of being right for one who knows all that the used frames show.
+    """
+
+    setting: str
+    id: str
+    video: str
+    kind: str
+    form: str
+    question: str
+    answer: str
+    prediction: str
+    finish_reason: str
+    frames: int
+    visual_tokens: int
+    score: float | None
+    ceiling: float
+
+
+class Results:
+    """A file of answers: read where it is there, and gone on with."""
+
+    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+        """Open it.
+
+        Raises:
+            OtherRun: it is there, and of another run or broken.
+        """
+        self._path = path
+        self._run = {"schema": "vidzip/shapes-results/1", **run}
+        self.rows: dict[tuple[str, str], Row] = {}
+        if path.exists():
+            self._read()
+        else:
+            self._write([self._run])
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add rows, in the file as here."""
+        new = list(rows)
+        self._write([asdict(row) for row in new])
+        self.rows.update(((row.setting, row.id), row) for row in new)
+
+    def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+    def _read(self) -> None:
+        held = self._path.read_bytes()
+        whole = held[: held.rfind(b"\n") + 1]
+        try:
+            run, *rows = (json.loads(line) for line in whole.splitlines())
+            self.rows = {(row["setting"], row["id"]): Row(**row) for row in rows}
+        except (ValueError, TypeError, KeyError) as error:
+            raise OtherRun(
+                f"{str(self._path)!r} is no file of answers: {error!r}", hint="name another with --out, or remove it"
+            ) from error
+        unlike = [key for key, value in self._run.items() if not isinstance(run, dict) or run.get(key) != value]
+        if unlike:
+            there = run.get(unlike[0]) if isinstance(run, dict) else run
+            raise OtherRun(
+                f"{str(self._path)!r} is of another run: its {unlike[0]} is {there!r}, not {self._run[unlike[0]]!r}",
+                hint="name another file with --out",
+            )
+        if whole != held:  # the last line was being written when the run was ended
+            os.truncate(self._path, len(whole))
+
+
+def answer_all(
+    shapes: Shapes, model: VideoLlava, settings: Sequence[Setting], results: Results, show: Progress
+) -> None:
+    """Ask what has not been asked yet, video by video.
+
+    Raises:
+        VideoError: a video is missing or cannot be decoded; none is skipped.
+    """
+    for number, clip in enumerate(shapes.clips):
+        show(f"{shapes.identity['split']} videos", number, len(shapes.clips))
+        missing = {
+            setting.key: [one for one in shapes.asked[clip.name] if (setting.key, one.id) not in results.rows]
+            for setting in settings
+        }
+        todo = [setting for setting in settings if missing[setting.key]]
+        packed = pack_all(model, shapes.video(clip), todo, clip.name)
+        for setting in todo:
+            results.add(_rows(clip, setting, packed.get(setting.key), missing[setting.key], model))
+
+
+def _rows(
+    clip: Clip, setting: Setting, packed: PackedVideo | None, asked: Sequence[Asked], model: VideoLlava
+) -> Iterable[Row]:
+    width = model.config.text_config.hidden_size
+    visual = torch.zeros(0, width, device=model.device, dtype=model.model.dtype)
+    frames: list[int] = []
+    if packed is not None:
+        visual = model.project(packed)
+        frames = sorted(clip.scene.frame_at(seconds) for seconds in packed.timestamps_seconds)
+    answers = ask_all(model, visual, [one.question.text for one in asked], MAX_NEW_TOKENS)
+    for one, answer in zip(asked, answers, strict=True):
+        question = one.question
+        is_shown = bool(frames) and question.is_shown(clip.scene, frames, in_order=not setting.is_shuffled)
+        yield Row(
+            setting=setting.key,
+            id=one.id,
+            video=clip.name,
+            kind=question.kind,
+            form=question.form,
+            question=question.text,
+            answer=question.answer,
+            prediction=answer.text,
+            finish_reason=answer.finish_reason,
+            frames=len(frames),
+            visual_tokens=answer.visual_tokens,
+            score=exact_match(answer.text, question.answer).value,
+            ceiling=1.0 if is_shown else 1 / question.num_choices,
+        )
+
+
+def weights_fingerprint(model: VideoLlava) -> str:
+    """A hash of all weights: answers belong to these alone."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, weight in sorted(model.model.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+Rows = Mapping[str, Sequence[Row]]
+"""Each setting's rows, all of the same questions."""
+
+COLUMNS = ("all", *KINDS, "order, lasting", "order, flash")
+
+
+def _of(rows: Sequence[Row], column: str) -> list[Row]:
+    """The rows that a column is about."""
+    kind, _, form = column.partition(", ")
+    return [row for row in rows if column == "all" or (row.kind == kind and form in ("", row.form))]
+
+
+def accuracies(rows: Rows) -> list[list[str]]:
+    """The table: accuracy by setting and kind, and below each row its ceiling."""
+    lines = []
+    for setting in SETTINGS:
+        if setting.key in rows:
+            mine = rows[setting.key]
+            cells = [_interval(mean_score(_graded(_of(mine, column)))) for column in COLUMNS]
+            cut = sum(row.finish_reason == "length" for row in mine)
+            counts = [_span(row.frames for row in mine), _span(row.visual_tokens for row in mine)]
+            lines.append([setting.title, *counts, *cells, str(cut)])
+            lines.append(["  its ceiling", "", "", *(_ceiling(_of(mine, column)) for column in COLUMNS), ""])
+    return lines
+
+
+def retention(rows: Rows) -> list[list[str]]:
+    """How much of the accuracy with 8 full frames each setting has, in all, and above that without a video."""
+    if FULL not in rows:
+        return []
+    shares = {key: mean_score(_graded(mine)).value or 0.0 for key, mine in rows.items()}
+    full, blind = shares[FULL], shares.get(BLIND)
+    return [
+        [
+            setting.title,
+            _ratio(shares[setting.key], full),
+            "" if blind is None else _ratio(shares[setting.key] - blind, full - blind),
+        ]
+        for setting in SETTINGS
+        if setting.key in rows and setting.key != BLIND
+    ]
+
+
+def differences(rows: Rows) -> list[list[str]]:
+    """The comparisons that the table is made for, question by question."""
+    spread = (SUM, *MORE_FRAMES)
+    wanted = [
+        *((key, FULL, "flash") for key in spread),
+        (SUM, STRIDE, "all"),
+        (FULL, SHUFFLED, "direction"),
+        (FULL, SHUFFLED, "order"),
+    ]
+    flashes = {key: mean_score(_graded(_of(rows[key], "flash"))).value or 0.0 for key in spread if key in rows}
+    best = max(flashes, key=lambda key: flashes[key], default=None)
+    titles = {setting.key: setting.title for setting in SETTINGS}
+    lines = []
+    for ours, theirs, column in wanted:
+        if ours in rows and theirs in rows:
+            estimate = paired_difference(_graded(_of(rows[ours], column)), _graded(_of(rows[theirs], column)))
+            is_best = ours == best and column == "flash" and len(flashes) > 1
+            note = " (the best of these, chosen by these questions)" if is_best else ""
+            lines.append([f"{titles[ours]} - {titles[theirs]}{note}", column, _interval(estimate, sign="+")])
+    return lines
+
+
+def _graded(rows: Sequence[Row]) -> list[Graded]:
+    return [
+        Graded(
+            question_id=row.id,
+            video=row.video,
+            score=Score(value=row.score, reason="" if row.score is not None else "it could not be scored"),
+        )
+        for row in rows
+    ]
+
+
+def _ceiling(rows: Sequence[Row]) -> str:
+    """In percent."""
+    return f"{100 * sum(row.ceiling for row in rows) / len(rows):.1f}" if rows else ""
+
+
+def _interval(estimate: Estimate, sign: str = "") -> str:
+    """In percent."""
+    if estimate.value is None:
+        return ""
+    shown = f"{100 * estimate.value:{sign}.1f}"
+    if estimate.low is None or estimate.high is None:
+        return shown
+    return f"{shown} [{100 * estimate.low:{sign}.1f}, {100 * estimate.high:{sign}.1f}]"
+
+
+def _ratio(share: float, whole: float) -> str:
+    return f"{100 * share / whole:.1f}" if whole > 0 else ""
+
+
+def _span(counts: Iterable[int]) -> str:
+    different = sorted(set(counts))
+    return " to ".join(f"{count:,}" for count in dict.fromkeys((different[0], different[-1])))
+
+
+def report(shapes: Shapes, model: str, rows: Rows, *, as_markdown: bool) -> None:
+    """Print all tables."""
+    draw = _markdown if as_markdown else table
+    questions = sum(len(asked) for asked in shapes.asked.values())
+    identity = shapes.identity
+    say(
+        f"shapes version {identity['version']}, split {identity['split']}, seed {identity['seed']}: "
+        f"{len(shapes.clips)} videos, {questions:,} questions, asked of {model}. Exact match in percent, with 95 % "
+        "intervals clustered by video; below, the ceiling for one who knows what the frames used show, and guesses "
+        "where they do not show it.\n"
+    )
+    draw(accuracies(rows), ("setting", "frames", "tokens", *COLUMNS, "cut answers"))
+    if kept := retention(rows):
+        say("\nRetention, in percent of 8 full frames:\n")
+        draw(kept, ("setting", "accuracy", "accuracy above no video"))
+    if pairs := differences(rows):
+        say("\nDifferences in points, question by question:\n")
+        draw(pairs, ("settings", "questions", "difference"))
+
+
+def _markdown(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
+    for line in (header, ["---"] * len(header), *rows):
+        say(f"| {' | '.join(cell.strip() for cell in line)} |")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask what is missing, then print the tables; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", type=Path, help="a folder that 'vidzip shapes' wrote")
+    parser.add_argument("--long", type=Path, help="another one, for tables of its own")
+    parser.add_argument("--model", default="tiny", help="built-in name, folder or hub id (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--out", type=Path, help=f"the file of answers (default: {RESULTS} in the set's folder)")
+    parser.add_argument("--videos", type=int, help="the first so many videos of the set only")
+    parser.add_argument("--settings", nargs="+", choices=[s.key for s in SETTINGS], help="these rows only")
+    parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
+    options = parser.parse_args(arguments)
+    chosen = [setting for setting in SETTINGS if not options.settings or setting.key in options.settings]
+    try:
+        files: dict[Path, Shapes] = {options.out or options.set / RESULTS: read_set(options.set, options.videos)}
+        if options.long:
+            file = options.out.with_stem(f"{options.out.stem}-long") if options.out else options.long / RESULTS
+            files[file] = read_set(options.long)
+        model = vidzip.load(options.model, device=options.device)
+        about = {
+            "model": model.name,
+            "weights": weights_fingerprint(model),
+            "dtype": str(model.model.dtype).removeprefix("torch."),
+            "max_new_tokens": MAX_NEW_TOKENS,
+        }
+        for number, (file, shapes) in enumerate(files.items()):
+            results = Results(file, {**about, **shapes.identity})
+            with progress() as show:
+                answer_all(shapes, model, chosen, results, show)
+            ids = [one.id for clip in shapes.clips for one in shapes.asked[clip.name]]
+            rows = {setting.key: [results.rows[setting.key, key] for key in ids] for setting in chosen}
+            if number:
+                say()
+            report(shapes, model.name, rows, as_markdown=options.markdown)
+    except (VidzipError, DatasetError) as error:
+        remark("error", str(error))
+        return 2
+    except OSError as error:
+        remark("error", f"the system refused: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

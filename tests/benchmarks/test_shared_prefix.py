@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from shared_prefix import ask_all
+
+from vidzip import Budget, plan
+from vidzip.errors import BadArgument, BadModelFolder, BadQuestion, ContextTooLong
+from vidzip.models.prompting import embed_prompt, prompt_ids
+
+QUESTIONS = ["What is shown?", "Where?", "How many red circles are there in the video?", "What is shown?"]
+
+
+@pytest.fixture(scope="module", params=["8 full frames", "34 frames, 136 tokens"])
+def packed(request, tiny, clip):
+    frames, total = (8, 2056) if request.param.startswith("8") else (34, 136)
+    return tiny.pack(clip, plan(clip, Budget(total_tokens=total, num_frames=frames)))
+
+
+def said(answer):
+    return answer.text, answer.finish_reason, answer.new_tokens, answer.visual_tokens
+
+
+def test_oracle_answers_equal_those_of_asking_one_by_one(tiny, packed):
+    together = ask_all(tiny, tiny.project(packed), QUESTIONS, 12)
+    assert [said(answer) for answer in together] == [said(tiny.ask(packed, question, 12)) for question in QUESTIONS]
+    assert together[0] == together[3]
+    assert len({answer.text for answer in together}) == 3
+
+
+def test_oracle_also_where_the_model_ends_its_answers(tiny, packed, monkeypatch):
+    # Letters that occur early in some answers, and none or late in others, become the end marker.
+    texts = [tiny.ask(packed, question, 6).text for question in QUESTIONS]
+    ends = [int(tiny.tokenizer.convert_tokens_to_ids(letter)) for letter in (texts[0][2], texts[1][0])]
+    for end in (ends, ends[0]):
+        monkeypatch.setattr(tiny.model.generation_config, "eos_token_id", end)
+        together = ask_all(tiny, tiny.project(packed), QUESTIONS, 6)
+        assert [said(answer) for answer in together] == [said(tiny.ask(packed, question, 6)) for question in QUESTIONS]
+        assert together[0].finish_reason == "stop"
+
+
+def test_what_prompts_share_runs_through_the_language_model_once(tiny, packed):
+    lengths = []
+    hook = tiny.model.get_submodule("model.language_model").register_forward_pre_hook(
+        lambda module, args, kwargs: lengths.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    try:
+        answers = ask_all(tiny, tiny.project(packed), QUESTIONS, 3)
+    finally:
+        hook.remove()
+    marker = tiny.config.video_token_index
+    prompts = [prompt_ids(tiny.tokenizer, question, marker) for question in QUESTIONS]
+    before = prompts[0].index(marker)
+    behind = sum(len(ids) - before - 1 for ids in prompts)
+    assert lengths[0] == before + packed.num_tokens
+    assert sum(lengths[1:]) == behind + sum(answer.new_tokens - 1 for answer in answers)
+
+
+def test_without_visual_tokens_the_model_sees_the_prompt_alone(tiny):
+    marker = tiny.config.video_token_index
+    ids = prompt_ids(tiny.tokenizer, QUESTIONS[0], marker)
+    none = torch.zeros(0, 64)
+    embedded = embed_prompt(ids, marker, none, tiny.model.get_input_embeddings())
+    assert embedded.shape[1] == len(ids) - 1
+    own = tiny.model.generate(
+        inputs_embeds=embedded, attention_mask=torch.ones(1, len(ids) - 1), max_new_tokens=8, do_sample=False
+    )
+    (answer,) = ask_all(tiny, none, QUESTIONS[:1], 8)
+    assert answer.text == tiny.tokenizer.decode(own[0], skip_special_tokens=True).strip()
+    assert answer.visual_tokens == 0
+
+
+def test_what_cannot_be_asked_is_refused(tiny, monkeypatch):
+    none = torch.zeros(0, 64)
+    with pytest.raises(BadQuestion, match="empty"):
+        ask_all(tiny, none, ["What?", ""], 4)
+    with pytest.raises(BadArgument, match="max_new_tokens is 0"):
+        ask_all(tiny, none, ["What?"], 0)
+    with pytest.raises(ContextTooLong, match="4096 visual"):
+        ask_all(tiny, torch.zeros(4096, 64), ["What?"], 4)
+    marker = tiny.config.video_token_index
+    monkeypatch.setattr("shared_prefix.prompt_ids", lambda _, question, __: [len(question), marker, 5])
+    with pytest.raises(BadModelFolder, match="begins the prompts of different questions differently"):
+        ask_all(tiny, none, ["What?", "Why?"], 4)
