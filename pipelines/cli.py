@@ -1,4 +1,4 @@
-"""The command line: ``vidzip ask``, ``plan``, ``probe`` and ``demo``.
+"""The command line: ``vidzip ask``, ``plan``, ``probe``, ``shapes`` and ``demo``.
 
 Nothing here loads torch or transformers before a command needs a model.
 """
@@ -24,6 +24,7 @@ from pipelines.ask import ask as ask_video
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
 from pipelines.terminal import print_what_the_terminal_can, progress, remark, say, table
 from vidzip import Budget, VidzipError, token_split
+from vidzip.errors import SystemFault
 from vidzip.planner import DEFAULT_NUM_FRAMES, WHOLE_FRAME_TOKENS
 
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
@@ -64,7 +65,7 @@ def _report(error: Exception) -> int:
         remark("error", error.message)
         if error.hint:
             remark("hint", error.hint)
-        return BAD_INPUT
+        return FAILURE if isinstance(error, SystemFault) else BAD_INPUT
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return BAD_INPUT
@@ -293,6 +294,35 @@ def probe(video: str, as_json: bool) -> None:
 
 def _shown(value: Any) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+@cli.command()
+@click.argument("folder", metavar="OUT", type=click.Path())
+@click.option("--split", metavar="NAME", default="test", show_default=True, help="train, validation, test or long.")
+@click.option(
+    "--videos",
+    type=int,
+    metavar="N",
+    help="How many.  [default: all that are frozen of test and long, 200 of train, 100 of validation]",
+)
+@click.option("--seed", type=int, metavar="N", default=7, show_default=True, help="Other seeds make other videos.")
+@click.option("--workers", type=int, metavar="N", help="Processes, one a video.  [default: one a CPU]")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
+def shapes(*, folder: str, split: str, videos: int | None, seed: int, workers: int | None) -> None:
+    """Write the synthetic question set into a folder; a second run goes on where the first was ended."""
+    from pipelines.shapes import SetRequest, make_set
+    from pipelines.shapes import summary as summary_of_set
+
+    request = SetRequest(folder=folder, split=split, videos=videos, seed=seed, workers=workers)
+    try:
+        with progress() as show:
+            made = make_set(request, show)
+    except KeyboardInterrupt:
+        remark("note", "the videos that are finished stay: the same command goes on from there")
+        raise
+    if made.num_written == 0:
+        say(f"{folder} holds this set already: no video was missing")
+    table(summary_of_set(made))
 
 
 @cli.command(cls=_Command)

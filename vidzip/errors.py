@@ -36,6 +36,10 @@ class BadArgument(VidzipError, ValueError):
     """A value that no input could make meaningful: zero frames, a negative budget, an unknown policy."""
 
 
+class SystemFault(VidzipError):
+    """Base class of what no other input would mend: the machine lacks room, ends a process, or computes otherwise."""
+
+
 class VideoError(VidzipError):
     """Base class of everything that can be wrong with a video file."""
 
@@ -62,6 +66,10 @@ class DecodeError(VideoError):
 
 class WriteError(VidzipError):
     """A file cannot be written, or is there already."""
+
+
+class DiskFull(WriteError, SystemFault):
+    """There is no room left for a file."""
 
 
 class BudgetTooSmall(VidzipError):

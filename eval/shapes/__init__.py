@@ -3,7 +3,7 @@
 Everything follows from a split, a seed and a video's number: the scene, its frames byte by byte, its questions.
 """
 
-from eval.shapes.clips import SPLITS, VERSION, Clip, make_clip
+from eval.shapes.clips import SPLITS, VERSION, Clip, clip_name, make_clip
 from eval.shapes.frozen import Frozen, frames_digest, frozen_splits, questions_digest
 from eval.shapes.questions import KINDS, Kind, Question
 from eval.shapes.scene import UNIFORM_FRAMES, Scene, uniform_frames
@@ -18,6 +18,7 @@ __all__ = [
     "Kind",
     "Question",
     "Scene",
+    "clip_name",
     "frames_digest",
     "frozen_splits",
     "make_clip",

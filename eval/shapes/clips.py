@@ -30,12 +30,17 @@ class Clip:
     @property
     def name(self) -> str:
         """The video's name, without suffix."""
-        return f"{self.scene.split}_{self.scene.seed}_{self.scene.index:05d}"
+        return clip_name(self.scene.split, self.scene.seed, self.scene.index)
 
     @cached_property
     def painter(self) -> Painter:
         """What draws its frames."""
         return Painter(self.scene, VERSION, SPLITS[self.scene.split])
+
+
+def clip_name(split: str, seed: int, index: int) -> str:
+    """Name a video of the set, without suffix."""
+    return f"{split}_{seed}_{index:05d}"
 
 
 def make_clip(split: str, seed: int, index: int) -> Clip:

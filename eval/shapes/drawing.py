@@ -95,5 +95,5 @@ def _clouds(draws: Draws, height: int, width: int, cell: int, strength: int) -> 
 
 def _noise(draws: Draws, height: int, width: int) -> np.ndarray:
     """Grain: two random bytes added up, which is near enough to a camera's."""
-    grain = draws.bytes(height, width, 3).astype(np.int16) + draws.bytes(height, width, 3) - 255
+    grain: np.ndarray = draws.bytes(height, width, 3).astype(np.int16) + draws.bytes(height, width, 3) - 255
     return (grain * draws.between(4, 12) // 128).astype(np.int16)

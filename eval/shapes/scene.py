@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int8
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 36, 40),
@@ -153,20 +153,29 @@ class Scene:
         return {}
 
     def _look(self, frame: int) -> frozenset[Thing]:
-        owner = np.full((_GRID, _GRID), -1, dtype=np.int8)
-        area: dict[int, int] = {}
-        points = (np.arange(_GRID) + 0.5) / _GRID
+        owner = self.owners(frame, _GRID)
+        return frozenset(
+            thing
+            for number, thing in enumerate(self.things)
+            if thing.is_there(frame)
+            and (whole := int(covered_points(thing, frame, _GRID).sum()))
+            and int((owner == number).sum()) >= VISIBLE_SHARE * whole
+        )
+
+    def owners(self, frame: int, size: int) -> Int8[np.ndarray, "size size"]:
+        """The number of the thing that is seen at each point of a grid over the central square; -1 for the ground."""
+        owner = np.full((size, size), -1, dtype=np.int8)
         for number, thing in enumerate(self.things):
             if thing.is_there(frame):
-                x, y = thing.centre(frame)
-                mask = covers(thing.shape, (points[None, :] - x) / thing.radius, (points[:, None] - y) / thing.radius)
-                owner[mask] = number
-                area[number] = int(mask.sum())
-        return frozenset(
-            self.things[number]
-            for number, whole in area.items()
-            if whole and int((owner == number).sum()) >= VISIBLE_SHARE * whole
-        )
+                owner[covered_points(thing, frame, size)] = number
+        return owner
+
+
+def covered_points(thing: Thing, frame: int, size: int) -> Bool[np.ndarray, "size size"]:
+    """Which points of a grid over the central square a thing covers in a frame."""
+    points = (np.arange(size) + 0.5) / size
+    x, y = thing.centre(frame)
+    return covers(thing.shape, (points[None, :] - x) / thing.radius, (points[:, None] - y) / thing.radius)
 
 
 def uniform_frames(num_frames: int, count: int = UNIFORM_FRAMES) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -16,3 +16,4 @@ def test_the_wheel_ships_the_three_packages_and_nothing_else(tmp_path):
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"vidzip", "eval", "pipelines"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "vidzip/py.typed" in names
+    assert "eval/shapes/frozen.json" in names

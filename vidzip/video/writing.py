@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from fractions import Fraction
@@ -10,14 +11,28 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from vidzip.errors import BadArgument, WriteError
+from vidzip.errors import BadArgument, DiskFull, WriteError
 
-_QUALITY = {"crf": "18"}
-"""x264's constant rate factor: losses that an eye hardly sees."""
+MAX_CRF = 51
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+"""x264's own scales: of loss, and of time spent on a smaller file."""
+
+_REPRODUCIBLE = {"threads": "1", "mbtree": "0"}
+"""x264's bytes depend on the number of threads; and, with its macroblock tree, on what lay in memory before: twelve
+runs on one processor with AVX-512 made up to twelve files of the same pictures."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where a disk, a quota or a file's largest size is reached."""
 
 
 def write(
-    path: str | os.PathLike[str], pictures: Iterable[UInt8[np.ndarray, "height width 3"]], fps: float | Fraction
+    path: str | os.PathLike[str],
+    pictures: Iterable[UInt8[np.ndarray, "height width 3"]],
+    fps: float | Fraction,
+    *,
+    crf: int = 18,
+    preset: str = "medium",
+    reproducible: bool = False,
 ) -> int:
     """Write RGB pictures as H.264 in MP4, at a constant rate; the file appears once it is whole.
 
@@ -25,35 +40,52 @@ def write(
         path: the new file; one that exists is not touched.
         pictures: (H, W, 3) uint8 each, all of one size, with even sides.
         fps: pictures a second.
+        crf: x264's constant rate factor, 0 (no loss) to 51; at 18 an eye hardly sees the losses.
+        preset: how long x264 searches, a name in :data:`PRESETS`; the faster, the larger the file.
+        reproducible: make the same file in every run, at a larger size; one thread encodes then.
 
     Returns:
         How many pictures were written.
 
     Raises:
-        BadArgument: no pictures, one of another shape or type, odd sides, or a rate that is not positive.
+        BadArgument: no pictures, one of another shape or type, odd sides, a rate that is not positive, or an
+            unknown ``crf`` or ``preset``.
         WriteError: the file exists already, or cannot be written.
+        DiskFull: there is no room for it.
     """
     name = os.fspath(path)
     if not fps > 0:
         raise BadArgument(f"fps is {fps}", hint="give more than 0 pictures a second")
+    if not 0 <= crf <= MAX_CRF:
+        raise BadArgument(f"crf is {crf}", hint=f"give 0 (no loss) to {MAX_CRF}")
+    if preset not in PRESETS:
+        raise BadArgument(f"unknown preset {preset!r}", hint=f"use one of {', '.join(PRESETS)}")
     if os.path.lexists(name):
         raise WriteError(f"{name!r} exists already", hint="give a new name, or remove it first")
     partial = f"{name}.part"
     try:
-        count = _encode(partial, pictures, Fraction(fps).limit_denominator(100_000))
+        options = {"crf": str(crf), "preset": preset, **(_REPRODUCIBLE if reproducible else {})}
+        count = _encode(partial, pictures, Fraction(fps).limit_denominator(100_000), options)
         os.replace(partial, name)
     except (OSError, av.FFmpegError) as error:
-        raise WriteError(f"{name!r} cannot be written: {error}", hint="check the folder and the space left") from error
+        raise cannot_write(name, error) from error
     finally:
         if os.path.exists(partial):
             os.remove(partial)
     return count
 
 
-def _encode(name: str, pictures: Iterable[np.ndarray], fps: Fraction) -> int:
+def cannot_write(name: str, error: Exception) -> WriteError:
+    """Turn what the system says about a file that cannot be written into an error of ours, to be raised."""
+    if getattr(error, "errno", None) in _NO_ROOM:
+        return DiskFull(f"there is no room to write {name!r}", hint="free some space, or choose another folder")
+    return WriteError(f"{name!r} cannot be written: {error}", hint="check the folder and its permissions")
+
+
+def _encode(name: str, pictures: Iterable[np.ndarray], fps: Fraction, options: dict[str, str]) -> int:
     count, size = 0, (0, 0)
     with av.open(name, mode="w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options=_QUALITY)
+        stream = container.add_stream("libx264", rate=fps, options=options)
         for picture in pictures:
             _check(picture, count, size)
             if count == 0:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -7,8 +9,8 @@ import pytest
 from clips import number_of, numbered_picture
 
 from vidzip import decode, probe, sample
-from vidzip.errors import BadArgument, WriteError
-from vidzip.video.writing import write
+from vidzip.errors import BadArgument, DiskFull, WriteError
+from vidzip.video.writing import cannot_write, write
 
 
 def pictures(count):
@@ -55,3 +57,49 @@ def test_bad_pictures_are_said_and_leave_nothing_behind(tmp_path, shown, fps, sa
     with pytest.raises(BadArgument, match=says):
         write(tmp_path / "new.mp4", shown, fps)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"crf": 52}, "crf is 52"),
+        ({"crf": -1}, "crf is -1"),
+        ({"preset": "placebo"}, "unknown preset 'placebo'"),
+    ],
+)
+def test_bad_options_are_said(tmp_path, options, says):
+    with pytest.raises(BadArgument, match=says):
+        write(tmp_path / "new.mp4", pictures(2), 25, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_reach_the_encoder(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), dtype=np.uint8)
+
+    def size(name, **options):
+        write(tmp_path / name, noise, 25, **options)
+        return (tmp_path / name).stat().st_size
+
+    assert size("fine.mp4", crf=10) > 2 * size("coarse.mp4", crf=40)
+    assert size("usual.mp4") == size("same.mp4", crf=18, preset="medium") != size("fast.mp4", preset="ultrafast")
+
+
+def test_a_file_can_be_the_same_in_every_run(tmp_path):
+    noise = np.random.default_rng(0).integers(90, 150, (30, 240, 424, 3), dtype=np.uint8)
+    made = set()
+    for number in range(4):
+        write(tmp_path / f"{number}.mp4", noise, 25, preset="veryfast", reproducible=True)
+        made.add((tmp_path / f"{number}.mp4").read_bytes())
+        np.full(1_000_000 + number, number)  # stir the memory
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EACCES, WriteError)]
+)
+def test_a_full_disk_is_told_from_other_refusals(number, kind):
+    error = cannot_write("new.mp4", OSError(number, "refused", "new.mp4.part"))
+    assert type(error) is kind
+    assert "'new.mp4'" in error.message
+    returned = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, as between processes
+    assert (type(returned), returned.message, returned.hint) == (kind, error.message, error.hint)
