@@ -49,7 +49,7 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny():
+def small():
     """The built-in random model, in float32 on the CPU."""
     from vidzip import load
 

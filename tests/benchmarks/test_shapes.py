@@ -38,9 +38,9 @@ def held(folder):
 
 
 @pytest.fixture(scope="module")
-def packs(tiny, held):
+def packs(small, held):
     clip = held.clips[0]
-    return shapes.pack_all(tiny, held.video(clip), SETTINGS, clip.name)
+    return shapes.pack_all(small, held.video(clip), SETTINGS, clip.name)
 
 
 def command(folder, out, *more):
@@ -74,15 +74,15 @@ def test_every_question_is_asked_at_every_setting(answered, held):
     assert all(row["score"] in (0, 1) and row["finish_reason"] in ("stop", "length") for row in rows)
 
 
-def test_answers_are_those_of_packing_and_asking_plainly(tiny, answered, held):
+def test_answers_are_those_of_packing_and_asking_plainly(small, answered, held):
     rows = {(row["setting"], row["id"]): row for row in lines_of(answered)[1:]}
     clip = held.clips[1]
     for key in (FULL, SUM, "zip-34", STRIDE):
         setting = BY_KEY[key]
-        planned = plan(held.video(clip), setting.budget(tiny), tiny.tokens_per_frame)
-        packed = tiny.pack(held.video(clip), planned, setting.method, **setting.options)
+        planned = plan(held.video(clip), setting.budget(small), small.tokens_per_frame)
+        packed = small.pack(held.video(clip), planned, setting.method, **setting.options)
         for one in held.asked[clip.name][:2]:
-            answer = tiny.ask(packed, one.question.text, shapes.MAX_NEW_TOKENS)
+            answer = small.ask(packed, one.question.text, shapes.MAX_NEW_TOKENS)
             assert rows[key, one.id]["prediction"] == answer.text
 
 
@@ -167,10 +167,10 @@ def test_a_video_that_cannot_be_decoded_is_an_error_with_its_name(folder, tmp_pa
 
 
 @pytest.mark.parametrize("key", [setting.key for setting in SETTINGS if setting.frames and not setting.is_shuffled])
-def test_packs_are_those_of_packing_one_by_one(tiny, held, packs, key):
+def test_packs_are_those_of_packing_one_by_one(small, held, packs, key):
     setting, video = BY_KEY[key], held.video(held.clips[0])
-    alone = tiny.pack(
-        video, plan(probe(video), setting.budget(tiny), tiny.tokens_per_frame), setting.method, **setting.options
+    alone = small.pack(
+        video, plan(probe(video), setting.budget(small), small.tokens_per_frame), setting.method, **setting.options
     )
     together = packs[key]
     torch.testing.assert_close(together.tokens, alone.tokens, rtol=0, atol=1e-5)
@@ -180,28 +180,28 @@ def test_packs_are_those_of_packing_one_by_one(tiny, held, packs, key):
         assert getattr(together, name) == getattr(alone, name)
 
 
-def test_a_video_is_decoded_once_and_each_frame_encoded_once(tiny, held, monkeypatch):
+def test_a_video_is_decoded_once_and_each_frame_encoded_once(small, held, monkeypatch):
     calls, encoded = [], []
-    decode, encode = shapes.vidzip.decode, type(tiny).encode
+    decode, encode = shapes.vidzip.decode, type(small).encode
     monkeypatch.setattr(shapes.vidzip, "decode", lambda *given: calls.append(given) or decode(*given))
-    monkeypatch.setattr(type(tiny), "encode", lambda self, frames: encoded.append(frames) or encode(self, frames))
+    monkeypatch.setattr(type(small), "encode", lambda self, frames: encoded.append(frames) or encode(self, frames))
     clip = held.clips[1]
-    shapes.pack_all(tiny, held.video(clip), SETTINGS, clip.name)
+    shapes.pack_all(small, held.video(clip), SETTINGS, clip.name)
     assert len(calls) == len(encoded) == 1
     times = encoded[0].timestamps_seconds
     assert len(set(times)) == len(times) <= clip.scene.num_frames
 
 
-def test_shuffled_frames_know_what_they_are(tiny, held, packs):
+def test_shuffled_frames_know_what_they_are(small, held, packs):
     whole, mixed = packs[FULL], packs[SHUFFLED]
     assert sorted(mixed.timestamps_seconds) == list(whole.timestamps_seconds) != list(mixed.timestamps_seconds)
     for token in (0, 300, 2055):
         said = mixed.provenance(token)
         original = whole.timestamps_seconds.index(said.timestamp_seconds)
         assert mixed.tokens[token].equal(whole.tokens[original * 257 + said.anchor])
-    again = shapes.pack_all(tiny, held.video(held.clips[0]), [BY_KEY[SHUFFLED]], held.clips[0].name)
+    again = shapes.pack_all(small, held.video(held.clips[0]), [BY_KEY[SHUFFLED]], held.clips[0].name)
     assert again[SHUFFLED].timestamps_seconds == mixed.timestamps_seconds
-    other = shapes.pack_all(tiny, held.video(held.clips[0]), [BY_KEY[SHUFFLED]], "another")
+    other = shapes.pack_all(small, held.video(held.clips[0]), [BY_KEY[SHUFFLED]], "another")
     assert other[SHUFFLED].timestamps_seconds != mixed.timestamps_seconds
 
 

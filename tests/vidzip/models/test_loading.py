@@ -13,16 +13,16 @@ from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, Unknow
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny, tmp_path_factory):
-    """The tiny model as a folder in transformers' layout."""
+def checkpoint(small, tmp_path_factory):
+    """The small model as a folder in transformers' layout."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    tiny.model.save_pretrained(folder)
-    tiny.tokenizer.save_pretrained(folder)
+    small.model.save_pretrained(folder)
+    small.tokenizer.save_pretrained(folder)
     settings = {
-        "size": {"shortest_edge": tiny.preprocessor.shortest_edge},
-        "crop_size": {"height": tiny.preprocessor.crop_height, "width": tiny.preprocessor.crop_width},
-        "image_mean": tiny.preprocessor.mean,
-        "image_std": tiny.preprocessor.std,
+        "size": {"shortest_edge": small.preprocessor.shortest_edge},
+        "crop_size": {"height": small.preprocessor.crop_height, "width": small.preprocessor.crop_width},
+        "image_mean": small.preprocessor.mean,
+        "image_std": small.preprocessor.std,
         "resample": 3,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
@@ -34,13 +34,13 @@ def copy(checkpoint, tmp_path):
     return shutil.copytree(checkpoint, tmp_path / "copy")
 
 
-def test_a_folder_answers_as_the_model_it_was_saved_from(tiny, checkpoint, clip, capfd):
+def test_a_folder_answers_as_the_model_it_was_saved_from(small, checkpoint, clip, capfd):
     loaded = load(checkpoint, device="cpu")
     assert loaded.name == str(checkpoint)
-    assert loaded.tower_fingerprint == tiny.tower_fingerprint
-    assert loaded.preprocessor == tiny.preprocessor
+    assert loaded.tower_fingerprint == small.tower_fingerprint
+    assert loaded.preprocessor == small.preprocessor
     planned = plan(clip, Budget(num_frames=8))
-    answers = [model.ask(model.pack(clip, planned), "What?", 8).text for model in (tiny, loaded)]
+    answers = [model.ask(model.pack(clip, planned), "What?", 8).text for model in (small, loaded)]
     assert answers[0] == answers[1]
     assert capfd.readouterr() == ("", "")
 
@@ -72,7 +72,7 @@ def hub_name(name):
     return name
 
 
-def test_weights_named_as_on_the_hub_are_all_found(tiny, copy):
+def test_weights_named_as_on_the_hub_are_all_found(small, copy):
     def rename(weights):
         renamed = {hub_name(name): weight for name, weight in weights.items()}
         weights.clear()
@@ -82,24 +82,24 @@ def test_weights_named_as_on_the_hub_are_all_found(tiny, copy):
     change_weights(rename)(copy)
     assert any(name.startswith("language_model.model.layers") for name in load_file(copy / "model.safetensors"))
     loaded = load(copy, device="cpu")
-    assert all(one.equal(other) for one, other in zip(loaded.model.parameters(), tiny.model.parameters(), strict=True))
+    assert all(one.equal(other) for one, other in zip(loaded.model.parameters(), small.model.parameters(), strict=True))
 
 
-def test_a_checkpoints_own_sampling_is_not_used(tiny, copy, clip):
+def test_a_checkpoints_own_sampling_is_not_used(small, copy, clip):
     sampling = {"do_sample": True, "temperature": 50.0, "repetition_penalty": 5.0, "num_beams": 3}
     rewrite("generation_config.json", lambda settings: settings.update(sampling))(copy)
     loaded = load(copy, device="cpu")
-    packed = tiny.pack(clip, plan(clip))
-    assert loaded.ask(packed, "What?", 8).text == tiny.ask(packed, "What?", 8).text
+    packed = small.pack(clip, plan(clip))
+    assert loaded.ask(packed, "What?", 8).text == small.ask(packed, "What?", 8).text
 
 
-def test_the_tiny_model_is_the_same_every_time_and_leaves_the_random_state_alone(tiny):
+def test_the_tiny_model_is_the_same_every_time_and_leaves_the_random_state_alone(small):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
     again = load("tiny-random", device="cpu", dtype="float32")
     assert torch.rand(1) == expected
-    assert all(one.equal(other) for one, other in zip(again.model.parameters(), tiny.model.parameters(), strict=True))
+    assert all(one.equal(other) for one, other in zip(again.model.parameters(), small.model.parameters(), strict=True))
     assert again.tokens_per_frame == 257
     assert again.feature_layer == -2
     assert not again.model.training
@@ -119,7 +119,7 @@ def test_unknown_models_are_said_with_what_is_known(name):
         load(name)
 
 
-def test_a_hub_id_is_fetched_at_its_revision_and_loaded(tiny, checkpoint, monkeypatch):
+def test_a_hub_id_is_fetched_at_its_revision_and_loaded(small, checkpoint, monkeypatch):
     asked = []
 
     def fetch(name, **options):
@@ -130,7 +130,7 @@ def test_a_hub_id_is_fetched_at_its_revision_and_loaded(tiny, checkpoint, monkey
     loaded = load("owner/model", revision="abc", device="cpu")
     assert asked == [("owner/model", "abc", {"*.json", "*.safetensors", "tokenizer*"})]
     assert loaded.name == "owner/model"
-    assert loaded.tower_fingerprint == tiny.tower_fingerprint
+    assert loaded.tower_fingerprint == small.tower_fingerprint
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path):
