@@ -1,4 +1,4 @@
-"""The command line: ``vidzip ask``, ``plan``, ``probe``, ``shapes`` and ``demo``.
+"""The command line: ``vidzip ask``, ``plan``, ``probe``, ``shapes``, ``train-tiny`` and ``demo``.
 
 Nothing here loads torch or transformers before a command needs a model.
 """
@@ -323,6 +323,33 @@ def shapes(*, folder: str, split: str, videos: int | None, seed: int, workers: i
     if made.num_written == 0:
         say(f"{folder} holds this set already: no video was missing")
     table(summary_of_set(made))
+
+
+@cli.command(name="train-tiny")
+@click.argument("folder", metavar="OUT", type=click.Path())
+@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Other seeds make other models.")
+@click.option("--videos", type=int, metavar="N", help="Videos to film and learn from.")
+@click.option("--tower-steps", type=int, metavar="N", help="Steps of the vision tower.")
+@click.option("--alignment-steps", type=int, metavar="N", help="Steps of the projector alone.")
+@click.option("--language-steps", type=int, metavar="N", help="Steps of projector and language model.")
+@click.option("--device", default=Request.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--workers", type=int, metavar="N", help="Processes that film.  [default: one a CPU]")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
+def train_tiny(*, folder: str, device: str, workers: int | None, **numbers: int | None) -> None:
+    """Train tiny anew, in a folder; a second run goes on where the first was ended."""
+    from pipelines.tiny.recipe import Recipe
+    from pipelines.train_tiny import train_tiny as train
+    from vidzip.models.loading import find_device
+
+    recipe = Recipe(**{name: number for name, number in numbers.items() if number is not None})
+    try:
+        with progress() as show:
+            trained = train(folder, recipe, find_device(device), show, workers)
+    except KeyboardInterrupt:
+        remark("note", "what was learnt up to the last checkpoint stays: the same command goes on from there")
+        raise
+    say(f"{trained.folder} holds the model ({trained.size_bytes / 1e6:.1f} MB): vidzip ask --model {trained.folder} …")
+    say(f"{trained.curves} shows how it learnt")
 
 
 @cli.command(cls=_Command)

@@ -26,6 +26,7 @@ Parts = tuple[VideoLlavaForConditionalGeneration, PreTrainedTokenizerBase, Prepr
 BUILT_IN: dict[str, Callable[[], Parts]] = {
     "tiny-random": tiny_random.build,
 }
+"""Models that need no download, by name."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -44,7 +45,7 @@ def load(
     """Load a Video-LLaVA of transformers' layout.
 
     Args:
-        model_id_or_folder: ``"tiny-random"``, a folder with config, tokenizer, preprocessor settings and
+        model_id_or_folder: a name in :data:`BUILT_IN`, a folder with config, tokenizer, preprocessor settings and
             safetensors, or a model id of the hub such as ``"LanguageBind/Video-LLaVA-7B-hf"``.
         revision: branch, tag or commit of a model on the hub.
         device: ``"auto"`` takes CUDA, else MPS, else the CPU.
@@ -57,7 +58,7 @@ def load(
         BadArgument: an unknown device or dtype, or a revision of what has none.
     """
     name = os.fspath(model_id_or_folder)
-    place = _device(device)
+    place = find_device(device)
     kind = _dtype(dtype, place)
     is_local = name in BUILT_IN or os.path.isdir(name)
     if is_local and revision is not None:
@@ -174,7 +175,13 @@ def _download(name: str, revision: str | None) -> Path:
         raise UnknownModel(f"the hub gave no model {name!r}: {_first_line(error)}", hint=known) from error
 
 
-def _device(device: str | torch.device) -> torch.device:
+def find_device(device: str | torch.device) -> torch.device:
+    """Find a device of this machine; ``"auto"`` takes CUDA, else MPS, else the CPU.
+
+    Raises:
+        DeviceUnavailable: it is not there.
+        BadArgument: an unknown device.
+    """
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -1,0 +1,1 @@
+"""Training ``tiny``: footage of made-up scenes, the tower, then the language model."""

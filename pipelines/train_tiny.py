@@ -1,0 +1,118 @@
+"""Train ``tiny``, the small Video-LLaVA that ships: film scenes, train the tower, then projector and language model.
+
+Everything follows from the recipe. A run lies in a folder and goes on wherever it was ended. ``vidzip train-tiny``
+runs it, as does ``python -m pipelines.train_tiny``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.terminal import Progress
+from pipelines.tiny.alignment import align
+from pipelines.tiny.card import model_card
+from pipelines.tiny.curves import check_plotting, plot_curves
+from pipelines.tiny.footage import Shot, film, plan_shot
+from pipelines.tiny.language import Lesson, train_language
+from pipelines.tiny.practice import vocabulary
+from pipelines.tiny.recipe import Recipe
+from pipelines.tiny.runs import Run, write_whole
+from pipelines.tiny.tower import features, to_pixel_values, train_tower
+from pipelines.workers import for_each, usable_cpus
+from vidzip.models import tiny
+
+SPLIT, CURVES = "train", "curves.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a run made.
+
+    Attributes:
+        folder: the checkpoint, which ``vidzip.load`` takes.
+        curves: a picture of the objectives over the steps.
+        size_bytes: of the checkpoint's weights.
+    """
+
+    folder: str
+    curves: str
+    size_bytes: int
+
+
+def train_tiny(
+    folder: str, recipe: Recipe, device: torch.device, progress: Progress, workers: int | None = None
+) -> Trained:
+    """Train the model in a folder, or go on with it.
+
+    Args:
+        folder: new, empty, or holding a run of the same recipe; it takes about 2.5 MB a video.
+        recipe: what is trained, and how long.
+        device: where the model is trained.
+        progress: called as stages go on.
+        workers: processes that film; as many as there are CPUs when left out.
+
+    Raises:
+        BadArgument: a recipe of nothing.
+        OtherRun: the folder holds something else, or a run of another recipe or version.
+        WriteError: the folder cannot be written; ``DiskFull`` where there is no room.
+        WorkerLost: a process that films was ended from outside.
+        NoPlotting: matplotlib is not installed.
+    """
+    check_plotting()
+    run = Run(folder, recipe)
+    shots = [plan_shot(SPLIT, recipe.seed, index) for index in range(recipe.videos)]
+    _film(run, shots, usable_cpus() if workers is None else workers, progress)
+    model, tokenizer, _ = tiny.untrained(vocabulary(), recipe.seed)
+    tower: Any = model.get_submodule("model.video_tower")
+    train_tower(run, tower, [run.footage_of(shot) for shot in shots], device, progress)
+    lessons = _watch(run, tower, shots, device, progress)
+    seen = [(run.footage_of(shot), run.features_of(shot)) for shot in shots]
+    align(run, model, tokenizer, seen, device=device, progress=progress)
+    train_language(run, model, tokenizer, lessons, device=device, progress=progress)
+    tiny.save(model.cpu(), tokenizer, run.model, model_card(recipe, run.rows()))
+    curves = os.path.join(folder, CURVES)
+    plot_curves(run.rows(), curves)
+    weights = [file for file in os.scandir(run.model) if file.name.endswith(".safetensors")]
+    return Trained(folder=run.model, curves=curves, size_bytes=sum(file.stat().st_size for file in weights))
+
+
+def _film(run: Run, shots: list[Shot], workers: int, progress: Progress) -> None:
+    missing = [shot for shot in shots if not os.path.exists(run.footage_of(shot))]
+    there = len(shots) - len(missing)
+
+    def show(done: int) -> None:
+        progress("film", there + done, len(shots))
+
+    if missing:
+        show(0)
+        for_each(partial(film, run.footage), missing, workers, show)
+
+
+def _watch(run: Run, tower: Any, shots: list[Shot], device: torch.device, progress: Progress) -> list[Lesson]:
+    """Let the trained tower see every shot, once."""
+    for number, shot in enumerate(shots):
+        progress("watch", number, len(shots))
+        file = run.features_of(shot)
+        if not os.path.exists(file):
+            pixels = torch.from_numpy(np.load(run.footage_of(shot))["pixels"])
+            with torch.no_grad():
+                seen = features(tower, to_pixel_values(pixels.to(device)))
+            content = io.BytesIO()
+            np.save(content, seen.half().cpu().numpy())
+            write_whole(file, content.getbuffer())
+    return [Lesson(shot=shot, features=run.features_of(shot)) for shot in shots]
+
+
+if __name__ == "__main__":
+    import sys
+
+    from pipelines.cli import main
+
+    sys.exit(main(["train-tiny", *sys.argv[1:]]))

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from eval.shapes import KINDS, make_clip
+from eval.shapes.randomness import Draws
+from pipelines.tiny.footage import plan_shot
+from pipelines.tiny.language import answer_logits, answer_loss, join, show, tokenise
+from pipelines.tiny.practice import PER_KIND, practice_questions, vocabulary
+from vidzip.models import tiny
+from vidzip.models.prompting import embed_prompt, prompt_ids
+
+
+@pytest.fixture(scope="module")
+def parts():
+    model, tokenizer, _ = tiny.untrained(vocabulary(), seed=4)
+    return model.eval(), tokenizer
+
+
+def test_the_vocabulary_holds_every_word_of_the_set(parts):
+    _, tokenizer = parts
+    for index in range(150):
+        for question in make_clip("validation", 3, index).questions:
+            ids = tokenizer(f"{question.text} {question.answer}")["input_ids"]
+            assert tokenizer.unk_token_id not in ids, question.text
+
+
+def test_an_answer_is_spelt_as_the_set_spells_it(parts):
+    _, tokenizer = parts
+    for question in make_clip("validation", 3, 0).questions:
+        ids = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
+        assert tokenizer.decode(ids) == question.answer
+
+
+def test_questions_to_practise_on_can_be_answered_from_the_frames():
+    kinds = set()
+    for index in range(40):
+        shot = plan_shot("train", 1, index)
+        asked = practice_questions(Draws(1, index), shot.clip, shot.frames)
+        kinds |= {question.kind for question in asked}
+        assert all(question.is_shown(shot.clip.scene, shot.frames) for question in asked)
+        assert all(sum(q.kind == kind for q in asked) <= PER_KIND for kind in KINDS)
+    assert kinds == set(KINDS)
+
+
+def test_one_frame_asks_for_nothing_that_takes_time():
+    shot = plan_shot("train", 1, 5)
+    asked = practice_questions(Draws(2), shot.clip, shot.frames[:1])
+    assert {question.kind for question in asked}.isdisjoint({"direction", "order"})
+
+
+def test_many_questions_in_a_sequence_are_answered_as_each_alone(parts):
+    model, tokenizer = parts
+    video_token_id = model.config.video_token_index
+    generator = torch.Generator().manual_seed(0)
+    visual = [torch.randn(count, 128, generator=generator) for count in (30, 11)]
+    clips = [make_clip("train", 1, index) for index in range(2)]
+    pairs = [[tokenise(tokenizer, video_token_id, question) for question in clip.questions] for clip in clips]
+    batch = join(pairs[0][0][0], visual, [[one for _, one in row] for row in pairs], tokenizer.pad_token_id)
+    with torch.no_grad():
+        logits, targets = answer_logits(model, batch)
+    start = 0
+    for tokens, clip in zip(visual, clips, strict=True):
+        for question in clip.questions:
+            answer = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
+            ids = prompt_ids(tokenizer, question.text, video_token_id)
+            with torch.no_grad():
+                shown = model.model.multi_modal_projector(tokens)
+                prompt = embed_prompt(ids, video_token_id, shown, model.get_input_embeddings())
+                said = model.get_input_embeddings()(torch.tensor([answer]))
+                alone = model(inputs_embeds=torch.cat([prompt, said], dim=1)).logits[0, -1 - len(answer) :]
+            end = start + len(answer) + 1
+            torch.testing.assert_close(logits[start:end], alone, atol=1e-4, rtol=1e-4)
+            assert targets[start:end].tolist() == [*answer, tokenizer.eos_token_id]
+            start = end
+    assert start == len(targets)
+
+
+@pytest.mark.parametrize("tokens", [16, 40, 136, 900])
+def test_patches_are_dropped_at_random_and_cls_is_kept(tokens):
+    features = np.arange(12 * 257, dtype=np.float32).reshape(12, 257, 1)
+    shown, numbers = show(Draws(5, tokens), features, tokens)
+    assert len(shown) <= tokens
+    ids = shown[:, 0].int()
+    frames, patches = ids // 257, ids % 257
+    assert sorted(set(frames.tolist())) == numbers
+    assert torch.equal(ids, ids.sort().values)
+    assert (patches == 0).sum() == len(numbers)
+    assert len(shown) % len(numbers) == 0
+    again, _ = show(Draws(6, tokens), features, tokens)
+    assert len(again) != len(shown) or not torch.equal(again, shown)
+
+
+def test_a_full_sample_is_eight_whole_frames():
+    features = np.zeros((20, 257, 1), dtype=np.float32)
+    shown, numbers = show(Draws(7), features, 8 * 257)
+    assert len(numbers) == 8
+    assert len(shown) == 8 * 257
+
+
+def test_answers_are_counted_by_kind(parts, monkeypatch):
+    model, tokenizer = parts
+    questions = make_clip("train", 1, 0).questions
+    pairs = [tokenise(tokenizer, model.config.video_token_index, question) for question in questions]
+    batch = join(pairs[0][0], [torch.zeros(3, 128)], [[one for _, one in pairs]], tokenizer.pad_token_id)
+    said = batch.targets[batch.targets != -100].clone()
+    wrong = sum(len(one.answer) for one in batch.asked[:3])
+    said[wrong] += 1  # the first word of the fourth answer
+    logits = torch.nn.functional.one_hot(said, len(tokenizer)).float()
+    truth = batch.targets[batch.targets != -100]
+    monkeypatch.setattr("pipelines.tiny.language.answer_logits", lambda *_: (logits, truth))
+    _, right = answer_loss(model, batch)
+    assert right == [(question.kind, i != 3) for i, question in enumerate(questions)]
+
+
+def test_padding_changes_nothing(parts):
+    model, tokenizer = parts
+    tokens = torch.randn(9, 128, generator=torch.Generator().manual_seed(1))
+    longer = torch.randn(25, 128, generator=torch.Generator().manual_seed(2))
+    question = make_clip("train", 1, 0).questions[0]
+    prefix, one = tokenise(tokenizer, model.config.video_token_index, question)
+    other = replace(one, prompt=[*one.prompt, *one.prompt])
+    alone = join(prefix, [tokens], [[one]], tokenizer.pad_token_id)
+    padded = join(prefix, [tokens, longer], [[one], [other, one]], tokenizer.pad_token_id)
+    with torch.no_grad():
+        expected, _ = answer_logits(model, alone)
+        logits, _ = answer_logits(model, padded)
+    torch.testing.assert_close(logits[: len(expected)], expected, atol=1e-4, rtol=1e-4)
