@@ -25,7 +25,7 @@ shapes, for vidzip: a yardstick for how well a video is still understood under a
 
 - A CLIP vision tower, 224 pixels, patches of 14, width 128: 257 tokens a frame, as Video-LLaVA's; 6 layers, of which
   the last is as it was drawn at random, since Video-LLaVA reads the output of the last but one.
-- A two-layer projector and a Llama of 6 layers and width 128, with a vocabulary of {words} whole words.
+- A two-layer projector and a Llama of 4 layers and width 128, with a vocabulary of {words} whole words.
 - The image tower holds the video tower's weights. All weights are in half precision.
 
 ## How it was made

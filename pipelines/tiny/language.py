@@ -26,11 +26,15 @@ from pipelines.tiny.runs import Run, learning_rate
 from vidzip.models.prompting import prompt_ids
 
 STAGE = "language"
-PEAK = 1.5e-3
+PEAK = 7e-4
 WARM_UP = 200
 
 WHOLE_FRAMES = 8
 """Frames of a full-length sample, with all their patches."""
+
+_PICTURES_UNTIL, _PICTURE_TOKENS = 0.1, (64, 257)
+"""Until which share of the steps samples are of one frame or two, and of how many tokens: pictures come before
+videos, as in Video-LLaVA's own training."""
 
 _WHOLE_FROM, _WHOLE_SHARE = 0.75, 0.25
 """From which share of the steps on, and how often then, samples are of full length."""
@@ -77,10 +81,14 @@ def train_language(
         is_whole = step >= _WHOLE_FROM * steps and draws.uniform() < _WHOLE_SHARE
         most = _RARELY if draws.uniform() < 0.125 else _MOST
         tokens = math.exp(draws.uniform(math.log(_FEWEST), math.log(most)))
+        is_picture = step < _PICTURES_UNTIL * steps
+        if is_picture:
+            tokens = draws.uniform(*_PICTURE_TOKENS)
         if is_whole:
             tokens = WHOLE_FRAMES * (PATCHES**2 + 1)
         videos = max(2, min(_MOST_VIDEOS, int(_TOKENS / (tokens + _QUESTION_TOKENS))))
-        batch = _sequences(draws, model, tokenizer, [draws.choice(lessons) for _ in range(videos)], int(tokens))
+        chosen = [draws.choice(lessons) for _ in range(videos)]
+        batch = _sequences(draws, model, tokenizer, chosen, int(tokens), most_frames=2 if is_picture else None)
         if batch is None:
             continue
         loss, answered = answer_loss(model, batch.to(device))
@@ -108,13 +116,15 @@ def language_modules(model: Any) -> dict[str, nn.Module]:
     return {"projector": core.multi_modal_projector, "language": core.language_model, "head": model.lm_head}
 
 
-def _sequences(draws: Draws, model: Any, tokenizer: Any, lessons: Sequence[Lesson], tokens: int) -> Sequences | None:
-    """Show videos in about so many tokens each, and ask what can be answered from the frames."""
+def _sequences(
+    draws: Draws, model: Any, tokenizer: Any, lessons: Sequence[Lesson], tokens: int, *, most_frames: int | None
+) -> Sequences | None:
+    """Show videos in at most so many tokens and frames each, and ask what can be answered from the frames."""
     visual: list[Tensor] = []
     asked: list[list[Asked]] = []
     prefix: list[int] = []
     for lesson in lessons:
-        shown, numbers = show(draws, np.load(lesson.features, mmap_mode="r"), tokens)
+        shown, numbers = show(draws, np.load(lesson.features, mmap_mode="r"), tokens, most_frames)
         questions = practice_questions(draws, lesson.shot.clip, [lesson.shot.frames[i] for i in numbers])
         if questions:
             pairs = [tokenise(tokenizer, model.config.video_token_index, question) for question in questions]
@@ -125,7 +135,7 @@ def _sequences(draws: Draws, model: Any, tokenizer: Any, lessons: Sequence[Lesso
 
 
 def show(
-    draws: Draws, features: Float[np.ndarray, "frames patches width"], tokens: int
+    draws: Draws, features: Float[np.ndarray, "frames patches width"], tokens: int, most_frames: int | None = None
 ) -> tuple[Float[Tensor, "tokens width"], list[int]]:
     """Take some frames of a video and some patches of each, CLS always; also return which frames.
 
@@ -133,6 +143,7 @@ def show(
         draws: what is left out is drawn at random.
         features: (F, 1 + patches, D).
         tokens: to take, at most.
+        most_frames: frames to take, at most; all when left out.
     """
     count, size, width = features.shape
     if tokens >= WHOLE_FRAMES * size:
@@ -142,6 +153,8 @@ def show(
         numbers = list(range(count))
         if count > 1 and draws.uniform() < 0.4:
             numbers = sorted(draws.sample(numbers, draws.between(min(2, count), count)))
+        if most_frames is not None:
+            numbers = sorted(draws.sample(numbers, draws.between(1, most_frames)))
         while len(numbers) > tokens:
             numbers = numbers[::2]
     keep = min(size - 1, tokens // len(numbers) - 1)

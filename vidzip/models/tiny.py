@@ -60,7 +60,7 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> VideoLlavaConfig:
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=6,
+        num_hidden_layers=4,
         num_attention_heads=4,
         max_position_embeddings=4096,
         # Most of a head turns so slowly that words find their patches over thousands of tokens.
