@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ import numpy as np
 
 from eval.datasets.video_llava import ANSWERS, QUESTIONS
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, clip_name, frozen_splits, make_clip, questions_digest
+from pipelines.files import PARTIAL, write_text
 from pipelines.terminal import Progress
-from pipelines.workers import for_each, stop_if_told, usable_cpus
+from pipelines.workers import for_each, stop_if_told
 from vidzip.errors import BadArgument, DiskFull, SystemFault, VidzipError, WriteError
 from vidzip.video.writing import cannot_write, write
 
-DESCRIPTION, VIDEOS, SUFFIX, PARTIAL = "shapes.json", "videos", ".mp4", ".part"
+DESCRIPTION, VIDEOS, SUFFIX = "shapes.json", "videos", ".mp4"
 
 CRF, PRESET = 28, "veryfast"
 """x264's settings for these videos: losses below the pictures' own grain, at 1 to 2 KB a frame."""
@@ -109,10 +110,10 @@ def make_set(request: SetRequest, progress: Progress) -> MadeSet:
             if missing or held != described or not _hold(folder, files.texts):
                 os.makedirs(videos, exist_ok=True)
                 _remove_partial_files(request)
-                _write_text(os.path.join(folder, DESCRIPTION), json.dumps(described, indent=1) + "\n")
+                write_text(os.path.join(folder, DESCRIPTION), json.dumps(described, indent=1) + "\n")
                 _write_videos(request, count, missing, progress)
                 for name, text in files.texts.items():
-                    _write_text(os.path.join(folder, name), text)
+                    write_text(os.path.join(folder, name), text)
     return MadeSet(
         request=request,
         num_videos=count,
@@ -302,18 +303,6 @@ def _text_of(path: str) -> bytes | None:
         return None
 
 
-def _write_text(path: str, text: str) -> None:
-    """Write a file, which appears, or takes the old one's place, once it is whole."""
-    partial = path + PARTIAL
-    try:
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(partial, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.remove(partial)
-
-
 def _remove_partial_files(request: SetRequest) -> None:
     """Remove what a run that was ended at once left half written: our own names only."""
     ours = clip_name(request.split, request.seed, 0).removesuffix(f"{0:05d}")
@@ -352,7 +341,7 @@ def _write_videos(request: SetRequest, count: int, missing: list[int], progress:
         progress("write videos", there + done, count)
 
     show(0)
-    for_each(_write_video, todo, usable_cpus() if request.workers is None else request.workers, show)
+    for_each(_write_video, todo, request.workers, show)
 
 
 def _write_video(video: _Video) -> None:

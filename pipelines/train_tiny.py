@@ -6,26 +6,25 @@ runs it, as does ``python -m pipelines.train_tiny``.
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from pipelines.files import whole_file
 from pipelines.terminal import Progress
 from pipelines.tiny.alignment import align
 from pipelines.tiny.card import model_card
 from pipelines.tiny.curves import check_plotting, plot_curves
-from pipelines.tiny.footage import Shot, film, plan_shot
-from pipelines.tiny.language import Lesson, train_language
+from pipelines.tiny.footage import Lesson, film, plan_shot
+from pipelines.tiny.language import train_language
 from pipelines.tiny.practice import vocabulary
 from pipelines.tiny.recipe import Recipe
-from pipelines.tiny.runs import Run, write_whole
+from pipelines.tiny.runs import Run
 from pipelines.tiny.tower import features, to_pixel_values, train_tower
-from pipelines.workers import for_each, usable_cpus
+from pipelines.workers import for_each
 from vidzip.models import tiny
 
 SPLIT, CURVES = "train", "curves.png"
@@ -67,14 +66,13 @@ def train_tiny(
     """
     check_plotting()
     run = Run(folder, recipe)
-    shots = [plan_shot(SPLIT, recipe.seed, index) for index in range(recipe.videos)]
-    _film(run, shots, usable_cpus() if workers is None else workers, progress)
+    lessons = [run.lesson(plan_shot(SPLIT, recipe.seed, index)) for index in range(recipe.videos)]
+    _film(lessons, workers, progress)
     model, tokenizer, _ = tiny.untrained(vocabulary(), recipe.seed)
     tower: Any = model.get_submodule("model.video_tower")
-    train_tower(run, tower, [run.footage_of(shot) for shot in shots], device, progress)
-    lessons = _watch(run, tower, shots, device, progress)
-    seen = [(run.footage_of(shot), run.features_of(shot)) for shot in shots]
-    align(run, model, tokenizer, seen, device=device, progress=progress)
+    train_tower(run, tower, [lesson.footage for lesson in lessons], device, progress)
+    _watch(tower, lessons, device, progress)
+    align(run, model, tokenizer, lessons, device=device, progress=progress)
     train_language(run, model, tokenizer, lessons, device=device, progress=progress)
     tiny.save(model.cpu(), tokenizer, run.model, model_card(recipe, run.rows()))
     curves = os.path.join(folder, CURVES)
@@ -83,31 +81,28 @@ def train_tiny(
     return Trained(folder=run.model, curves=curves, size_bytes=sum(file.stat().st_size for file in weights))
 
 
-def _film(run: Run, shots: list[Shot], workers: int, progress: Progress) -> None:
-    missing = [shot for shot in shots if not os.path.exists(run.footage_of(shot))]
-    there = len(shots) - len(missing)
+def _film(lessons: list[Lesson], workers: int | None, progress: Progress) -> None:
+    missing = [lesson for lesson in lessons if not os.path.exists(lesson.footage)]
+    there = len(lessons) - len(missing)
 
     def show(done: int) -> None:
-        progress("film", there + done, len(shots))
+        progress("film", there + done, len(lessons))
 
     if missing:
         show(0)
-        for_each(partial(film, run.footage), missing, workers, show)
+        for_each(film, missing, workers, show)
 
 
-def _watch(run: Run, tower: Any, shots: list[Shot], device: torch.device, progress: Progress) -> list[Lesson]:
+def _watch(tower: Any, lessons: list[Lesson], device: torch.device, progress: Progress) -> None:
     """Let the trained tower see every shot, once."""
-    for number, shot in enumerate(shots):
-        progress("watch", number, len(shots))
-        file = run.features_of(shot)
-        if not os.path.exists(file):
-            pixels = torch.from_numpy(np.load(run.footage_of(shot))["pixels"])
+    for number, lesson in enumerate(lessons):
+        progress("watch", number, len(lessons))
+        if not os.path.exists(lesson.features):
+            pixels = torch.from_numpy(np.load(lesson.footage)["pixels"])
             with torch.no_grad():
                 seen = features(tower, to_pixel_values(pixels.to(device)))
-            content = io.BytesIO()
-            np.save(content, seen.half().cpu().numpy())
-            write_whole(file, content.getbuffer())
-    return [Lesson(shot=shot, features=run.features_of(shot)) for shot in shots]
+            with whole_file(lesson.features) as file:
+                np.save(file, seen.half().cpu().numpy())
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def usable_cpus() -> int:
 
 
 def for_each(
-    work: Callable[[Item], object], items: Sequence[Item], workers: int, on_done: Callable[[int], None]
+    work: Callable[[Item], object], items: Sequence[Item], workers: int | None, on_done: Callable[[int], None]
 ) -> None:
     """Do the work on every item.
 
@@ -47,14 +47,15 @@ def for_each(
     Args:
         work: a function that a new process can import; it calls :func:`stop_if_told` often.
         items: what it is done on, one by one.
-        workers: how many items are worked on at a time.
+        workers: how many items are worked on at a time; as many as there are CPUs when None.
         on_done: called here with the number of items done, after each.
 
     Raises:
         WorkerLost: a process was ended from outside.
         Exception: the first that the work raised; the other workers are told to stop then.
     """
-    workers = min(workers, MOST_PER_CPU * usable_cpus(), len(items))
+    cpus = usable_cpus()
+    workers = min(cpus if workers is None else workers, MOST_PER_CPU * cpus, len(items))
     if workers <= 1:
         for done, item in enumerate(items, start=1):
             work(item)

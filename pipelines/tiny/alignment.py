@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.terminal import Progress
-from pipelines.tiny.runs import Run, learning_rate
+from pipelines.tiny.footage import Lesson
+from pipelines.tiny.runs import Run, Stage
 
 STAGE = "alignment"
 PEAK = 3e-3
@@ -55,7 +56,7 @@ def align(
     run: Run,
     model: Any,
     tokenizer: Any,
-    shots: Sequence[tuple[str, str]],
+    lessons: Sequence[Lesson],
     *,
     device: torch.device,
     progress: Progress,
@@ -66,7 +67,7 @@ def align(
         run: where it is kept.
         model: the whole model; its projector and its words' embeddings learn.
         tokenizer: the model's.
-        shots: files of filmed shots with their labels, and of the tower's features of them.
+        lessons: filmed shots, and the tower's features of them.
         device: where to train.
         progress: called as it goes on.
     """
@@ -77,16 +78,14 @@ def align(
         "words": model.get_input_embeddings(),
         "readout": _Readout().to(device),
     }
-    parameters = [parameter for module in modules.values() for parameter in module.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=PEAK, betas=(0.9, 0.98))
+    stage = Stage(run, STAGE, modules, steps=steps, peak=PEAK, warm_up=WARM_UP)
     vocabulary = tokenizer.get_vocab()
     ids = torch.tensor([vocabulary[word] for word in WORDS], device=device)
-    for step in range(run.resume(STAGE, modules, optimizer), steps):
-        progress("align the projector", step, steps)
+    for step in stage.steps("align the projector", progress):
         generator = torch.Generator().manual_seed(seed * 1_000_033 + step)
         frames = [
-            _frame(footage, seen, torch.rand((), generator=generator).item())
-            for footage, seen in [shots[i] for i in torch.randint(len(shots), (_FRAMES,), generator=generator).tolist()]
+            _frame(lessons[i], torch.rand((), generator=generator).item())
+            for i in torch.randint(len(lessons), (_FRAMES,), generator=generator).tolist()
         ]
         tokens = torch.cat([seen for seen, _ in frames]).to(device)
         targets = torch.cat([told for _, told in frames]).to(device)
@@ -97,23 +96,16 @@ def align(
         error = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1, keepdim=True)
         length = (projected.square().mean(dim=1) * (projected.shape[1] / _LONGEST) - 1).relu().mean()
         loss = (error * weight).sum() / weight.sum() * len(WORDS) + 1e-3 * length
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, PEAK, WARM_UP)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
+        stage.learn(loss)
         if (step + 1) % _LOG_STEPS == 0:
             right = ((logits > 0) == (targets > 0.5)).all(dim=1) & (targets.sum(dim=1) > 0)
             share = right.sum() / (targets.sum(dim=1) > 0).sum().clamp(min=1)
             run.log(STAGE, step + 1, {"loss": loss.item(), "tokens named right": share.item()})
-        run.checkpoint(STAGE, step + 1, modules, optimizer, is_last=step + 1 == steps)
 
 
-def _frame(
-    footage: str, features: str, which: float
-) -> tuple[Float[Tensor, "tokens width"], Float[Tensor, "tokens words"]]:
+def _frame(lesson: Lesson, which: float) -> tuple[Float[Tensor, "tokens width"], Float[Tensor, "tokens words"]]:
     """Read one frame of a shot: its tokens, and for each which words it shall lie near."""
-    held, seen = np.load(footage), np.load(features, mmap_mode="r")
+    held, seen = np.load(lesson.footage), np.load(lesson.features, mmap_mode="r")
     number = int(which * len(seen))
     colour = torch.from_numpy(held["colour"][number]).long()
     shape = torch.from_numpy(held["shape"][number]).long()

@@ -16,6 +16,7 @@ from eval.shapes import SPLITS, VERSION, Clip, Scene, make_clip
 from eval.shapes.drawing import Painter
 from eval.shapes.randomness import Draws
 from eval.shapes.scene import COLOURS, SHAPES
+from pipelines.files import whole_file
 
 SIDES = (224, 240, 256, 272, 288)
 """Pixels a side: only the square that the tower gets to see is drawn."""
@@ -61,6 +62,21 @@ class Shot:
     crf: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """A shot, and where what is learnt from lies.
+
+    Attributes:
+        shot: the shot.
+        footage: the file of its frames and labels, once it is filmed.
+        features: the file of the trained tower's features of its frames, (F, 1 + patches, D), once it has seen them.
+    """
+
+    shot: Shot
+    footage: str
+    features: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labels:
     """What is to be seen in the frames of a shot.
@@ -103,22 +119,16 @@ def _distance(a: int, b: int) -> int:
     return abs(a - b)
 
 
-def film(folder: str, shot: Shot) -> None:
+def film(lesson: Lesson) -> None:
     """Draw the frames of a shot, send them through a codec, and save them with their labels, unless that is done.
 
     A shot takes about 150 KB a frame: pixels at the tower's size, uncompressed, since they are read more than once.
     """
-    from vidzip.video.writing import cannot_write
-
-    file = os.path.join(folder, f"{shot.clip.name}.npz")
-    if os.path.exists(file):
+    if os.path.exists(lesson.footage):
         return
-    try:
-        with open(f"{file}.part", "wb") as stream:
-            np.savez(stream, pixels=_through_codec(shot, folder), **dataclasses.asdict(label(shot)))
-        os.replace(f"{file}.part", file)
-    except OSError as error:
-        raise cannot_write(file, error) from error
+    pixels = _through_codec(lesson.shot, os.path.dirname(lesson.footage))
+    with whole_file(lesson.footage) as file:
+        np.savez(file, pixels=pixels, **dataclasses.asdict(label(lesson.shot)))
 
 
 def _through_codec(shot: Shot, folder: str) -> UInt8[np.ndarray, "frames 3 224 224"]:

@@ -7,8 +7,8 @@ positions it would have alone. So the video is paid for once, and what is learnt
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,22 +17,26 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eval.shapes import KINDS, Question
+from eval.shapes import Question
 from eval.shapes.randomness import Draws
 from pipelines.terminal import Progress
-from pipelines.tiny.footage import PATCHES, Shot
+from pipelines.tiny.footage import PATCHES, Lesson
+from pipelines.tiny.hindsight import DEPTH, UNTOLD, Hindsight, Readout, hindsight_loss
 from pipelines.tiny.practice import practice_questions
-from pipelines.tiny.runs import Run, learning_rate
+from pipelines.tiny.runs import Run, Stage
 from vidzip.models.prompting import prompt_ids
 
 STAGE = "language"
 PEAK = 7e-4
 WARM_UP = 200
 
+FRAME_TOKENS = 1 + PATCHES**2
+"""CLS and patches."""
+
 WHOLE_FRAMES = 8
 """Frames of a full-length sample, with all their patches."""
 
-_PICTURES_UNTIL, _PICTURE_TOKENS = 0.1, (64, 257)
+_PICTURES_UNTIL, _PICTURE_TOKENS = 0.1, (64, FRAME_TOKENS)
 """Until which share of the steps samples are of one frame or two, and of how many tokens: pictures come before
 videos, as in Video-LLaVA's own training."""
 
@@ -45,17 +49,11 @@ _FEWEST, _MOST, _RARELY = 16, 200, 400
 _TOKENS, _QUESTION_TOKENS, _MOST_VIDEOS = 3000, 230, 16
 """Tokens a step, about; what a video's questions take of them; videos a step at most."""
 
+_HINDSIGHT_WEIGHT = 0.3
+
 _LOG_STEPS = 50
 _STREAM = 78
 """Sets this module's draws apart from those that make the scene or film it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """A filmed video, and where the tower's features of its frames lie."""
-
-    shot: Shot
-    features: str
 
 
 def train_language(
@@ -70,44 +68,69 @@ def train_language(
     """Train projector and language model on questions about filmed videos, or go on with it."""
     steps, seed = run.recipe.language_steps, run.recipe.seed
     model.to(device).train()
-    modules = language_modules(model)
-    parameters = [parameter for module in modules.values() for parameter in module.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=PEAK, betas=(0.9, 0.98), weight_decay=0.05)
-    lost: list[float] = []
-    right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
-    for step in range(run.resume(STAGE, modules, optimizer), steps):
-        progress("train the language model", step, steps)
+    torch.manual_seed(seed)
+    readout = Readout(model.config.text_config.hidden_size).to(device)
+    modules = {**language_modules(model), "readout": readout}
+    stage = Stage(run, STAGE, modules, steps=steps, peak=PEAK, warm_up=WARM_UP)
+    hindsight = Hindsight()
+    curves = _Curves()
+    for step in stage.steps("train the language model", progress):
         draws = Draws(seed, _STREAM, step)
-        is_whole = step >= _WHOLE_FROM * steps and draws.uniform() < _WHOLE_SHARE
-        most = _RARELY if draws.uniform() < 0.125 else _MOST
-        tokens = math.exp(draws.uniform(math.log(_FEWEST), math.log(most)))
-        is_picture = step < _PICTURES_UNTIL * steps
-        if is_picture:
-            tokens = draws.uniform(*_PICTURE_TOKENS)
-        if is_whole:
-            tokens = WHOLE_FRAMES * (PATCHES**2 + 1)
-        videos = max(2, min(_MOST_VIDEOS, int(_TOKENS / (tokens + _QUESTION_TOKENS))))
-        chosen = [draws.choice(lessons) for _ in range(videos)]
-        batch = _sequences(draws, model, tokenizer, chosen, int(tokens), most_frames=2 if is_picture else None)
+        sizes = _sizes(draws, step / steps)
+        chosen = [draws.choice(lessons) for _ in range(sizes.videos)]
+        batch = _sequences(draws, model, tokenizer, chosen, sizes=sizes, hindsight=hindsight)
         if batch is None:
             continue
-        loss, answered = answer_loss(model, batch.to(device))
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, PEAK, WARM_UP)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        lost.append(loss.item())
-        for kind, is_right in answered:
-            right[kind].append(is_right)
+        output = answer_questions(model, batch.to(device))
+        loss = F.cross_entropy(output.logits, output.targets)
+        dense, told = hindsight_loss(readout, output.visual, output.told)
+        stage.learn(loss + _HINDSIGHT_WEIGHT * dense)
+        curves.add({"loss": loss.item(), "hindsight loss": dense.item(), **told})
+        for kind, is_right in output.right():
+            curves.add({f"{kind} right": float(is_right)})
         if (step + 1) % _LOG_STEPS == 0:
-            shares = {f"{kind} right": sum(shares) / len(shares) for kind, shares in right.items() if shares}
-            run.log(STAGE, step + 1, {"loss": sum(lost) / len(lost), **shares})
-            lost.clear()
-            right = {kind: [] for kind in KINDS}
-        run.checkpoint(STAGE, step + 1, modules, optimizer, is_last=step + 1 == steps)
+            run.log(STAGE, step + 1, curves.means())
     model.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """How many videos a step takes, and tokens and frames of each, at most."""
+
+    videos: int
+    tokens: int
+    frames: int | None
+
+
+def _sizes(draws: Draws, share: float) -> _Sizes:
+    """Draw the sizes of a step, by the share of the steps that are done."""
+    frames = None
+    is_whole = share >= _WHOLE_FROM and draws.uniform() < _WHOLE_SHARE
+    most = _RARELY if draws.uniform() < 0.125 else _MOST
+    tokens = math.exp(draws.uniform(math.log(_FEWEST), math.log(most)))
+    if share < _PICTURES_UNTIL:
+        tokens, frames = draws.uniform(*_PICTURE_TOKENS), 2
+    if is_whole:
+        tokens = WHOLE_FRAMES * FRAME_TOKENS
+    videos = max(2, min(_MOST_VIDEOS, int(_TOKENS / (tokens + _QUESTION_TOKENS))))
+    return _Sizes(videos=videos, tokens=int(tokens), frames=frames)
+
+
+class _Curves:
+    """Values by name, averaged from one row of the curves to the next."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(value)
+
+    def means(self) -> dict[str, float]:
+        """Take the means, and forget the values."""
+        means = {name: sum(values) / len(values) for name, values in sorted(self._values.items())}
+        self._values.clear()
+        return means
 
 
 def language_modules(model: Any) -> dict[str, nn.Module]:
@@ -117,27 +140,50 @@ def language_modules(model: Any) -> dict[str, nn.Module]:
 
 
 def _sequences(
-    draws: Draws, model: Any, tokenizer: Any, lessons: Sequence[Lesson], tokens: int, *, most_frames: int | None
+    draws: Draws,
+    model: Any,
+    tokenizer: Any,
+    lessons: Sequence[Lesson],
+    *,
+    sizes: _Sizes,
+    hindsight: Hindsight,
 ) -> Sequences | None:
-    """Show videos in at most so many tokens and frames each, and ask what can be answered from the frames."""
-    visual: list[Tensor] = []
+    """Show videos in tokens and frames of a size, and ask what can be answered from the frames."""
+    shown: list[Shown] = []
+    told: list[Tensor] = []
     asked: list[list[Asked]] = []
     prefix: list[int] = []
     for lesson in lessons:
-        shown, numbers = show(draws, np.load(lesson.features, mmap_mode="r"), tokens, most_frames)
-        questions = practice_questions(draws, lesson.shot.clip, [lesson.shot.frames[i] for i in numbers])
+        seen = show(draws, np.load(lesson.features, mmap_mode="r"), sizes.tokens, sizes.frames)
+        questions = practice_questions(draws, lesson.shot.clip, [lesson.shot.frames[i] for i in seen.frames])
         if questions:
             pairs = [tokenise(tokenizer, model.config.video_token_index, question) for question in questions]
             prefix = pairs[0][0]
-            visual.append(shown)
+            shown.append(seen)
+            told.append(hindsight.of(lesson, seen.frames, seen.slots))
             asked.append([one for _, one in pairs])
-    return join(prefix, visual, asked, tokenizer.pad_token_id) if visual else None
+    return join(prefix, [seen.visual for seen in shown], asked, tokenizer.pad_token_id, told) if shown else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """What of a video is shown: F frames, k tokens of each.
+
+    Attributes:
+        visual: the tokens, (F * k, D).
+        frames: which frames, (F,).
+        slots: which tokens of each, (F, k): 0 for CLS, 1 + its number for a patch.
+    """
+
+    visual: Float[Tensor, "tokens width"]
+    frames: list[int]
+    slots: Int[np.ndarray, "frames kept"]
 
 
 def show(
     draws: Draws, features: Float[np.ndarray, "frames patches width"], tokens: int, most_frames: int | None = None
-) -> tuple[Float[Tensor, "tokens width"], list[int]]:
-    """Take some frames of a video and some patches of each, CLS always; also return which frames.
+) -> Shown:
+    """Take some frames of a video and some patches of each, CLS always.
 
     Args:
         draws: what is left out is drawn at random.
@@ -158,14 +204,12 @@ def show(
         while len(numbers) > tokens:
             numbers = numbers[::2]
     keep = min(size - 1, tokens // len(numbers) - 1)
-    frames = np.asarray(features[numbers], dtype=np.float32)
-    if keep < size - 1:
-        # As many random numbers as patches: those with the least are kept, in their order.
-        scores = draws.bytes(len(numbers), size - 1, 4).view("<u4")[..., 0]
-        kept = np.sort(np.argsort(scores, axis=1, kind="stable")[:, :keep], axis=1) + 1
-        kept = np.concatenate([np.zeros((len(numbers), 1), dtype=kept.dtype), kept], axis=1)
-        frames = np.take_along_axis(frames, kept[..., None], axis=1)
-    return torch.from_numpy(frames.reshape(-1, width)), numbers
+    # As many random numbers as patches: those with the least are kept, in their order.
+    scores = draws.bytes(len(numbers), size - 1, 4).view("<u4")[..., 0]
+    patches = np.sort(np.argsort(scores, axis=1, kind="stable")[:, :keep], axis=1) + 1
+    slots = np.concatenate([np.zeros((len(numbers), 1), dtype=patches.dtype), patches], axis=1)
+    frames = np.take_along_axis(np.asarray(features[numbers], dtype=np.float32), slots[..., None], axis=1)
+    return Shown(visual=torch.from_numpy(frames.reshape(-1, width)), frames=numbers, slots=slots)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +232,7 @@ class Sequences:
         positions: (B, L).
         mask: whether a token sees another, (B, 1, L, L).
         targets: the token that comes next where that is part of an answer, else -100, (B, L - P - V).
+        told: what the visual tokens can tell, (B, V, 3), as :class:`Hindsight` says it.
         asked: the questions, in the order in which their answers stand in ``targets``.
     """
 
@@ -197,12 +242,13 @@ class Sequences:
     positions: Int[Tensor, "videos length"]
     mask: Bool[Tensor, "videos 1 length length"]
     targets: Int[Tensor, "videos after"]
+    told: Int[Tensor, "videos slots 3"]
     asked: tuple[Asked, ...]
 
     def to(self, device: torch.device) -> Sequences:
         """Move it to a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("visual", "ids", "positions", "mask", "targets")}
-        return Sequences(prefix=self.prefix, asked=self.asked, **moved)
+        tensors = ("visual", "ids", "positions", "mask", "targets", "told")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
 def tokenise(tokenizer: Any, video_token_id: int, question: Question) -> tuple[list[int], Asked]:
@@ -214,9 +260,15 @@ def tokenise(tokenizer: Any, video_token_id: int, question: Question) -> tuple[l
 
 
 def join(
-    prefix: list[int], visual: Sequence[Float[Tensor, "tokens width"]], asked: Sequence[Sequence[Asked]], pad: int
+    prefix: list[int],
+    visual: Sequence[Float[Tensor, "tokens width"]],
+    asked: Sequence[Sequence[Asked]],
+    pad: int,
+    told: Sequence[Int[Tensor, "tokens 3"]] | None = None,
 ) -> Sequences:
-    """Lay videos with their questions out as sequences."""
+    """Lay videos with their questions out as sequences; where it is not said what tokens tell, they tell nothing."""
+    if told is None:
+        told = [torch.full((len(tokens), 3), UNTOLD) for tokens in visual]
     videos, before, slots = len(visual), len(prefix), max(len(tokens) for tokens in visual)
     after = max(sum(len(one.prompt) + len(one.answer) for one in questions) for questions in asked)
     ids = torch.full((videos, after), pad)
@@ -250,29 +302,58 @@ def join(
         positions=positions,
         mask=mask[:, None],
         targets=targets,
+        told=torch.nn.utils.rnn.pad_sequence(list(told), batch_first=True, padding_value=UNTOLD),
         asked=tuple(one for questions in asked for one in questions),
     )
 
 
-def answer_logits(model: Any, batch: Sequences) -> tuple[Float[Tensor, "answers vocabulary"], Int[Tensor, " answers"]]:
-    """Run projector and language model; return logits where answers are due, and the answers' tokens."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """What the model says to sequences; N tokens of answers in all.
+
+    Attributes:
+        logits: where answers are due, (N, vocabulary).
+        targets: the answers' tokens, (N,).
+        visual: states of the visual tokens after :data:`hindsight.DEPTH` layers, (B * V, D).
+        told: what they can tell, (B * V, 3).
+        asked: the questions, in the order of their answers.
+    """
+
+    logits: Float[Tensor, "answers vocabulary"]
+    targets: Int[Tensor, " answers"]
+    visual: Float[Tensor, "tokens width"]
+    told: Int[Tensor, "tokens 3"]
+    asked: tuple[Asked, ...]
+
+    def right(self) -> list[tuple[str, bool]]:
+        """Return each question's kind, and whether all of its answer is the likeliest."""
+        is_right = self.logits.argmax(-1) == self.targets
+        answers = torch.split(is_right, [len(one.answer) for one in self.asked])
+        return [(one.kind, bool(answer.all())) for one, answer in zip(self.asked, answers, strict=True)]
+
+
+def answer_questions(model: Any, batch: Sequences) -> Answers:
+    """Run projector and language model."""
     core = model.model
     embed = core.get_input_embeddings()
-    videos = batch.visual.shape[0]
+    videos, slots = batch.visual.shape[:2]
     visual = core.multi_modal_projector(batch.visual)
     prefix = embed(torch.tensor(batch.prefix, device=batch.ids.device)).expand(videos, -1, -1)
     embeds = torch.cat([prefix, visual, embed(batch.ids)], dim=1)
     output = core.language_model(
-        inputs_embeds=embeds, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+        inputs_embeds=embeds,
+        attention_mask=batch.mask,
+        position_ids=batch.positions,
+        use_cache=False,
+        output_hidden_states=True,
     )
     hidden = output.last_hidden_state[:, -batch.ids.shape[1] :]
     due = batch.targets != -100
-    return model.lm_head(hidden[due]), batch.targets[due]
-
-
-def answer_loss(model: Any, batch: Sequences) -> tuple[Tensor, list[tuple[str, bool]]]:
-    """Compute the mean loss over answers' tokens; also return each question's kind, and whether it is answered right."""
-    logits, targets = answer_logits(model, batch)
-    answers = torch.split(logits.argmax(-1) == targets, [len(one.answer) for one in batch.asked])
-    right = [(one.kind, bool(answer.all())) for one, answer in zip(batch.asked, answers, strict=True)]
-    return F.cross_entropy(logits, targets), right
+    before = len(batch.prefix)
+    return Answers(
+        logits=model.lm_head(hidden[due]),
+        targets=batch.targets[due],
+        visual=output.hidden_states[DEPTH][:, before : before + slots].flatten(0, 1),
+        told=batch.told.flatten(0, 1),
+        asked=batch.asked,
+    )

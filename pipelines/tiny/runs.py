@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipelines.tiny.footage import Shot
+from pipelines.files import whole_file, write_text
+from pipelines.terminal import Progress
+from pipelines.tiny.footage import Lesson, Shot
 from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
 from vidzip.errors import VidzipError
 from vidzip.video.writing import cannot_write
@@ -77,7 +80,7 @@ class Run:
                     f"{self.folder!r} is not empty and holds no training run: there is {names[0]!r}",
                     hint="give a new or an empty folder",
                 )
-            write_whole(file, (json.dumps(asked, indent=1) + "\n").encode())
+            write_text(file, json.dumps(asked, indent=1) + "\n")
             return
         try:
             with open(file, encoding="utf-8") as opened:
@@ -97,13 +100,14 @@ class Run:
                 else "give another folder",
             )
 
-    def footage_of(self, shot: Shot) -> str:
-        """Where a shot lies once it is filmed."""
-        return os.path.join(self.footage, f"{shot.clip.name}.npz")
-
-    def features_of(self, shot: Shot) -> str:
-        """Where the trained tower's features of a shot lie."""
-        return os.path.join(self.features, f"{shot.clip.name}.npy")
+    def lesson(self, shot: Shot) -> Lesson:
+        """Say where a shot's files lie, once they are made."""
+        name = shot.clip.name
+        return Lesson(
+            shot=shot,
+            footage=os.path.join(self.footage, f"{name}.npz"),
+            features=os.path.join(self.features, f"{name}.npy"),
+        )
 
     def resume(self, stage: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
         """Take up where a stage was ended; return the number of steps that are done."""
@@ -116,11 +120,6 @@ class Run:
         step = int(state["step"])
         self._cut_log(stage, step)
         return step
-
-    def learnt(self, stage: str, steps: int) -> dict[str, Any] | None:
-        """Read what a finished stage's modules learnt; None if the stage is not over."""
-        state = self._state(stage)
-        return None if state is None or state["step"] < steps else dict(state["modules"])
 
     def _state(self, stage: str) -> dict[str, Any] | None:
         file = self._state_file(stage)
@@ -163,7 +162,8 @@ class Run:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_whole(self._state_file(stage), buffer.getbuffer())
+        with whole_file(self._state_file(stage)) as file:
+            file.write(buffer.getbuffer())
         self._saved_at = time.monotonic()
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
@@ -187,22 +187,46 @@ class Run:
     def _cut_log(self, stage: str, step: int) -> None:
         """Drop the rows of steps that will be taken again."""
         rows = [row for row in self.rows() if row["stage"] != stage or row["step"] <= step]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        write_whole(os.path.join(self.folder, _LOG), text.encode())
+        write_text(os.path.join(self.folder, _LOG), "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_whole(path: str, content: bytes | memoryview) -> None:
-    """Write a file that appears, or takes the old one's place, once it is whole.
+class Stage:
+    """One stage of a run: modules that learn together by AdamW.
 
-    Raises:
-        WriteError: it cannot be written; ``DiskFull`` where there is no room.
+    Args:
+        run: where it is kept.
+        name: of its checkpoint and of its curves.
+        modules: what learns, by the names that they have in the checkpoint.
+        steps: how many.
+        peak: the highest learning rate.
+        warm_up: steps until it is reached.
     """
-    try:
-        with open(f"{path}.part", "wb") as file:
-            file.write(content)
-        os.replace(f"{path}.part", path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+
+    def __init__(
+        self, run: Run, name: str, modules: Mapping[str, nn.Module], *, steps: int, peak: float, warm_up: int
+    ) -> None:
+        self.name = name
+        self._run, self._modules = run, modules
+        self._steps, self._peak, self._warm_up = steps, peak, warm_up
+        self._parameters = [parameter for module in modules.values() for parameter in module.parameters()]
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
+
+    def steps(self, title: str, progress: Progress) -> Iterator[int]:
+        """Yield the numbers of the steps that are still to do; how far it is, is saved between them."""
+        for step in range(self._run.resume(self.name, self._modules, self._optimizer), self._steps):
+            progress(title, step, self._steps)
+            for group in self._optimizer.param_groups:
+                group["lr"] = learning_rate(step, self._steps, self._peak, self._warm_up)
+            yield step
+            done = step + 1
+            self._run.checkpoint(self.name, done, self._modules, self._optimizer, is_last=done == self._steps)
+
+    def learn(self, loss: Tensor) -> None:
+        """Take one step of the optimizer."""
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimizer.step()
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
@@ -210,5 +234,5 @@ def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
     warm_up = min(warm_up, max(1, steps // 10))
     if step < warm_up:
         return peak * (step + 1) / warm_up
-    share = torch.tensor(torch.pi * (step - warm_up) / max(1, steps - warm_up)).cos().item()
-    return peak * (0.02 + 0.98 * 0.5 * (1 + share))
+    share = (step - warm_up) / max(1, steps - warm_up)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))

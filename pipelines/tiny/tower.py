@@ -7,7 +7,7 @@ colour and shape; to do so it must attend to the patches that tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.terminal import Progress
 from pipelines.tiny.footage import NUM_NAMES, PATCHES, POINTS
-from pipelines.tiny.runs import Run, learning_rate
+from pipelines.tiny.runs import Run, Stage
 from vidzip.models.tiny import PREPROCESSOR
 
 MOST = 5
@@ -92,12 +92,10 @@ def train_tower(run: Run, tower: nn.Module, files: list[str], device: torch.devi
     heads = Heads(tower.get_parameter("embeddings.class_embedding").shape[0])
     tower.to(device).train()
     heads.to(device)
-    parameters = [*tower.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=PEAK, betas=(0.9, 0.98), weight_decay=0.05)
-    modules = {"tower": tower, "heads": heads}
-    done = run.resume(STAGE, modules, optimizer)
-    for step, batch in _batches(files, done, steps, seed):
-        progress("train the tower", step, steps)
+    stage = Stage(run, STAGE, {"tower": tower, "heads": heads}, steps=steps, peak=PEAK, warm_up=WARM_UP)
+    footage = _Footage(files, seed)
+    for step in stage.steps("train the tower", progress):
+        batch = footage.at(step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         side = next(side for share, side in WINDOWS if step < share * steps or share == 1)
         which = torch.randperm(len(batch.pixels), generator=generator)[: _TOKENS // (side**2 + 1)]
@@ -105,31 +103,29 @@ def train_tower(run: Run, tower: nn.Module, files: list[str], device: torch.devi
         windows = windows.to(device)
         hidden = features(tower, to_pixel_values(windows.pixels), kept.to(device))
         values = losses(heads, hidden, windows)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, PEAK, WARM_UP)
-        optimizer.zero_grad()
-        torch.autograd.backward(values["loss"])
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        stage.learn(values["loss"])
         if (step + 1) % _LOG_STEPS == 0:
             run.log(STAGE, step + 1, {"side": side, **{key: value.item() for key, value in values.items()}})
-        run.checkpoint(STAGE, step + 1, modules, optimizer, is_last=step + 1 == steps)
     tower.eval()
 
 
-def _batches(files: list[str], done: int, steps: int, seed: int) -> Iterator[tuple[int, FrameBatch]]:
-    """Go through the shots, a few at a time, each time round in another order."""
-    chunk, held = FrameBatch.read(files[:1]), -1
-    rounds = max(1, len(files) // _CHUNK)
-    for step in range(done, steps):
+class _Footage:
+    """The shots, a few in memory at a time, each time round in another order."""
+
+    def __init__(self, files: Sequence[str], seed: int) -> None:
+        self._files, self._seed = files, seed
+        self._held: tuple[int, FrameBatch] | None = None
+
+    def at(self, step: int) -> FrameBatch:
+        """Read the shots of a step."""
         number = step // _CHUNK_STEPS
-        if number != held:
-            order = torch.randperm(
-                len(files), generator=torch.Generator().manual_seed(seed * 7919 + number // rounds)
-            ).tolist()
+        if self._held is None or self._held[0] != number:
+            rounds = max(1, len(self._files) // _CHUNK)
+            generator = torch.Generator().manual_seed(self._seed * 7919 + number // rounds)
+            order = torch.randperm(len(self._files), generator=generator).tolist()
             start = number % rounds * _CHUNK
-            chunk, held = FrameBatch.read([files[i] for i in order[start : start + _CHUNK]]), number
-        yield step, chunk
+            self._held = number, FrameBatch.read([self._files[i] for i in order[start : start + _CHUNK]])
+        return self._held[1]
 
 
 def to_pixel_values(pixels: UInt8[Tensor, "frames 3 h w"]) -> Float[Tensor, "frames 3 h w"]:

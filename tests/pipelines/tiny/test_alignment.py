@@ -7,7 +7,7 @@ import torch
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.tiny.alignment import WORDS, align
 from pipelines.tiny.alignment import _frame as read_frame
-from pipelines.tiny.footage import film, label, plan_shot
+from pipelines.tiny.footage import Lesson, film, label, plan_shot
 from pipelines.tiny.practice import vocabulary
 from pipelines.tiny.recipe import Recipe
 from pipelines.tiny.runs import Run
@@ -15,10 +15,11 @@ from vidzip.models import tiny
 
 
 @pytest.fixture(scope="module")
-def shot(tmp_path_factory):
+def filmed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shot")
     taken = plan_shot("train", 5, 0)
-    film(str(folder), taken)
+    lesson = Lesson(shot=taken, footage=str(folder / "shot.npz"), features=str(folder / "seen.npy"))
+    film(lesson)
     held = label(taken)
     # Features that tell all there is to tell: what a patch shows, one number each.
     seen = np.zeros((len(taken.frames), 257, 128), dtype=np.float16)
@@ -27,14 +28,15 @@ def shot(tmp_path_factory):
         seen[frame, 1 + patch, 10 + held.shape[frame, patch]] = 4
         x, y = held.centre[frame, patch]
         seen[frame, 1 + patch, 20:24] = 4 * np.array([y <= 0.5, y > 0.5, x <= 0.5, x > 0.5])
-    np.save(folder / "seen.npy", seen)
-    return taken, held, str(folder / f"{taken.clip.name}.npz"), str(folder / "seen.npy")
+    np.save(lesson.features, seen)
+    return lesson, held
 
 
-def test_tokens_are_told_the_words_for_what_they_show(shot):
-    taken, held, footage, seen = shot
+def test_tokens_are_told_the_words_for_what_they_show(filmed):
+    lesson, held = filmed
+    taken = lesson.shot
     for number, frame in enumerate(taken.frames):
-        tokens, targets = read_frame(footage, seen, (number + 0.5) / len(taken.frames))
+        tokens, targets = read_frame(lesson, (number + 0.5) / len(taken.frames))
         assert tokens.shape == (257, 128)
         visible = taken.clip.scene.visible(frame)
         words = {WORDS[i] for i in targets[0].nonzero()[:, 0].tolist()}
@@ -53,11 +55,11 @@ def test_tokens_are_told_the_words_for_what_they_show(shot):
                 ]
 
 
-def test_alignment_brings_tokens_to_their_words(shot, tmp_path):
-    _, _, footage, seen = shot
+def test_alignment_brings_tokens_to_their_words(filmed, tmp_path):
+    lesson, _ = filmed
     run = Run(str(tmp_path / "run"), Recipe(seed=5, videos=1, alignment_steps=100))
     model, tokenizer, _ = tiny.untrained(vocabulary(), 5)
-    align(run, model, tokenizer, [(footage, seen)], device=torch.device("cpu"), progress=lambda *_: None)
+    align(run, model, tokenizer, [lesson], device=torch.device("cpu"), progress=lambda *_: None)
     first, last = run.rows()[0], run.rows()[-1]
     assert last["loss"] < first["loss"]
     assert last["tokens named right"] > 0.6

@@ -9,7 +9,7 @@ import torch
 from eval.shapes import KINDS, make_clip
 from eval.shapes.randomness import Draws
 from pipelines.tiny.footage import plan_shot
-from pipelines.tiny.language import answer_logits, answer_loss, join, show, tokenise
+from pipelines.tiny.language import Answers, answer_questions, join, show, tokenise
 from pipelines.tiny.practice import PER_KIND, practice_questions, vocabulary
 from vidzip.models import tiny
 from vidzip.models.prompting import embed_prompt, prompt_ids
@@ -62,7 +62,8 @@ def test_many_questions_in_a_sequence_are_answered_as_each_alone(parts):
     pairs = [[tokenise(tokenizer, video_token_id, question) for question in clip.questions] for clip in clips]
     batch = join(pairs[0][0][0], visual, [[one for _, one in row] for row in pairs], tokenizer.pad_token_id)
     with torch.no_grad():
-        logits, targets = answer_logits(model, batch)
+        said_at_once = answer_questions(model, batch)
+    logits, targets = said_at_once.logits, said_at_once.targets
     start = 0
     for tokens, clip in zip(visual, clips, strict=True):
         for question in clip.questions:
@@ -83,7 +84,8 @@ def test_many_questions_in_a_sequence_are_answered_as_each_alone(parts):
 @pytest.mark.parametrize("tokens", [16, 40, 136, 900])
 def test_patches_are_dropped_at_random_and_cls_is_kept(tokens):
     features = np.arange(12 * 257, dtype=np.float32).reshape(12, 257, 1)
-    shown, numbers = show(Draws(5, tokens), features, tokens)
+    seen = show(Draws(5, tokens), features, tokens)
+    shown, numbers = seen.visual, seen.frames
     assert len(shown) <= tokens
     ids = shown[:, 0].int()
     frames, patches = ids // 257, ids % 257
@@ -91,18 +93,20 @@ def test_patches_are_dropped_at_random_and_cls_is_kept(tokens):
     assert torch.equal(ids, ids.sort().values)
     assert (patches == 0).sum() == len(numbers)
     assert len(shown) % len(numbers) == 0
-    again, _ = show(Draws(6, tokens), features, tokens)
+    assert torch.equal(patches.view(len(numbers), -1), torch.from_numpy(seen.slots))
+    again = show(Draws(6, tokens), features, tokens).visual
     assert len(again) != len(shown) or not torch.equal(again, shown)
 
 
 def test_a_full_sample_is_eight_whole_frames():
     features = np.zeros((20, 257, 1), dtype=np.float32)
-    shown, numbers = show(Draws(7), features, 8 * 257)
-    assert len(numbers) == 8
-    assert len(shown) == 8 * 257
+    seen = show(Draws(7), features, 8 * 257)
+    assert len(seen.frames) == 8
+    assert len(seen.visual) == 8 * 257
+    assert (seen.slots == np.arange(257)).all()
 
 
-def test_answers_are_counted_by_kind(parts, monkeypatch):
+def test_answers_are_counted_by_kind(parts):
     model, tokenizer = parts
     questions = make_clip("train", 1, 0).questions
     pairs = [tokenise(tokenizer, model.config.video_token_index, question) for question in questions]
@@ -112,9 +116,9 @@ def test_answers_are_counted_by_kind(parts, monkeypatch):
     said[wrong] += 1  # the first word of the fourth answer
     logits = torch.nn.functional.one_hot(said, len(tokenizer)).float()
     truth = batch.targets[batch.targets != -100]
-    monkeypatch.setattr("pipelines.tiny.language.answer_logits", lambda *_: (logits, truth))
-    _, right = answer_loss(model, batch)
-    assert right == [(question.kind, i != 3) for i, question in enumerate(questions)]
+    nothing = torch.zeros(0, 3)
+    answers = Answers(logits=logits, targets=truth, visual=nothing, told=nothing.long(), asked=batch.asked)
+    assert answers.right() == [(question.kind, i != 3) for i, question in enumerate(questions)]
 
 
 def test_padding_changes_nothing(parts):
@@ -127,6 +131,6 @@ def test_padding_changes_nothing(parts):
     alone = join(prefix, [tokens], [[one]], tokenizer.pad_token_id)
     padded = join(prefix, [tokens, longer], [[one], [other, one]], tokenizer.pad_token_id)
     with torch.no_grad():
-        expected, _ = answer_logits(model, alone)
-        logits, _ = answer_logits(model, padded)
+        expected = answer_questions(model, alone).logits
+        logits = answer_questions(model, padded).logits
     torch.testing.assert_close(logits[: len(expected)], expected, atol=1e-4, rtol=1e-4)
