@@ -20,7 +20,7 @@ from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.terminal import Progress
 from pipelines.tiny.footage import NUM_NAMES, PATCHES, POINTS
 from pipelines.tiny.runs import Run, Stage
-from vidzip.models.tiny import PREPROCESSOR
+from vidzip.models.small import PREPROCESSOR
 
 MOST = 5
 """Counts above this are told apart no further."""

@@ -125,3 +125,13 @@ class Preprocessor:
             std=(std_red, std_green, std_blue),
             resample=resample,
         )
+
+    def to_config(self) -> dict[str, Any]:
+        """The settings as transformers writes them, for :meth:`from_config`."""
+        return {
+            "size": {"shortest_edge": self.shortest_edge},
+            "crop_size": {"height": self.crop_height, "width": self.crop_width},
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+            "resample": next(number for number, name in _PILLOW_FILTERS.items() if name == self.resample),
+        }

@@ -12,17 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, LlamaConfig, PreTrainedTokenizerFast, VideoLlavaConfig
+from transformers import PreTrainedTokenizerFast, VideoLlavaConfig
 from transformers import VideoLlavaForConditionalGeneration as Model
 
 from vidzip.encoders import Preprocessor
-from vidzip.models.tiny_random import CLIP_MEAN, CLIP_STD, IMAGE_SIZE
-
-PREPROCESSOR = Preprocessor(
-    shortest_edge=IMAGE_SIZE, crop_height=IMAGE_SIZE, crop_width=IMAGE_SIZE, mean=CLIP_MEAN, std=CLIP_STD
-)
+from vidzip.models.small import BEFORE_WORDS, PREPROCESSOR, build_config, finish_tokenizer
 
 
 def untrained(words: Sequence[str], seed: int) -> tuple[Model, PreTrainedTokenizerFast, Preprocessor]:
@@ -46,34 +42,21 @@ def untrained(words: Sequence[str], seed: int) -> tuple[Model, PreTrainedTokeniz
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> VideoLlavaConfig:
-    vocabulary = tokenizer.get_vocab()
-    vision = CLIPVisionConfig(
-        image_size=IMAGE_SIZE,
-        patch_size=14,
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=6,  # Video-LLaVA reads the last but one: five of them are trained
-        num_attention_heads=4,
-        hidden_act="gelu",  # as LanguageBind's towers; a fused kernel, where CLIP's own quick_gelu is three
-    )
-    text = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        max_position_embeddings=4096,
-        # Most of a head turns so slowly that words find their patches over thousands of tokens.
-        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return VideoLlavaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=vocabulary["<image>"],
-        video_token_index=vocabulary["<video>"],
+    return build_config(
+        tokenizer,
+        vision={
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 6,  # Video-LLaVA reads the last but one: five of them are trained
+            "hidden_act": "gelu",  # as LanguageBind's towers; a fused kernel, where CLIP's own quick_gelu is three
+        },
+        text={
+            "hidden_size": 128,
+            "intermediate_size": 384,
+            "num_hidden_layers": 4,
+            # Most of a head turns so slowly that words find their patches over thousands of tokens.
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
     )
 
 
@@ -106,25 +89,13 @@ def _attend_to_likeness(transformer: nn.Module, gain: float) -> None:
 def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     """Build a tokenizer that knows whole words, in upper and lower case alike, and the prompt's own."""
     prompt = ["user", "assistant", ":", "?", ","]
-    vocabulary = ["<unk>", "<s>", "</s>", *dict.fromkeys([*prompt, *words])]
-    backend = Tokenizer(models.WordLevel(vocab={token: i for i, token in enumerate(vocabulary)}, unk_token="<unk>"))
+    vocabulary = [*BEFORE_WORDS, *dict.fromkeys([*prompt, *words])]
+    backend = Tokenizer(
+        models.WordLevel(vocab={token: i for i, token in enumerate(vocabulary)}, unk_token=BEFORE_WORDS[0])
+    )
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in ("<image>", "<video>", "<pad>")]
-    )
-    backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", vocabulary.index("<s>"))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    return finish_tokenizer(backend)
 
 
 def save(model: Model, tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike[str], card: str) -> None:
@@ -142,12 +113,6 @@ def save(model: Model, tokenizer: PreTrainedTokenizerFast, folder: str | os.Path
     half.get_submodule("model.image_tower").load_state_dict(half.get_submodule("model.video_tower").state_dict())
     half.save_pretrained(place)
     tokenizer.save_pretrained(place)
-    settings = {
-        "size": {"shortest_edge": PREPROCESSOR.shortest_edge},
-        "crop_size": {"height": PREPROCESSOR.crop_height, "width": PREPROCESSOR.crop_width},
-        "image_mean": PREPROCESSOR.mean,
-        "image_std": PREPROCESSOR.std,
-        "resample": 3,
-    }
-    (place / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    settings = json.dumps(PREPROCESSOR.to_config(), indent=1)
+    (place / "preprocessor_config.json").write_text(settings + "\n", encoding="utf-8")
     (place / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,71 @@
+"""What the built-in small models share: the real model's classes, picture size, patches and markers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, processors
+from transformers import CLIPVisionConfig, LlamaConfig, PreTrainedTokenizerFast, VideoLlavaConfig
+
+from vidzip.encoders import Preprocessor
+
+BEFORE_WORDS = ("<unk>", "<s>", "</s>")
+"""Where a vocabulary begins."""
+
+_MARKERS = ("<image>", "<video>", "<pad>")
+_SIDE = 224
+
+PREPROCESSOR = Preprocessor(
+    shortest_edge=_SIDE,
+    crop_height=_SIDE,
+    crop_width=_SIDE,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
+"""As CLIP's."""
+
+
+def finish_tokenizer(backend: Tokenizer) -> PreTrainedTokenizerFast:
+    """Give a tokenizer, whose vocabulary begins with :data:`BEFORE_WORDS`, its markers and the start of a text."""
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in _MARKERS])
+    unknown, start, end = BEFORE_WORDS
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A", pair=f"{start} $A $B", special_tokens=[(start, BEFORE_WORDS.index(start))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token=unknown,
+        bos_token=start,
+        eos_token=end,
+        pad_token="<pad>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_config(
+    tokenizer: PreTrainedTokenizerFast, *, vision: Mapping[str, Any], text: Mapping[str, Any]
+) -> VideoLlavaConfig:
+    """Build a config around a tokenizer.
+
+    Args:
+        tokenizer: the model's.
+        vision: the tower's widths, depths and the like.
+        text: the language model's.
+    """
+    vocabulary = tokenizer.get_vocab()
+    return VideoLlavaConfig(
+        vision_config=CLIPVisionConfig(image_size=_SIDE, patch_size=14, num_attention_heads=4, **vision),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            num_attention_heads=4,
+            max_position_embeddings=4096,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **text,
+        ),
+        image_token_index=vocabulary["<image>"],
+        video_token_index=vocabulary["<video>"],
+    )
