@@ -8,15 +8,7 @@ from functools import cached_property
 from eval.shapes.drawing import Painter
 from eval.shapes.making import Roles, make_scene
 from eval.shapes.questions import Question, main_questions
-from eval.shapes.randomness import Draws
-from eval.shapes.scene import Scene
-
-VERSION = 1
-"""Of the generator. Any change to what comes out of it, a question's word or a frame's byte, is a new version."""
-
-SPLITS = {"train": 0, "validation": 1, "test": 2, "long": 3}
-"""Each split's number, with which its random draws begin: splits have nothing in common, whatever their seeds.
-Videos of ``long`` last ten minutes."""
+from eval.shapes.scene import SPLITS, Scene, draws_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +27,7 @@ class Clip:
     @cached_property
     def painter(self) -> Painter:
         """What draws its frames."""
-        return Painter(self.scene, VERSION, SPLITS[self.scene.split])
+        return Painter(self.scene)
 
 
 def clip_name(split: str, seed: int, index: int) -> str:
@@ -58,7 +50,6 @@ def make_clip(split: str, seed: int, index: int) -> Clip:
         raise ValueError(f"there is no split {split!r}; use one of {', '.join(SPLITS)}")
     if seed < 0 or index < 0:
         raise ValueError(f"seed is {seed} and index {index}; give 0 or more")
-    number = SPLITS[split]
-    scene, roles = make_scene(split, number, seed, index, VERSION)
-    questions = main_questions(Draws(VERSION, number, seed, index, 2), scene, roles)
+    scene, roles = make_scene(split, seed, index)
+    questions = main_questions(draws_for(split, seed, index, 2), scene, roles)
     return Clip(scene=scene, roles=roles, questions=tuple(questions))

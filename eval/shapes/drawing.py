@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from eval.shapes.randomness import Draws
-from eval.shapes.scene import COLOURS, Scene, Thing, covers
+from eval.shapes.scene import COLOURS, Scene, Thing, covers, draws_for
 
 _MARGIN = 48
 """Pixels by which the ground is larger than the picture: it drifts behind it, as under a camera in the hand."""
@@ -17,9 +17,9 @@ _MARGIN = 48
 class Painter:
     """Draws the frames of one scene, in any order."""
 
-    def __init__(self, scene: Scene, version: int, split_number: int) -> None:
+    def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        draws = Draws(version, split_number, scene.seed, scene.index, 1)
+        draws = draws_for(scene.split, scene.seed, scene.index, 1)
         self._ground = _ground(draws, scene.height + _MARGIN, scene.width + _MARGIN)
         self._noise = _noise(draws, scene.height + _MARGIN, scene.width + _MARGIN)
         self._drift = (

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from eval.shapes.clips import VERSION, Clip
+from eval.shapes.clips import Clip
 from eval.shapes.questions import KINDS
+from eval.shapes.scene import VERSION
 
 
 @dataclass(frozen=True, kw_only=True)

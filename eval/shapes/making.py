@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from eval.shapes import evidence
 from eval.shapes.randomness import Draws
-from eval.shapes.scene import COLOURS, DIRECTIONS, PLACES, SHAPES, Role, Scene, Thing, uniform_frames
+from eval.shapes.scene import COLOURS, DIRECTIONS, PLACES, SHAPES, Role, Scene, Thing, draws_for, uniform_frames
 
 T = TypeVar("T")
 _Name = tuple[str, str]
@@ -62,13 +62,13 @@ class Roles:
     flash_by_colour: Thing
 
 
-def make_scene(split: str, split_number: int, seed: int, index: int, version: int) -> tuple[Scene, Roles]:
+def make_scene(split: str, seed: int, index: int) -> tuple[Scene, Roles]:
     """Make the scene of a number.
 
     What questions ask for (the count, the place, the direction) is drawn first and kept while scenes are drawn until
     one serves: no answer becomes more frequent because it is easier to stage.
     """
-    draws = Draws(version, split_number, seed, index)
+    draws = draws_for(split, seed, index)
     is_long = split == "long"
     width, height = draws.choice(SIZES)
     fps = draws.choice(LONG_RATES if is_long else RATES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import Literal, get_args
 
 from eval.shapes import evidence
@@ -26,6 +27,12 @@ _ORDER = ("Which appears first, the {a} or the {b}?", "Which comes first, the {a
 _ORDER_FLASH = ("Which flashes first, the {a} or the {b}?", "Which comes first, the flash of the {a} or the {b}?")
 _FLASH_COLOUR = ("What color is the {shape} that flashes?", "What is the color of the flashing {shape}?")
 _FLASH_SHAPE = ("What shape is the {colour} object that flashes?", "Which shape flashes in {colour}?")
+
+
+_TEMPLATES = (
+    *_COLOUR, *_SHAPE, *_COUNT_COLOUR, *_COUNT_SHAPE, *_PLACE, *_DIRECTION, *_ORDER, *_ORDER_FLASH,
+    *_FLASH_COLOUR, *_FLASH_SHAPE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +133,14 @@ def flash_question(draws: Draws, thing: Thing, asked: Literal["colour", "shape"]
     return _question(
         "flash", text.format(shape=thing.shape, colour=thing.colour), answer, (thing,), choices, form=asked
     )
+
+
+def vocabulary() -> list[str]:
+    """All words of questions and answers, in lower case, sorted."""
+    literals = " ".join(literal for text in _TEMPLATES for literal, *_ in Formatter().parse(text))
+    words = literals.replace("?", " ").replace(",", " ").lower().split()
+    places = (word for place in PLACES for word in place.split())
+    return sorted({*words, *COLOURS, *SHAPES, *map(plural, SHAPES), *NUMBERS, *DIRECTIONS, *places})
 
 
 def plural(shape: str) -> str:

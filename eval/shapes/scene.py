@@ -6,12 +6,22 @@ CLIP's family crop to that square, so nothing that a question asks for lies outs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int8
+
+from eval.shapes.randomness import Draws
+
+VERSION = 1
+"""Of the generator. Any change to what comes out of it, a question's word or a frame's byte, is a new version."""
+
+SPLITS = {"train": 0, "validation": 1, "test": 2, "long": 3}
+"""Each split's number, with which its random draws begin: splits have nothing in common, whatever their seeds.
+Videos of ``long`` last ten minutes."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 36, 40),
@@ -153,22 +163,37 @@ class Scene:
         return {}
 
     def _look(self, frame: int) -> frozenset[Thing]:
-        owner = self.owners(frame, _GRID)
+        masks = self._masks(frame, _GRID)
+        owner = _topmost(masks, _GRID)
         return frozenset(
-            thing
-            for number, thing in enumerate(self.things)
-            if thing.is_there(frame)
-            and (whole := int(covered_points(thing, frame, _GRID).sum()))
-            and int((owner == number).sum()) >= VISIBLE_SHARE * whole
+            self.things[number]
+            for number, mask in masks
+            if (whole := int(mask.sum())) and int((owner == number).sum()) >= VISIBLE_SHARE * whole
         )
 
     def owners(self, frame: int, size: int) -> Int8[np.ndarray, "size size"]:
         """The number of the thing that is seen at each point of a grid over the central square; -1 for the ground."""
-        owner = np.full((size, size), -1, dtype=np.int8)
-        for number, thing in enumerate(self.things):
-            if thing.is_there(frame):
-                owner[covered_points(thing, frame, size)] = number
-        return owner
+        return _topmost(self._masks(frame, size), size)
+
+    def _masks(self, frame: int, size: int) -> list[tuple[int, Bool[np.ndarray, "size size"]]]:
+        """The numbers of the things that are there, lowest first, and which points each covers."""
+        return [
+            (number, covered_points(thing, frame, size))
+            for number, thing in enumerate(self.things)
+            if thing.is_there(frame)
+        ]
+
+
+def _topmost(masks: Sequence[tuple[int, Bool[np.ndarray, "size size"]]], size: int) -> Int8[np.ndarray, "size size"]:
+    owner = np.full((size, size), -1, dtype=np.int8)
+    for number, mask in masks:
+        owner[mask] = number
+    return owner
+
+
+def draws_for(split: str, seed: int, index: int, *purpose: int) -> Draws:
+    """Begin the random draws about one video of a split, for one purpose: each has draws of its own."""
+    return Draws(VERSION, SPLITS[split], seed, index, *purpose)
 
 
 def covered_points(thing: Thing, frame: int, size: int) -> Bool[np.ndarray, "size size"]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eval.shapes import KINDS, VERSION
-from pipelines.tiny.practice import vocabulary
+from eval.shapes.questions import vocabulary
 from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
 
 _CARD = """\

@@ -12,10 +12,9 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float, Int8, UInt8
 
-from eval.shapes import SPLITS, VERSION, Clip, Scene, make_clip
+from eval.shapes import Clip, Scene, make_clip
 from eval.shapes.drawing import Painter
-from eval.shapes.randomness import Draws
-from eval.shapes.scene import COLOURS, SHAPES
+from eval.shapes.scene import COLOURS, SHAPES, draws_for
 from pipelines.files import whole_file
 
 SIDES = (224, 240, 256, 272, 288)
@@ -102,7 +101,7 @@ def plan_shot(split: str, seed: int, index: int) -> Shot:
     """Choose the frames of a video: any number from 4 to 32, about evenly spaced, some of them on its flashes."""
     clip = make_clip(split, seed, index)
     scene = clip.scene
-    draws = Draws(VERSION, SPLITS[split], seed, index, _STREAM)
+    draws = draws_for(split, seed, index, _STREAM)
     count = round(MIN_FRAMES * math.exp(draws.uniform(0, math.log(MAX_FRAMES / MIN_FRAMES))))
     count = min(count, scene.num_frames)
     jitter = draws.uniform(0, 0.45)
@@ -132,13 +131,13 @@ def film(lesson: Lesson) -> None:
 
 
 def _through_codec(shot: Shot, folder: str) -> UInt8[np.ndarray, "frames 3 224 224"]:
-    from vidzip.models.tiny import PREPROCESSOR
+    from vidzip.models.small import PREPROCESSOR
     from vidzip.video.decoding import decode
     from vidzip.video.writing import write
 
     scene = shot.clip.scene
     square = dataclasses.replace(scene, width=shot.side, height=shot.side)
-    painter = Painter(square, VERSION, SPLITS[scene.split])
+    painter = Painter(square)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         path = os.path.join(place, "shot.mp4")
         write(path, painter.frames(shot.frames), _FPS, crf=shot.crf, preset="veryfast", reproducible=True)

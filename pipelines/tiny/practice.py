@@ -8,30 +8,14 @@ from itertools import combinations
 
 from eval.shapes import Clip, Question
 from eval.shapes import questions as ask
-from eval.shapes.questions import KINDS, NUMBERS, plural
+from eval.shapes.questions import KINDS, NUMBERS
 from eval.shapes.randomness import Draws
-from eval.shapes.scene import COLOURS, DIRECTIONS, PLACES, SHAPES
 
 PER_KIND = 2
 """Questions of a kind asked of a video at once, at most."""
 
 _RARER = (0.15, 0.5, 1.0, 1.0)
 """Chances of asking for a count of 1, 2, 3, 4: low counts are everywhere, and would be learnt as the answer."""
-
-
-def vocabulary() -> list[str]:
-    """All words of questions and answers, in lower case."""
-    templates = " ".join(
-        text for name, group in vars(ask).items() if name.startswith("_") and isinstance(group, tuple) for text in group
-    )
-    names = {"shape", "colour", "value", "name", "a", "b"}
-    text = templates
-    for name in names:
-        text = text.replace(f"{{{name}}}", " ")
-    words = text.replace("?", " ").replace(",", " ").lower().split()
-    answers = [*COLOURS, *SHAPES, *(plural(shape) for shape in SHAPES), *NUMBERS, *DIRECTIONS]
-    answers += [word for place in PLACES for word in place.split()]
-    return sorted({*words, *answers})
 
 
 def practice_questions(draws: Draws, clip: Clip, frames: Sequence[int]) -> list[Question]:

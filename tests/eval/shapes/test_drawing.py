@@ -21,7 +21,7 @@ def colour_near(picture: np.ndarray, x: float, y: float) -> np.ndarray:
 def test_things_are_drawn_where_and_when_the_scene_says(width, height):
     mover = thing("blue square", role="mover", start=(0.2, 0.7), end=(0.8, 0.7))
     flash = thing("yellow circle", role="flash", start=(0.75, 0.25), first_frame=40, end_frame=42)
-    painter = Painter(scene(mover, flash, width=width, height=height), 1, 0)
+    painter = Painter(scene(mover, flash, width=width, height=height))
     for frame in (0, 39, 40, 41, 42, 79):
         picture = painter.frame(frame)
         assert picture.shape == (height, width, 3)
@@ -32,7 +32,7 @@ def test_things_are_drawn_where_and_when_the_scene_says(width, height):
 
 
 def test_the_ground_is_muted_and_its_grain_changes():
-    painter = Painter(scene(), 1, 0)
+    painter = Painter(scene())
     first, second = painter.frame(0).astype(int), painter.frame(1).astype(int)
     assert 30 < first.mean() < 210
     assert first.std() < 60
@@ -50,7 +50,7 @@ def test_frames_are_the_same_in_any_order():
 
 
 def test_all_frames_are_drawn_unless_some_are_asked_for():
-    painter = Painter(scene(num_frames=5), 1, 0)
+    painter = Painter(scene(num_frames=5))
     assert len(list(painter.frames())) == 5
     assert [picture.tobytes() for picture in painter.frames([1, 4])] == [
         painter.frame(1).tobytes(),

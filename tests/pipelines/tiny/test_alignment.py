@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from eval.shapes.questions import vocabulary
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.tiny.alignment import WORDS, align
 from pipelines.tiny.alignment import _frame as read_frame
 from pipelines.tiny.footage import Lesson, film, label, plan_shot
-from pipelines.tiny.practice import vocabulary
 from pipelines.tiny.recipe import Recipe
 from pipelines.tiny.runs import Run
 from vidzip.models import tiny

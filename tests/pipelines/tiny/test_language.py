@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from eval.shapes import KINDS, make_clip
+from eval.shapes.questions import vocabulary
 from eval.shapes.randomness import Draws
 from pipelines.tiny.footage import plan_shot
 from pipelines.tiny.language import Answers, answer_questions, join, show, tokenise
-from pipelines.tiny.practice import PER_KIND, practice_questions, vocabulary
+from pipelines.tiny.practice import PER_KIND, practice_questions
 from vidzip.models import tiny
 from vidzip.models.prompting import embed_prompt, prompt_ids
 
