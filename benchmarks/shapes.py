@@ -13,7 +13,6 @@ file as they come, and a run that was ended goes on from there.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -334,15 +333,6 @@ def _rows(
         )
 
 
-def weights_fingerprint(model: VideoLlava) -> str:
-    """A hash of all weights: answers belong to these alone."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, weight in sorted(model.model.state_dict().items()):
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 Rows = Mapping[str, Sequence[Row]]
 """Each setting's rows, all of the same questions."""
 
@@ -489,7 +479,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = vidzip.load(options.model, device=options.device)
         about = {
             "model": model.name,
-            "weights": weights_fingerprint(model),
+            "weights": model.fingerprint,
             "dtype": str(model.model.dtype).removeprefix("torch."),
             "max_new_tokens": MAX_NEW_TOKENS,
         }

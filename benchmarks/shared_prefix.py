@@ -56,9 +56,7 @@ class _Beginning:
         self._tokenizer = model.tokenizer
         self._length = embedded.shape[1]
         self._cache = self._model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1).past_key_values
-        end = self._model.generation_config.eos_token_id
-        end = model.tokenizer.eos_token_id if end is None else end
-        self._ends: list[int] = end if isinstance(end, list) else [end]
+        self._ends = model.eos_token_ids
 
     def go_on(self, prompt: list[int], max_new_tokens: int, *, visual_tokens: int) -> Answer:
         """Read the rest of a prompt, and answer by the most likely token each time."""

@@ -115,14 +115,23 @@ class VideoLlava:
         # hidden_states also lists the embeddings, before the first layer.
         return layer if layer < 0 else layer - 1 - self.config.vision_config.num_hidden_layers
 
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """Tokens that end an answer, one or more."""
+        eos = self.model.generation_config.eos_token_id
+        if eos is None:
+            eos = self.tokenizer.eos_token_id
+        return list(eos) if isinstance(eos, list | tuple) else [int(eos)]
+
     @cached_property
     def tower_fingerprint(self) -> str:
         """A hash of the tower's weights: packed tokens mean something to the model with this tower only."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, weight in sorted(self.tower.state_dict().items()):
-            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return _fingerprint(self.tower)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all weights: answers belong to these alone."""
+        return _fingerprint(self.model)
 
     def pack(
         self,
@@ -236,7 +245,7 @@ class VideoLlava:
                 self.model,
                 inputs_embeds,
                 max_new_tokens=max_new_tokens,
-                eos_token_ids=self._eos_token_ids(),
+                eos_token_ids=self.eos_token_ids,
                 pad_token_id=self._pad_token_id(),
                 stopwatch=stopwatch,
             )
@@ -324,15 +333,9 @@ class VideoLlava:
     def _encode_batch(self, pixel_values: Tensor) -> FrameFeatures:
         return observe(self.tower, pixel_values, self.feature_layer)
 
-    def _eos_token_ids(self) -> list[int]:
-        eos = self.model.generation_config.eos_token_id
-        if eos is None:
-            eos = self.tokenizer.eos_token_id
-        return list(eos) if isinstance(eos, list | tuple) else [int(eos)]
-
     def _pad_token_id(self) -> int:
         pad = self.tokenizer.pad_token_id
-        return self._eos_token_ids()[0] if pad is None else int(pad)
+        return self.eos_token_ids[0] if pad is None else int(pad)
 
 
 @contextmanager
@@ -355,3 +358,11 @@ def _timed(pictures: Iterator[Picture], stopwatch: Stopwatch) -> Iterator[Pictur
         if picture is None:
             return
         yield picture
+
+
+def _fingerprint(module: nn.Module) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, weight in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
