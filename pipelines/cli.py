@@ -12,7 +12,8 @@ import shlex
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +23,7 @@ import vidzip
 from pipelines.ask import DEFAULT_MODEL, Answered, Request, record, summary
 from pipelines.ask import ask as ask_video
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
-from pipelines.terminal import print_what_the_terminal_can, progress, remark, say, table
+from pipelines.terminal import Progress, print_what_the_terminal_can, progress, remark, say, table
 from vidzip import Budget, VidzipError, token_split
 from vidzip.errors import SystemFault
 from vidzip.planner import DEFAULT_NUM_FRAMES, WHOLE_FRAME_TOKENS
@@ -156,10 +157,21 @@ _budget_options = _options(
     click.option("--start", type=_Moment(), help="Where to begin: 90.5, 1:30 or 1:02:03."),
     click.option("--end", type=_Moment(), help="Where to stop."),
 )
+_debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
 _output_options = _options(
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."),
-    click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."), _debug_option
 )
+
+
+@contextmanager
+def _progress_that_stays(what: str) -> Iterator[Progress]:
+    """Show progress; where it is interrupted, say what of it stays."""
+    try:
+        with progress() as show:
+            yield show
+    except KeyboardInterrupt:
+        remark("note", f"{what}: the same command goes on from there")
+        raise
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -307,19 +319,15 @@ def _shown(value: Any) -> str:
 )
 @click.option("--seed", type=int, metavar="N", default=7, show_default=True, help="Other seeds make other videos.")
 @click.option("--workers", type=int, metavar="N", help="Processes, one a video.  [default: one a CPU]")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
+@_debug_option
 def shapes(*, folder: str, split: str, videos: int | None, seed: int, workers: int | None) -> None:
     """Write the synthetic question set into a folder; a second run goes on where the first was ended."""
     from pipelines.shapes import SetRequest, make_set
     from pipelines.shapes import summary as summary_of_set
 
     request = SetRequest(folder=folder, split=split, videos=videos, seed=seed, workers=workers)
-    try:
-        with progress() as show:
-            made = make_set(request, show)
-    except KeyboardInterrupt:
-        remark("note", "the videos that are finished stay: the same command goes on from there")
-        raise
+    with _progress_that_stays("the videos that are finished stay") as show:
+        made = make_set(request, show)
     if made.num_written == 0:
         say(f"{folder} holds this set already: no video was missing")
     table(summary_of_set(made))
@@ -334,7 +342,7 @@ def shapes(*, folder: str, split: str, videos: int | None, seed: int, workers: i
 @click.option("--language-steps", type=int, metavar="N", help="Steps of projector and language model.")
 @click.option("--device", default=Request.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--workers", type=int, metavar="N", help="Processes that film.  [default: one a CPU]")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
+@_debug_option
 def train_tiny(*, folder: str, device: str, workers: int | None, **numbers: int | None) -> None:
     """Train tiny anew, in a folder; a second run goes on where the first was ended."""
     from pipelines.tiny.recipe import Recipe
@@ -342,18 +350,14 @@ def train_tiny(*, folder: str, device: str, workers: int | None, **numbers: int 
     from vidzip.models.loading import find_device
 
     recipe = Recipe(**{name: number for name, number in numbers.items() if number is not None})
-    try:
-        with progress() as show:
-            trained = train(folder, recipe, find_device(device), show, workers)
-    except KeyboardInterrupt:
-        remark("note", "what was learnt up to the last checkpoint stays: the same command goes on from there")
-        raise
+    with _progress_that_stays("what was learnt up to the last checkpoint stays") as show:
+        trained = train(folder, recipe, find_device(device), show, workers)
     say(f"{trained.folder} holds the model ({trained.size_bytes / 1e6:.1f} MB): vidzip ask --model {trained.folder} …")
     say(f"{trained.curves} shows how it learnt")
 
 
 @cli.command(cls=_Command)
-@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
+@_debug_option
 def demo() -> None:
     """Write a small clip and run the other commands on it, with the built-in model."""
     import contextlib

@@ -20,7 +20,7 @@ from eval.datasets.video_llava import ANSWERS, QUESTIONS
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, clip_name, frozen_splits, make_clip, questions_digest
 from pipelines.files import PARTIAL, write_text
 from pipelines.terminal import Progress
-from pipelines.workers import for_each, stop_if_told
+from pipelines.workers import check_workers, for_each, stop_if_told
 from vidzip.errors import BadArgument, DiskFull, SystemFault, VidzipError, WriteError
 from vidzip.video.writing import cannot_write, write
 
@@ -149,8 +149,7 @@ def _num_videos(request: SetRequest) -> int:
         raise BadArgument(f"there is no split {request.split!r}", hint=f"use one of {', '.join(SPLITS)}")
     if request.seed < 0:
         raise BadArgument(f"the seed is {request.seed}", hint="give 0 or more")
-    if request.workers is not None and request.workers < 1:
-        raise BadArgument(f"the number of workers is {request.workers}", hint="give 1 or more")
+    check_workers(request.workers)
     if request.videos is None:
         frozen = frozen_splits().get(request.split)
         return frozen.num_videos if frozen else USUAL_VIDEOS[request.split]

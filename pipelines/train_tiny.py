@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from eval.shapes.questions import vocabulary
 from pipelines.files import whole_file
 from pipelines.terminal import Progress
 from pipelines.tiny.alignment import align
@@ -20,11 +21,10 @@ from pipelines.tiny.card import model_card
 from pipelines.tiny.curves import check_plotting, plot_curves
 from pipelines.tiny.footage import Lesson, film, plan_shot
 from pipelines.tiny.language import train_language
-from pipelines.tiny.practice import vocabulary
 from pipelines.tiny.recipe import Recipe
 from pipelines.tiny.runs import Run
 from pipelines.tiny.tower import features, to_pixel_values, train_tower
-from pipelines.workers import for_each
+from pipelines.workers import check_workers, for_each
 from vidzip.models import tiny
 
 SPLIT, CURVES = "train", "curves.png"
@@ -58,12 +58,13 @@ def train_tiny(
         workers: processes that film; as many as there are CPUs when left out.
 
     Raises:
-        BadArgument: a recipe of nothing.
+        BadArgument: fewer than 1 worker.
         OtherRun: the folder holds something else, or a run of another recipe or version.
         WriteError: the folder cannot be written; ``DiskFull`` where there is no room.
         WorkerLost: a process that films was ended from outside.
         NoPlotting: matplotlib is not installed.
     """
+    check_workers(workers)
     check_plotting()
     run = Run(folder, recipe)
     lessons = [run.lesson(plan_shot(SPLIT, recipe.seed, index)) for index in range(recipe.videos)]

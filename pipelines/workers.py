@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from typing import TypeVar
 
-from vidzip.errors import SystemFault
+from vidzip.errors import BadArgument, SystemFault
 
 Item = TypeVar("Item")
 
@@ -34,6 +34,16 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_workers(workers: int | None) -> None:
+    """Check a number of workers; None stands for as many as there are CPUs.
+
+    Raises:
+        BadArgument: it is below 1.
+    """
+    if workers is not None and workers < 1:
+        raise BadArgument(f"the number of workers is {workers}", hint="give 1 or more")
 
 
 def for_each(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusals import assert_refused
 
 import pipelines.cli
 from pipelines.cli import main
@@ -182,13 +183,7 @@ def test_probe(clip, tmp_path, capsys):
 def test_bad_input_is_one_line_and_a_hint(clip, tmp_path, capsys, *, arguments, says, hint):
     filled = [one.format(clip=clip, folder=tmp_path) for one in arguments]
     assert main(filled) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    error, advice = err.splitlines()
-    assert error.startswith("error: ")
-    assert says in error
-    assert advice.startswith("hint: ")
-    assert hint in advice
+    assert_refused(capsys, says, hint)
 
 
 def test_without_a_command_the_help_is_shown(capsys):

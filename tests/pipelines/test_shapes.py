@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import assert_refused
 
 import pipelines.shapes
 from eval.datasets import load
@@ -231,16 +232,6 @@ def test_a_folder_that_holds_something_else_is_left_alone(finished, tmp_path, ca
     assert main(["shapes", str(out), *THREE]) == 2
     assert_refused(capsys, says, hint)
     assert content(out) == {name: text.encode()}
-
-
-def assert_refused(capsys, says: str, hint: str) -> None:
-    out, err = capsys.readouterr()
-    assert out == ""
-    error, advice = err.splitlines()
-    assert error.startswith("error: ")
-    assert says in error
-    assert advice.startswith("hint: ")
-    assert hint in advice
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import assert_refused
 
 import vidzip
 from pipelines.cli import main
@@ -13,6 +14,7 @@ from pipelines.tiny import runs
 from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
 from pipelines.train_tiny import train_tiny
 from vidzip.models import tiny
+from vidzip.models.small import PREPROCESSOR
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(seed=1, videos=3, tower_steps=6, alignment_steps=6, language_steps=6)
@@ -50,7 +52,7 @@ def test_a_run_ends_in_a_checkpoint_that_loads(trained, clip):
     assert made.size_bytes < 12e6
     model = vidzip.load(made.folder, device="cpu")
     assert model.tokens_per_frame == 257
-    assert model.preprocessor == tiny.PREPROCESSOR
+    assert model.preprocessor == PREPROCESSOR
     state = model.model.state_dict()
     for name, weight in state.items():
         if "image_tower" in name:
@@ -124,6 +126,21 @@ def test_other_seeds_make_other_models(trained, tmp_path):
 
 def run(*arguments):
     return main(["train-tiny", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--workers", 0], "the number of workers is 0"),
+        (["--seed", -1], "the seed is -1"),
+        (["--videos", 0], "videos: 0"),
+        (["--language-steps", -3], "language steps: -3"),
+    ],
+)
+def test_numbers_of_nothing_are_refused_before_anything_is_written(tmp_path, capsys, arguments, says):
+    assert run(tmp_path / "new", *arguments) == 2
+    assert_refused(capsys, says, "or more")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_recipe_in_the_same_folder_is_refused(trained, capsys):
