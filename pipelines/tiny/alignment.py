@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eval.shapes.questions import plural
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.terminal import Progress
 from pipelines.tiny.footage import Lesson
@@ -29,7 +30,7 @@ WARM_UP = 30
 SIDES = (("top", "bottom"), ("left", "right"))
 """Words for the halves of the picture, down and across."""
 
-WORDS = (*COLOURS, *SHAPES, *SIDES[0], *SIDES[1])
+WORDS = (*COLOURS, *SHAPES, *map(plural, SHAPES), *SIDES[0], *SIDES[1])
 
 _FRAMES = 4
 """Frames a step, each of another video."""
@@ -113,7 +114,7 @@ def _frame(lesson: Lesson, which: float) -> tuple[Float[Tensor, "tokens width"],
     named = torch.cat(
         [
             F.one_hot(colour.clamp(min=0), len(COLOURS)),
-            F.one_hot(shape.clamp(min=0), len(SHAPES)),
+            F.one_hot(shape.clamp(min=0), len(SHAPES)).repeat(1, 2),
             F.one_hot(down, len(SIDES[0])),
             F.one_hot(across, len(SIDES[1])),
         ],
@@ -122,5 +123,5 @@ def _frame(lesson: Lesson, which: float) -> tuple[Float[Tensor, "tokens width"],
     patches = named * (colour >= 0)[:, None]
     present = (torch.from_numpy(held["present"][number]) == 1).view(len(COLOURS), len(SHAPES))
     nowhere = torch.zeros(len(SIDES[0]) + len(SIDES[1]))
-    cls = torch.cat([present.any(dim=1).float(), present.any(dim=0).float(), nowhere])
+    cls = torch.cat([present.any(dim=1).float(), present.any(dim=0).float().repeat(2), nowhere])
     return torch.from_numpy(seen[number].astype(np.float32)), torch.cat([cls[None], patches.float()])

@@ -36,20 +36,21 @@ FRAME_TOKENS = 1 + PATCHES**2
 WHOLE_FRAMES = 8
 """Frames of a full-length sample, with all their patches."""
 
-_PICTURES_UNTIL, _PICTURE_TOKENS = 0.1, (64, FRAME_TOKENS)
+_PICTURES_UNTIL, _PICTURE_TOKENS = 0.08, (64, FRAME_TOKENS)
 """Until which share of the steps samples are of one frame or two, and of how many tokens: pictures come before
 videos, as in Video-LLaVA's own training."""
 
-_WHOLE_FROM, _WHOLE_SHARE = 0.75, 0.25
+_WHOLE_FROM, _WHOLE_SHARE = 0.7, 0.25
 """From which share of the steps on, and how often then, samples are of full length."""
 
-_FEWEST, _MOST, _RARELY = 16, 200, 400
-"""Visual tokens of a sample under patch dropout; every eighth step may take up to the last number."""
+_FEWEST, _MOST, _RARELY = 32, 512, 1200
+"""Visual tokens of a sample under patch dropout; every eighth step may take up to the last number. With far fewer,
+most things are dropped from most frames, and what moves, or how many there are, cannot be told."""
 
 _TOKENS, _QUESTION_TOKENS, _MOST_VIDEOS = 3000, 230, 16
 """Tokens a step, about; what a video's questions take of them; videos a step at most."""
 
-_HINDSIGHT_WEIGHT = 0.3
+_HINDSIGHT_WEIGHT = 0.5
 
 _LOG_STEPS = 50
 _STREAM = 78

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vidzip.errors import BadArgument
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Of everything that steers training: a run of another version cannot be gone on with."""
 
 
@@ -26,7 +26,7 @@ class Recipe:
     videos: int = 3000
     tower_steps: int = 4500
     alignment_steps: int = 500
-    language_steps: int = 4000
+    language_steps: int = 7000
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval.shapes.questions import vocabulary
+from eval.shapes.questions import plural, vocabulary
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.tiny.alignment import WORDS, align
 from pipelines.tiny.alignment import _frame as read_frame
@@ -40,7 +40,8 @@ def test_tokens_are_told_the_words_for_what_they_show(filmed):
         assert tokens.shape == (257, 128)
         visible = taken.clip.scene.visible(frame)
         words = {WORDS[i] for i in targets[0].nonzero()[:, 0].tolist()}
-        assert words == {thing.colour for thing in visible} | {thing.shape for thing in visible}
+        shapes = {thing.shape for thing in visible}
+        assert words == {thing.colour for thing in visible} | shapes | {plural(shape) for shape in shapes}
         for patch in range(256):
             words = [WORDS[i] for i in targets[1 + patch].nonzero()[:, 0].tolist()]
             if held.colour[number, patch] < 0:
@@ -50,6 +51,7 @@ def test_tokens_are_told_the_words_for_what_they_show(filmed):
                 assert words == [
                     tuple(COLOURS)[held.colour[number, patch]],
                     SHAPES[held.shape[number, patch]],
+                    plural(SHAPES[held.shape[number, patch]]),
                     "bottom" if y > 0.5 else "top",
                     "right" if x > 0.5 else "left",
                 ]
