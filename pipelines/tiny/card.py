@@ -39,8 +39,9 @@ validation and test hold other videos: {videos:,} videos, about 11 frames each, 
    windows of the frame that grow to the whole. What reads these out is thrown away.
 2. The projector alone, {alignment:,} steps: each token comes to lie near the words for what it shows.
 3. Projector and language model, {language:,} steps, on the frozen tower's features: questions of all kinds
-   ({kinds}), on 1 to 32 frames, most of the patches dropped at random, CLS kept; at the end some samples of 8 whole
-   frames.
+   ({kinds}), first on single frames, then on 1 to 32 frames with most of the patches dropped at random, CLS kept; at
+   the end some samples of 8 whole frames. Besides, each patch tells, half way up the language model, which way its
+   thing has moved so far and how many things of its colour and of its shape were shown.
 
 No compression method of vidzip, nor any other, was used in training: comparing them on this model is fair.
 {last}

@@ -1,7 +1,7 @@
 """A dense objective for the language model: each patch tells what the frames so far say of the thing it shows.
 
-Which way that thing has moved since it was first shown, and how many things of its colour and of its shape have been
-shown. An answer teaches a word or two a question; this teaches every token of the video to look back at its own kind.
+Which way that thing has moved since it was first shown, how many things of its colour and of its shape have been shown,
+and when it was first shown. An answer teaches a word or two a question; this teaches every token of the video to look back at its own kind.
 It is read off in the middle of the language model, so that the layers above can use what is found.
 """
 
@@ -31,9 +31,12 @@ MOTIONS = (*DIRECTIONS, "none")
 _NO_MOTION_WEIGHT = 0.3
 """Of things that have not moved, which are most of them."""
 
+_FRAMES_A_UNIT = 8
+"""Of the time at which a thing was first shown."""
+
 
 class Readout(nn.Module):
-    """Linear readouts of the motion and of both counts; thrown away after training."""
+    """Linear readouts of the motion, of both counts and of the time; thrown away after training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -41,6 +44,7 @@ class Readout(nn.Module):
         self.motion = nn.Linear(width, len(MOTIONS))
         self.by_colour = nn.Linear(width, MOST_COUNTED + 1)
         self.by_shape = nn.Linear(width, MOST_COUNTED + 1)
+        self.first = nn.Linear(width, 1)
 
 
 class Hindsight:
@@ -51,8 +55,8 @@ class Hindsight:
 
     def of(
         self, lesson: Lesson, frames: Sequence[int], slots: Int[np.ndarray, "frames kept"]
-    ) -> Int[Tensor, "tokens 3"]:
-        """Say what the shown tokens of a shot can tell: a motion, and counts by colour and by shape.
+    ) -> Int[Tensor, "tokens 4"]:
+        """Say what the shown tokens of a shot can tell: a motion, counts by colour and by shape, and a time.
 
         Args:
             lesson: a filmed shot.
@@ -60,8 +64,9 @@ class Hindsight:
             slots: which tokens of each are, (F, k): 0 for CLS, 1 + its number for a patch.
 
         Returns:
-            (F * k, 3): a place in :data:`MOTIONS`, and numbers up to ``MOST_COUNTED``, those above it counted as it;
-            :data:`UNTOLD` where a token shows no thing.
+            (F * k, 4): a place in :data:`MOTIONS`; numbers up to ``MOST_COUNTED``, those above it counted as it; how
+            many frames were shown before the first one that shows the thing; all :data:`UNTOLD` where a token shows
+            no thing.
         """
         held = self._read.get(lesson.footage)
         if held is None:
@@ -90,26 +95,28 @@ class _Sightings:
         name = np.where(colour >= 0, colour * len(SHAPES) + held["shape"], -1)
         return cls(name=name, seen=held["present"] == 1, place=held["place"])
 
-    def tell(self, frames: Sequence[int], slots: Int[np.ndarray, "frames kept"]) -> Int[Tensor, "tokens 3"]:
+    def tell(self, frames: Sequence[int], slots: Int[np.ndarray, "frames kept"]) -> Int[Tensor, "tokens 4"]:
         chosen = list(frames)
         seen, place = self.seen[chosen], self.place[chosen]
         so_far = np.logical_or.accumulate(seen, axis=0)
-        origin = np.take_along_axis(place, seen.argmax(axis=0)[None, :, None], axis=0)
+        first = seen.argmax(axis=0)
+        origin = np.take_along_axis(place, first[None, :, None], axis=0)
         grid = so_far.reshape(len(chosen), len(COLOURS), len(SHAPES))
         told = np.stack(
             [
                 _motions(place - origin),
                 np.minimum(grid.sum(axis=2), MOST_COUNTED).repeat(len(SHAPES), axis=1),
                 np.tile(np.minimum(grid.sum(axis=1), MOST_COUNTED), (1, len(COLOURS))),
+                np.tile(first, (len(chosen), 1)),
             ],
             axis=-1,
         )
         told[~so_far] = UNTOLD  # covered whenever it was shown
         # The last row is for what shows no thing: the ground, which is name -1, and CLS.
-        told = np.concatenate([told, np.full((len(chosen), 1, 3), UNTOLD)], axis=1)
+        told = np.concatenate([told, np.full((len(chosen), 1, 4), UNTOLD)], axis=1)
         names = np.concatenate([np.full((len(chosen), 1), -1), self.name[chosen]], axis=1)
         shown = np.take_along_axis(names, slots, axis=1)
-        return torch.from_numpy(told[np.arange(len(chosen))[:, None], shown].reshape(-1, 3))
+        return torch.from_numpy(told[np.arange(len(chosen))[:, None], shown].reshape(-1, 4))
 
 
 def _motions(way: Float[np.ndarray, "frames names 2"]) -> Int[np.ndarray, "frames names"]:
@@ -123,17 +130,23 @@ def _motions(way: Float[np.ndarray, "frames names 2"]) -> Int[np.ndarray, "frame
 
 
 def hindsight_loss(
-    readout: Readout, hidden: Float[Tensor, "tokens width"], told: Int[Tensor, "tokens 3"]
+    readout: Readout, hidden: Float[Tensor, "tokens width"], told: Int[Tensor, "tokens 4"]
 ) -> tuple[Tensor, dict[str, float]]:
-    """Compute the mean loss of what tokens tell; also return the shares that are right, of motions those of movers."""
-    states = readout.norm(hidden)
+    """Compute the mean loss of what tokens tell, none where none can; also return how well they do, of what moved."""
+    is_told = told[:, 0] != UNTOLD
+    if not is_told.any():
+        return hidden.sum() * 0, {}
+    states, told = readout.norm(hidden[is_told]), told[is_told]
     weight = torch.ones(len(MOTIONS), device=hidden.device)
     weight[-1] = _NO_MOTION_WEIGHT
     motion = readout.motion(states)
-    loss = F.cross_entropy(motion, told[:, 0], weight=weight, ignore_index=UNTOLD)
-    loss = loss + F.cross_entropy(readout.by_colour(states), told[:, 1], ignore_index=UNTOLD)
-    loss = loss + F.cross_entropy(readout.by_shape(states), told[:, 2], ignore_index=UNTOLD)
+    loss = F.cross_entropy(motion, told[:, 0], weight=weight)
+    loss = loss + F.cross_entropy(readout.by_colour(states), told[:, 1])
+    loss = loss + F.cross_entropy(readout.by_shape(states), told[:, 2])
+    late = (readout.first(states)[:, 0] - told[:, 3] / _FRAMES_A_UNIT).abs().mean()
+    loss = loss + late
     with torch.no_grad():
-        moved = (told[:, 0] >= 0) & (told[:, 0] < len(DIRECTIONS))
+        moved = told[:, 0] < len(DIRECTIONS)
         right = (motion.argmax(dim=-1) == told[:, 0])[moved]
-    return loss, {"motion told": right.float().mean().item()} if len(right) else {}
+    shares = {"first shown off by": late.item() * _FRAMES_A_UNIT}
+    return loss, {**shares, "motion told": right.float().mean().item()} if len(right) else shares

@@ -233,7 +233,7 @@ class Sequences:
         positions: (B, L).
         mask: whether a token sees another, (B, 1, L, L).
         targets: the token that comes next where that is part of an answer, else -100, (B, L - P - V).
-        told: what the visual tokens can tell, (B, V, 3), as :class:`Hindsight` says it.
+        told: what the visual tokens can tell, (B, V, 4), as :class:`Hindsight` says it.
         asked: the questions, in the order in which their answers stand in ``targets``.
     """
 
@@ -243,7 +243,7 @@ class Sequences:
     positions: Int[Tensor, "videos length"]
     mask: Bool[Tensor, "videos 1 length length"]
     targets: Int[Tensor, "videos after"]
-    told: Int[Tensor, "videos slots 3"]
+    told: Int[Tensor, "videos slots 4"]
     asked: tuple[Asked, ...]
 
     def to(self, device: torch.device) -> Sequences:
@@ -265,11 +265,11 @@ def join(
     visual: Sequence[Float[Tensor, "tokens width"]],
     asked: Sequence[Sequence[Asked]],
     pad: int,
-    told: Sequence[Int[Tensor, "tokens 3"]] | None = None,
+    told: Sequence[Int[Tensor, "tokens 4"]] | None = None,
 ) -> Sequences:
     """Lay videos with their questions out as sequences; where it is not said what tokens tell, they tell nothing."""
     if told is None:
-        told = [torch.full((len(tokens), 3), UNTOLD) for tokens in visual]
+        told = [torch.full((len(tokens), 4), UNTOLD) for tokens in visual]
     videos, before, slots = len(visual), len(prefix), max(len(tokens) for tokens in visual)
     after = max(sum(len(one.prompt) + len(one.answer) for one in questions) for questions in asked)
     ids = torch.full((videos, after), pad)
@@ -316,14 +316,14 @@ class Answers:
         logits: where answers are due, (N, vocabulary).
         targets: the answers' tokens, (N,).
         visual: states of the visual tokens after :data:`hindsight.DEPTH` layers, (B * V, D).
-        told: what they can tell, (B * V, 3).
+        told: what they can tell, (B * V, 4).
         asked: the questions, in the order of their answers.
     """
 
     logits: Float[Tensor, "answers vocabulary"]
     targets: Int[Tensor, " answers"]
     visual: Float[Tensor, "tokens width"]
-    told: Int[Tensor, "tokens 3"]
+    told: Int[Tensor, "tokens 4"]
     asked: tuple[Asked, ...]
 
     def right(self) -> list[tuple[str, bool]]:

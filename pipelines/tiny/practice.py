@@ -17,6 +17,9 @@ PER_KIND = 2
 _RARER = (0.15, 0.5, 1.0, 1.0)
 """Chances of asking for a count of 1, 2, 3, 4: low counts are everywhere, and would be learnt as the answer."""
 
+_FROM_THE_START = 0.2
+"""Chance of asking for the order of two things of which one is there from the start, which is easily said."""
+
 
 def practice_questions(draws: Draws, clip: Clip, frames: Sequence[int]) -> list[Question]:
     """Ask up to :data:`PER_KIND` questions of each kind that the frames can answer, in random order."""
@@ -38,9 +41,9 @@ def _all_questions(draws: Draws, clip: Clip) -> dict[str, list[Question]]:
     single_colours = [thing for thing in scene.things if by_colour[thing.colour] == 1]
     lasting = set(scene.lasting)
     totals = [("colour", *total) for total in by_colour.items()] + [("shape", *total) for total in by_shape.items()]
-    in_turn = [
-        sorted(pair, key=lambda thing: thing.first_frame) for pair in (*combinations(scene.lasting, 2), scene.flashes)
-    ]
+    pairs = [sorted(pair, key=lambda thing: thing.first_frame) for pair in combinations(scene.lasting, 2)]
+    in_turn = [pair for pair in pairs if pair[0].first_frame > 0 or draws.uniform() < _FROM_THE_START]
+    in_turn.append(list(scene.flashes))
     asked = {
         "colour": [ask.colour_question(draws, thing) for thing in single_shapes if thing in lasting],
         "shape": [ask.shape_question(draws, thing) for thing in single_colours if thing in lasting],

@@ -117,7 +117,7 @@ def test_answers_are_counted_by_kind(parts):
     said[wrong] += 1  # the first word of the fourth answer
     logits = torch.nn.functional.one_hot(said, len(tokenizer)).float()
     truth = batch.targets[batch.targets != -100]
-    nothing = torch.zeros(0, 3)
+    nothing = torch.zeros(0, 4)
     answers = Answers(logits=logits, targets=truth, visual=nothing, told=nothing.long(), asked=batch.asked)
     assert answers.right() == [(question.kind, i != 3) for i, question in enumerate(questions)]
 
