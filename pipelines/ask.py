@@ -12,7 +12,7 @@ from pipelines.terminal import Progress
 if TYPE_CHECKING:
     from vidzip import Answer, Budget, PackedVideo, VideoLlava
 
-DEFAULT_MODEL = "tiny-random"
+DEFAULT_MODEL = "tiny"
 BASELINE_FRAMES = 8
 """Frames that Video-LLaVA takes, uncompressed: the baseline of every report."""
 

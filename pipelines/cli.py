@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import sys
 import traceback
 from collections import Counter
@@ -223,9 +222,11 @@ def ask(
     with progress() as show:
         answered = list(ask_video(request, show))
     if model is None:
-        remark("note", f"no --model was named: {DEFAULT_MODEL} answers; its weights are random, its words mean nothing")
-    for warning in answered[0].answer.warnings:
+        remark("note", f"no --model was named: {DEFAULT_MODEL} answers, which knows coloured shapes only")
+    for warning in dict.fromkeys(warning for one in answered for warning in one.answer.warnings):
         remark("warning", warning)
+    if answered[0].model.name == DEFAULT_MODEL and any(one.model.unknown_words(one.question) for one in answered):
+        remark("hint", f"{DEFAULT_MODEL} was trained on videos of coloured shapes; name a --model for all else")
     for one in answered:
         _print_answer(one, as_json=as_json)
     if not as_json:
@@ -359,18 +360,18 @@ def train_tiny(*, folder: str, device: str, workers: int | None, **numbers: int 
 @cli.command(cls=_Command)
 @_debug_option
 def demo() -> None:
-    """Write a small clip and run the other commands on it, with the built-in model."""
+    """Write a video of coloured shapes and ask about it, with 8 full frames and with packed ones."""
     import contextlib
     import tempfile
 
-    from pipelines.demo import CLIP, write_clip
+    from pipelines.demo import run_demo
 
     with tempfile.TemporaryDirectory(prefix="vidzip-demo-") as folder, contextlib.chdir(folder):
-        say(write_clip())
-        for arguments in (
-            ["probe", CLIP],
-            ["plan", CLIP, "--frames", "64"],
-            ["ask", CLIP, "What moves?", "Where does it go?", "--frames", "64", "--max-new-tokens", "16"],
-        ):
-            say(f"\n$ vidzip {shlex.join(arguments)}")
-            cli.main(args=arguments, prog_name="vidzip", standalone_mode=False)
+        with progress() as show:
+            shown = run_demo(show)
+        for line in shown.lines:
+            say(line)
+        say()
+        table(shown.answers, header=shown.columns)
+        say()
+        table(shown.costs, header=shown.cost_columns)

@@ -1,29 +1,82 @@
-"""A clip to show the path on, where no video is at hand."""
+"""What vidzip is for, shown on one video: more is seen in 136 tokens than in 2,056."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
+import vidzip
+from eval.shapes import Kind, make_clip
+from pipelines.ask import BASELINE_FRAMES, DEFAULT_MODEL
+from pipelines.terminal import Progress
+from vidzip import Answer, Budget
 
 CLIP = "clip.mp4"
-SECONDS, FPS, WIDTH, HEIGHT, SIDE = 10, 25, 320, 240, 48
+SPLIT, SEED, INDEX = "validation", 7, 18
+"""Which video of the set is shown: one that shows what frames in between are for. How often that holds, measures
+benchmarks/shapes.py."""
+
+KINDS: tuple[Kind, ...] = ("colour", "direction", "flash")
+NUM_FRAMES = 34
 
 
-def write_clip() -> str:
-    """Write a bright square that crosses a shaded ground into the current folder, and say so."""
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What the demo has to say: a few lines, a table of answers, a table of costs."""
+
+    lines: Sequence[str]
+    columns: Sequence[str]
+    answers: Sequence[Sequence[str]]
+    cost_columns: Sequence[str]
+    costs: Sequence[Sequence[str]]
+
+
+def run_demo(progress: Progress) -> Shown:
+    """Write a video into the current folder and ask about it, with full frames and with packed ones."""
     from vidzip.video.writing import write
 
-    count = write(CLIP, _pictures(), FPS)
-    return f"wrote {CLIP}: a square crosses the picture, {count} frames in {SECONDS} s"
+    clip = make_clip(SPLIT, SEED, INDEX)
+    scene = clip.scene
+    progress(f"write {CLIP}", 0, 1)
+    write(CLIP, clip.painter.frames(), scene.fps)
+    info = vidzip.probe(CLIP)
+    progress(f"load {DEFAULT_MODEL}", 0, 1)
+    model = vidzip.load(DEFAULT_MODEL)
+    budget = Budget(num_frames=NUM_FRAMES)
+    budgets = {
+        f"{BASELINE_FRAMES} full frames": Budget(
+            total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES
+        ),
+        f"{NUM_FRAMES} packed frames": budget,
+    }
+    asked = [question for question in clip.questions if question.kind in KINDS]
+    said: dict[str, list[Answer]] = {}
+    for name, one in budgets.items():
+        packed = model.pack(info, vidzip.plan(info, one, model.tokens_per_frame), on_progress=progress)
+        said[name] = [model.ask(packed, question.text) for question in asked]
+    return Shown(
+        lines=[
+            (
+                f"wrote {CLIP}: {scene.num_frames} frames in {scene.duration_seconds:.1f} s, with "
+                f"{len(scene.lasting)} shapes that stay a while and {len(scene.flashes)} that flash"
+            ),
+            f"{DEFAULT_MODEL} answers",
+        ],
+        columns=["question", *said, "truth"],
+        answers=[
+            [question.text, *(answers[i].text for answers in said.values()), question.answer]
+            for i, question in enumerate(asked)
+        ],
+        cost_columns=["", *said],
+        costs=_costs(said),
+    )
 
 
-def _pictures() -> Iterator[np.ndarray]:
-    down, across = np.mgrid[0:HEIGHT, 0:WIDTH]
-    ground = np.stack([across * 120 // WIDTH, down * 120 // HEIGHT, np.full_like(down, 60)], axis=-1).astype(np.uint8)
-    for i in range(SECONDS * FPS):
-        picture = ground.copy()
-        left = i * (WIDTH - SIDE) // (SECONDS * FPS)
-        top = int((HEIGHT - SIDE) * (0.5 + 0.4 * np.sin(i / 20)))
-        picture[top : top + SIDE, left : left + SIDE] = (240, 200, 40)
-        yield picture
+def _costs(said: dict[str, list[Answer]]) -> list[list[str]]:
+    """Tokens, and seconds a stage, of each way to look at the video; per question where the stage is."""
+    stages = list(dict.fromkeys(stage for answers in said.values() for stage in answers[0].stage_seconds))
+    rows = [["visual tokens", *(f"{answers[0].visual_tokens:,}" for answers in said.values())]]
+    rows += [
+        [f"{stage} s", *(f"{answers[-1].stage_seconds[stage]:.3f}" for answers in said.values())] for stage in stages
+    ]
+    return rows

@@ -39,11 +39,15 @@ validation and test hold other videos: {videos:,} videos, about 11 frames each, 
    windows of the frame that grow to the whole. What reads these out is thrown away.
 2. The projector alone, {alignment:,} steps: each token comes to lie near the words for what it shows.
 3. Projector and language model, {language:,} steps, on the frozen tower's features: questions of all kinds
-   ({kinds}), first on single frames, then on 1 to 32 frames with most of the patches dropped at random, CLS kept; at
-   the end some samples of 8 whole frames. Besides, each patch tells, half way up the language model, which way its
-   thing has moved so far and how many things of its colour and of its shape were shown.
+   ({kinds}),
+   first on single frames, then on 1 to 32 frames with most of the patches dropped at random, CLS kept; at the end some
+   samples of 8 whole frames. Besides, each patch tells, half way up the language model, which way its thing has moved
+   so far, when it was first shown, and how many things of its colour and of its shape were shown.
 
 No compression method of vidzip, nor any other, was used in training: comparing them on this model is fair.
+
+What the last steps logged, in training:
+
 {last}
 ## What it cannot do
 
@@ -57,9 +61,9 @@ def model_card(recipe: Recipe, rows: Sequence[dict[str, Any]]) -> str:
     """Write a checkpoint's card: what it is, how it was made, what it cannot do."""
     last = {row["stage"]: row for row in rows}
     told = "".join(
-        f"\nLast values of the {stage} stage: "
+        f"- {stage}: "
         + ", ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in {"stage", "step", "side"})
-        + ".\n"
+        + "\n"
         for stage, row in last.items()
     )
     return _CARD.format(

@@ -18,15 +18,16 @@ from transformers.utils import logging as transformers_logging
 
 from vidzip.encoders import Preprocessor
 from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, UnknownModel
-from vidzip.models import tiny_random
+from vidzip.models import tiny, tiny_random
 from vidzip.models.video_llava import VideoLlava
 
 Parts = tuple[VideoLlavaForConditionalGeneration, PreTrainedTokenizerBase, Preprocessor]
 
-BUILT_IN: dict[str, Callable[[], Parts]] = {
+BUILT_IN: dict[str, Path | Callable[[], Parts]] = {
+    "tiny": tiny.CHECKPOINT,
     "tiny-random": tiny_random.build,
 }
-"""Models that need no download, by name."""
+"""Models that need no download, by name: the folder of a checkpoint that ships, or what builds the model."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -65,10 +66,10 @@ def load(
         raise BadArgument(
             f"revision {revision!r} of {name!r}, which is no model of the hub", hint="leave the revision out"
         )
-    if name in BUILT_IN:
-        model, tokenizer, preprocessor = BUILT_IN[name]()
-    else:
-        model, tokenizer, preprocessor = _load_folder(Path(name) if is_local else _download(name, revision), kind)
+    source = BUILT_IN.get(name)
+    if source is None:
+        source = Path(name) if is_local else _download(name, revision)
+    model, tokenizer, preprocessor = _load_folder(source, kind) if isinstance(source, Path) else source()
     return VideoLlava(name=name, model=_to(model, place, kind), tokenizer=tokenizer, preprocessor=preprocessor)
 
 

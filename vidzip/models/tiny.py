@@ -20,6 +20,9 @@ from transformers import VideoLlavaForConditionalGeneration as Model
 from vidzip.encoders import Preprocessor
 from vidzip.models.small import BEFORE_WORDS, PREPROCESSOR, build_config, finish_tokenizer
 
+CHECKPOINT = Path(__file__).with_name("checkpoints") / "tiny"
+"""The trained model that ships."""
+
 
 def untrained(words: Sequence[str], seed: int) -> tuple[Model, PreTrainedTokenizerFast, Preprocessor]:
     """Build the model as it is before training, from a seed, with a tokenizer of whole words.

@@ -214,6 +214,13 @@ class VideoLlava:
                 hint="take fewer frames or tokens, or lower --max-new-tokens",
             )
 
+    def unknown_words(self, question: str) -> tuple[str, ...]:
+        """The parts of a question that the tokenizer has no token for: the model cannot tell one from another."""
+        encoded = self.tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
+        pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        unknown = (question[start:end] for token, (start, end) in pairs if token == self.tokenizer.unk_token_id)
+        return tuple(dict.fromkeys(unknown))
+
     def embed(self, packed: PackedVideo, question: str) -> Float[Tensor, "1 length width"]:
         """Build what the language model is given: the prompt's embeddings, the visual tokens in their place.
 
@@ -255,7 +262,7 @@ class VideoLlava:
             visual_tokens=packed.num_tokens,
             new_tokens=len(generated.ids),
             stage_seconds={**packed.stage_seconds, **stopwatch.seconds},
-            warnings=packed.warnings,
+            warnings=(*packed.warnings, *self._warnings(question)),
         )
 
     def ask_full(
@@ -332,6 +339,11 @@ class VideoLlava:
 
     def _encode_batch(self, pixel_values: Tensor) -> FrameFeatures:
         return observe(self.tower, pixel_values, self.feature_layer)
+
+    def _warnings(self, question: str) -> Iterator[str]:
+        unknown = self.unknown_words(question)
+        if unknown:
+            yield f"{self.name} does not know {', '.join(map(repr, unknown))}"
 
     def _pad_token_id(self) -> int:
         pad = self.tokenizer.pad_token_id

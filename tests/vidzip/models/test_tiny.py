@@ -1,0 +1,64 @@
+"""The checkpoint that ships answers: on videos of the validation split, as neither training nor the test split has."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from eval.metrics import exact_match
+from eval.shapes import make_clip
+from vidzip import Budget, load, plan
+from vidzip.models import tiny
+from vidzip.video.writing import write
+
+CLIPS = 8
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load("tiny", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def right(model, tmp_path_factory):
+    """Right answers by kind, from 8 full frames and from 34 packed ones."""
+    folder = tmp_path_factory.mktemp("validation")
+    full, packed = Counter(), Counter()
+    for index in range(CLIPS):
+        clip = make_clip("validation", 11, index)
+        file = str(folder / f"{clip.name}.mp4")
+        write(file, clip.painter.frames(), clip.scene.fps, preset="veryfast")
+        whole = model.pack(file, plan(file, Budget(total_tokens=8 * 257, num_frames=8), 257))
+        few = model.pack(file, plan(file, Budget(num_frames=34)))
+        for question in clip.questions:
+            for seen, count in ((whole, full), (few, packed)):
+                answer = model.ask(seen, question.text, max_new_tokens=4)
+                count[question.kind] += exact_match(answer.text, question.answer).value == 1
+    return full, packed
+
+
+def test_it_is_small_and_says_what_it_is(model):
+    assert sum(file.stat().st_size for file in tiny.CHECKPOINT.iterdir()) <= 12e6
+    card = (tiny.CHECKPOINT / "README.md").read_text(encoding="utf-8")
+    assert "What it cannot do" in card
+    assert model.tokens_per_frame == 257
+    assert model.config.vision_config.image_size == 224
+
+
+def test_it_names_colours_and_shapes(right):
+    full, packed = right
+    for kind in ("colour", "shape"):
+        assert full[kind] >= 0.75 * CLIPS  # chance is an eighth, and a sixth
+        assert packed[kind] >= 0.75 * CLIPS
+
+
+def test_it_sees_flashes_in_packed_frames_only(right):
+    full, packed = right
+    assert packed["flash"] >= 0.5 * CLIPS
+    assert full["flash"] <= 0.4 * CLIPS
+
+
+def test_it_knows_every_word_of_the_set(model):
+    assert model.unknown_words("Which way does the red circle move?") == ()
+    assert model.unknown_words("Does the red dog bark at a Dog or a dog?") == ("Does", "dog", "bark", "at", "a", "Dog")
