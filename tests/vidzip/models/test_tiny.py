@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 
 import pytest
 
@@ -25,10 +26,12 @@ def right(model, tmp_path_factory):
     """Right answers by kind, from 8 full frames and from 34 packed ones."""
     folder = tmp_path_factory.mktemp("validation")
     full, packed = Counter(), Counter()
-    for index in range(CLIPS):
-        clip = make_clip("validation", 11, index)
+    short = (
+        clip for clip in (make_clip("validation", 11, index) for index in range(60)) if clip.scene.num_frames < 150
+    )
+    for clip in islice(short, CLIPS):
         file = str(folder / f"{clip.name}.mp4")
-        write(file, clip.painter.frames(), clip.scene.fps, preset="veryfast")
+        write(file, clip.painter.frames(), clip.scene.fps, preset="ultrafast")
         whole = model.pack(file, plan(file, Budget(total_tokens=8 * 257, num_frames=8), 257))
         few = model.pack(file, plan(file, Budget(num_frames=34)))
         for question in clip.questions:
@@ -61,4 +64,4 @@ def test_it_sees_flashes_in_packed_frames_only(right):
 
 def test_it_knows_every_word_of_the_set(model):
     assert model.unknown_words("Which way does the red circle move?") == ()
-    assert model.unknown_words("Does the red dog bark at a Dog or a dog?") == ("Does", "dog", "bark", "at", "a", "Dog")
+    assert model.unknown_words("Does the red dog bark at a Dog or a dog?") == ("dog", "bark", "at", "a", "Dog")
