@@ -315,7 +315,6 @@ def _rows(
     answers = ask_all(model, visual, [one.question.text for one in asked], MAX_NEW_TOKENS)
     for one, answer in zip(asked, answers, strict=True):
         question = one.question
-        is_shown = bool(frames) and question.is_shown(clip.scene, frames, in_order=not setting.is_shuffled)
         yield Row(
             setting=setting.key,
             id=one.id,
@@ -329,14 +328,14 @@ def _rows(
             frames=len(frames),
             visual_tokens=answer.visual_tokens,
             score=exact_match(answer.text, question.answer).value,
-            ceiling=1.0 if is_shown else 1 / question.num_choices,
+            ceiling=question.ceiling(clip.scene, frames, in_order=not setting.is_shuffled),
         )
 
 
 Rows = Mapping[str, Sequence[Row]]
 """Each setting's rows, all of the same questions."""
 
-COLUMNS = ("all", *KINDS, "order, lasting", "order, flash")
+COLUMNS = ("all", *KINDS, "count, colour", "count, shape", "order, lasting", "order, flash")
 
 
 def _of(rows: Sequence[Row], column: str) -> list[Row]:

@@ -68,6 +68,14 @@ class Question:
             return in_order and evidence.shows_motion(scene, self.about[0], frames)
         return all(evidence.first_seen(scene, thing, frames) is not None for thing in self.about)
 
+    def ceiling(self, scene: Scene, frames: Sequence[int], *, in_order: bool = True) -> float:
+        """Chance of being right for one who knows all that the frames show, and guesses what they leave open."""
+        if self.is_shown(scene, frames, in_order=in_order):
+            return 1.0
+        if self.kind == "direction" and self.is_shown(scene, frames):
+            return 0.5  # frames in any order show along which axis it moves
+        return 1 / self.num_choices
+
 
 def main_questions(draws: Draws, scene: Scene, roles: Roles) -> list[Question]:
     """Ask one question of each kind, in the order of :data:`KINDS`."""
