@@ -215,11 +215,16 @@ class VideoLlava:
             )
 
     def unknown_words(self, question: str) -> tuple[str, ...]:
-        """The parts of a question that the tokenizer has no token for: the model cannot tell one from another."""
+        """The words of a question that the tokenizer has no token for: the model cannot tell one from another.
+
+        A tokenizer that spells what it does not know has none, nor has one that cannot say where a token stands.
+        """
+        if not self.tokenizer.is_fast or self.tokenizer.unk_token_id is None:
+            return ()
         encoded = self.tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
         pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
         unknown = (question[start:end] for token, (start, end) in pairs if token == self.tokenizer.unk_token_id)
-        return tuple(dict.fromkeys(unknown))
+        return tuple(dict.fromkeys(word for word in unknown if any(letter.isalnum() for letter in word)))
 
     def embed(self, packed: PackedVideo, question: str) -> Float[Tensor, "1 length width"]:
         """Build what the language model is given: the prompt's embeddings, the visual tokens in their place.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -65,3 +66,15 @@ def test_it_sees_flashes_in_packed_frames_only(right):
 def test_it_knows_every_word_of_the_set(model):
     assert model.unknown_words("Which way does the red circle move?") == ()
     assert model.unknown_words("Does the red dog bark at a Dog or a dog?") == ("dog", "bark", "at", "a", "Dog")
+
+
+def test_punctuation_is_no_unknown_word(model):
+    assert model.unknown_words("Where is the red star?! It's there.") == ("It", "s")
+
+
+def test_a_tokenizer_that_cannot_say_where_a_token_stands_is_not_asked(model):
+    class Slow:
+        is_fast = False
+        unk_token_id = 0
+
+    assert replace(model, tokenizer=Slow()).unknown_words("dog") == ()
