@@ -28,7 +28,7 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # what was wrong before is what to say
             os.remove(partial)
 
 

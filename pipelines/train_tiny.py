@@ -51,7 +51,7 @@ def train_tiny(
     """Train the model in a folder, or go on with it.
 
     Args:
-        folder: new, empty, or holding a run of the same recipe; it takes about 2.5 MB a video.
+        folder: new, empty, or holding a run of the same recipe; it takes about 3 MB a video.
         recipe: what is trained, and how long.
         device: where the model is trained.
         progress: called as stages go on.

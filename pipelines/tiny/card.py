@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from eval.shapes import KINDS, VERSION
@@ -31,7 +32,7 @@ shapes, for vidzip: a yardstick for how well a video is still understood under a
 ## How it was made
 
 By `{command}` (recipe {recipe}) on videos of the training split of the set `shapes` (version {version}), of which
-validation and test hold other videos: {videos:,} videos, about 11 frames each, as H.264 leaves them at qualities from
+validation and test hold other videos: {videos:,} videos, about 13 frames each, as H.264 leaves them at qualities from
 18 to 28.
 
 1. The tower, {tower:,} steps: each patch says which thing it shows, where that thing's centre is and which of its
@@ -40,8 +41,8 @@ validation and test hold other videos: {videos:,} videos, about 11 frames each, 
 2. The projector alone, {alignment:,} steps: each token comes to lie near the words for what it shows.
 3. Projector and language model, {language:,} steps, on the frozen tower's features: questions of all kinds
    ({kinds}),
-   first on single frames, then on 1 to 32 frames with most of the patches dropped at random, CLS kept; at the end some
-   samples of 8 whole frames. Besides, each patch tells, half way up the language model, which way its thing has moved
+   first on one frame or two, then on up to 32 with most of the patches dropped at random, CLS kept; at the end some
+   samples of up to 8 whole frames. Besides, each patch tells, half way up the language model, which way its thing has moved
    so far, when it was first shown, and how many things of its colour and of its shape were shown.
 
 No compression method of vidzip, nor any other, was used in training: comparing them on this model is fair.
@@ -66,9 +67,15 @@ def model_card(recipe: Recipe, rows: Sequence[dict[str, Any]]) -> str:
         + "\n"
         for stage, row in last.items()
     )
+    usual = asdict(Recipe())
+    options = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in asdict(recipe).items()
+        if name == "seed" or value != usual[name]
+    ]
     return _CARD.format(
         words=len(vocabulary()),
-        command=f"vidzip train-tiny OUT --seed {recipe.seed}",
+        command=" ".join(["vidzip train-tiny OUT", *options]),
         recipe=RECIPE_VERSION,
         version=VERSION,
         videos=recipe.videos,

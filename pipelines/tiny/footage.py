@@ -16,6 +16,7 @@ from eval.shapes import Clip, Scene, make_clip
 from eval.shapes.drawing import Painter
 from eval.shapes.scene import COLOURS, SHAPES, draws_for
 from pipelines.files import whole_file
+from vidzip.video.writing import cannot_write, write
 
 SIDES = (224, 240, 256, 272, 288)
 """Pixels a side: only the square that the tower gets to see is drawn."""
@@ -125,7 +126,10 @@ def film(lesson: Lesson) -> None:
     """
     if os.path.exists(lesson.footage):
         return
-    pixels = _through_codec(lesson.shot, os.path.dirname(lesson.footage))
+    try:
+        pixels = _through_codec(lesson.shot, os.path.dirname(lesson.footage))
+    except OSError as error:
+        raise cannot_write(lesson.footage, error) from error
     with whole_file(lesson.footage) as file:
         np.savez(file, pixels=pixels, **dataclasses.asdict(label(lesson.shot)))
 
@@ -133,7 +137,6 @@ def film(lesson: Lesson) -> None:
 def _through_codec(shot: Shot, folder: str) -> UInt8[np.ndarray, "frames 3 224 224"]:
     from vidzip.models.small import PREPROCESSOR
     from vidzip.video.decoding import decode
-    from vidzip.video.writing import write
 
     scene = shot.clip.scene
     square = dataclasses.replace(scene, width=shot.side, height=shot.side)

@@ -16,7 +16,7 @@ class Recipe:
 
     Attributes:
         seed: of the weights, the footage and all that is drawn at random.
-        videos: videos of the training split that are filmed, about 11 frames each.
+        videos: videos of the training split that are filmed, about 13 frames each.
         tower_steps: steps of the tower.
         alignment_steps: steps of the projector alone.
         language_steps: steps of projector and language model.

@@ -113,6 +113,7 @@ class Run:
         """Take up where a stage was ended; return the number of steps that are done."""
         state = self._state(stage)
         if state is None:
+            self._cut_log(stage, 0)
             return 0
         for name, module in modules.items():
             module.load_state_dict(state["modules"][name])
@@ -182,7 +183,7 @@ class Run:
         if not os.path.exists(file):
             return []
         with open(file, encoding="utf-8") as opened:
-            return [json.loads(line) for line in opened if line.endswith("\n")]
+            return [json.loads(line) for line in opened if line.endswith("\n")]  # the last one may be half a line
 
     def _cut_log(self, stage: str, step: int) -> None:
         """Drop the rows of steps that will be taken again."""

@@ -68,7 +68,7 @@ def test_a_run_leaves_curves_and_a_card(trained):
     assert {row["stage"] for row in rows} == {"tower", "alignment", "language"}
     assert Path(made.curves).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     card = (folder / "model" / "README.md").read_text(encoding="utf-8")
-    assert "vidzip train-tiny OUT --seed 1" in card
+    assert "`vidzip train-tiny OUT --seed 1 --videos 3 --tower-steps 6 --alignment-steps 6 --language-steps 6`" in card
     assert "{" not in card
 
 
@@ -107,6 +107,20 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(trained, tmp_path, mon
     assert [(row["stage"], row["step"]) for row in rows] == [
         (name, step) for name in ("tower", "alignment", "language") for step in range(1, 7)
     ]
+
+
+def test_rows_of_steps_that_are_taken_again_are_not_kept(trained, tmp_path):
+    def end(at, done, _total):
+        if at == "train the tower" and done == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_tiny(str(tmp_path), RECIPE, CPU, end, workers=1)
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"stage": "tower", "st')  # and no checkpoint: it was ended within five minutes
+    train_tiny(str(tmp_path), RECIPE, CPU, silently, workers=1)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["stage"] == "tower"] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_finished_run_trains_nothing_again(trained):
