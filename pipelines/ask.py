@@ -94,11 +94,7 @@ def summary(all_answered: Sequence[Answered]) -> list[tuple[str, str]]:
     """Report a run in a short table: frames, tokens before and after, and seconds a stage, all questions together."""
     first = all_answered[0]
     packed = first.packed
-    seconds = dict(packed.stage_seconds)
-    for answered in all_answered:
-        for stage, spent in answered.answer.stage_seconds.items():
-            if stage not in packed.stage_seconds:
-                seconds[stage] = seconds.get(stage, 0.0) + spent
+    seconds = seconds_in_all(packed, [answered.answer for answered in all_answered])
     baseline = BASELINE_FRAMES * first.model.tokens_per_frame
     return [
         ("frames", f"{packed.num_frames}"),
@@ -108,3 +104,13 @@ def summary(all_answered: Sequence[Answered]) -> list[tuple[str, str]]:
         ),
         *((f"{stage} s", f"{spent:.3f}") for stage, spent in seconds.items()),
     ]
+
+
+def seconds_in_all(packed: PackedVideo, answers: Sequence[Answer]) -> dict[str, float]:
+    """Add up the seconds a stage: those of packing once, those of answering for every question."""
+    seconds = dict(packed.stage_seconds)
+    for answer in answers:
+        for stage, spent in answer.stage_seconds.items():
+            if stage not in packed.stage_seconds:
+                seconds[stage] = seconds.get(stage, 0.0) + spent
+    return seconds

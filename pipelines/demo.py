@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import vidzip
 from eval.shapes import Kind, make_clip
-from pipelines.ask import BASELINE_FRAMES, DEFAULT_MODEL
+from pipelines.ask import BASELINE_FRAMES, DEFAULT_MODEL, seconds_in_all
 from pipelines.terminal import Progress
-from vidzip import Answer, Budget
+from vidzip import Answer, Budget, PackedVideo
 
 CLIP = "clip.mp4"
 SPLIT, SEED, INDEX = "validation", 7, 18
@@ -38,7 +38,7 @@ def run_demo(progress: Progress) -> Shown:
     clip = make_clip(SPLIT, SEED, INDEX)
     scene = clip.scene
     progress(f"write {CLIP}", 0, 1)
-    write(CLIP, clip.painter.frames(), scene.fps)
+    write(CLIP, clip.painter.frames(), scene.fps, reproducible=True)
     info = vidzip.probe(CLIP)
     progress(f"load {DEFAULT_MODEL}", 0, 1)
     model = vidzip.load(DEFAULT_MODEL)
@@ -50,17 +50,18 @@ def run_demo(progress: Progress) -> Shown:
         f"{NUM_FRAMES} packed frames": budget,
     }
     asked = [question for question in clip.questions if question.kind in KINDS]
+    packs: dict[str, PackedVideo] = {}
     said: dict[str, list[Answer]] = {}
     for name, one in budgets.items():
         packed = model.pack(info, vidzip.plan(info, one, model.tokens_per_frame), on_progress=progress)
-        said[name] = [model.ask(packed, question.text) for question in asked]
+        packs[name], said[name] = packed, [model.ask(packed, question.text) for question in asked]
     return Shown(
         lines=[
             (
                 f"wrote {CLIP}: {scene.num_frames} frames in {scene.duration_seconds:.1f} s, with "
                 f"{len(scene.lasting)} shapes that stay a while and {len(scene.flashes)} that flash"
             ),
-            f"{DEFAULT_MODEL} answers",
+            f"asked {DEFAULT_MODEL}, the model that ships:",
         ],
         columns=["question", *said, "truth"],
         answers=[
@@ -68,15 +69,14 @@ def run_demo(progress: Progress) -> Shown:
             for i, question in enumerate(asked)
         ],
         cost_columns=["", *said],
-        costs=_costs(said),
+        costs=_costs(packs, said),
     )
 
 
-def _costs(said: dict[str, list[Answer]]) -> list[list[str]]:
-    """Tokens, and seconds a stage, of each way to look at the video; per question where the stage is."""
-    stages = list(dict.fromkeys(stage for answers in said.values() for stage in answers[0].stage_seconds))
-    rows = [["visual tokens", *(f"{answers[0].visual_tokens:,}" for answers in said.values())]]
-    rows += [
-        [f"{stage} s", *(f"{answers[-1].stage_seconds[stage]:.3f}" for answers in said.values())] for stage in stages
+def _costs(packs: dict[str, PackedVideo], said: dict[str, list[Answer]]) -> list[list[str]]:
+    """Tokens, and seconds a stage for all questions together, of each way to look at the video."""
+    seconds = [seconds_in_all(packed, said[name]) for name, packed in packs.items()]
+    return [
+        ["visual tokens", *(f"{packed.num_tokens:,}" for packed in packs.values())],
+        *([f"{stage} s", *(f"{one[stage]:.3f}" for one in seconds)] for stage in seconds[0]),
     ]
-    return rows
