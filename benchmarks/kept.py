@@ -44,9 +44,8 @@ class Seen:
     things: tuple[int, ...]
 
 
-def frames_of(model: VideoLlava, folder: Path, clip: Clip) -> Iterator[Seen]:
+def frames_of(model: VideoLlava, video: str, clip: Clip) -> Iterator[Seen]:
     """Encode the frames of a video."""
-    video = str(folder / "videos" / f"{clip.name}.mp4")
     planned = vidzip.plan(video, vidzip.Budget(total_tokens=FRAMES * model.tokens_per_frame, num_frames=FRAMES))
     decoded = vidzip.decode(video, planned.timestamps_seconds)
     features = model.encode(decoded)
@@ -62,7 +61,8 @@ def frames_of(model: VideoLlava, folder: Path, clip: Clip) -> Iterator[Seen]:
 
 def attention(frames: Sequence[Seen]) -> list[tuple[str, str]]:
     """Where CLS attends: to how many patches, and to things how much more than to the ground."""
-    weights = [(seen.features.attention[0, 1:] / seen.features.attention[0, 1:].sum()).cpu().numpy() for seen in frames]
+    patches = [seen.features.attention[0, 1:] for seen in frames]
+    weights = [(attended / attended.sum()).cpu().numpy() for attended in patches]
     spread = [float(np.exp(-(w * np.log(np.maximum(w, 1e-12))).sum())) for w in weights]
     on_things = [float(w[seen.owners >= 0].sum()) for w, seen in zip(weights, frames, strict=True)]
     area = [float((seen.owners >= 0).mean()) for seen in frames]
@@ -113,7 +113,7 @@ def look(model: VideoLlava, shapes: Shapes, show: Progress) -> list[Seen]:
     frames: list[Seen] = []
     for number, clip in enumerate(shapes.clips):
         show("look", number, len(shapes.clips))
-        frames += frames_of(model, shapes.folder, clip)
+        frames += frames_of(model, shapes.video(clip), clip)
     return frames
 
 
