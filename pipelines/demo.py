@@ -42,12 +42,11 @@ def run_demo(progress: Progress) -> Shown:
     info = vidzip.probe(CLIP)
     progress(f"load {DEFAULT_MODEL}", 0, 1)
     model = vidzip.load(DEFAULT_MODEL)
-    budget = Budget(num_frames=NUM_FRAMES)
     budgets = {
         f"{BASELINE_FRAMES} full frames": Budget(
             total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES
         ),
-        f"{NUM_FRAMES} packed frames": budget,
+        f"{NUM_FRAMES} packed frames": Budget(num_frames=NUM_FRAMES),
     }
     asked = [question for question in clip.questions if question.kind in KINDS]
     packs: dict[str, PackedVideo] = {}

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from vidzip.video.writing import cannot_write
-
-PARTIAL = ".part"
-"""What the name of a file ends in until it is whole."""
+from vidzip.video.writing import PARTIAL, cannot_write
 
 
 @contextmanager

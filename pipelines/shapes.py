@@ -18,11 +18,11 @@ import numpy as np
 
 from eval.datasets.video_llava import ANSWERS, QUESTIONS
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, clip_name, frozen_splits, make_clip, questions_digest
-from pipelines.files import PARTIAL, write_text
+from pipelines.files import write_text
 from pipelines.terminal import Progress
 from pipelines.workers import check_workers, for_each, stop_if_told
 from vidzip.errors import BadArgument, DiskFull, SystemFault, VidzipError, WriteError
-from vidzip.video.writing import cannot_write, write
+from vidzip.video.writing import PARTIAL, cannot_write, write
 
 DESCRIPTION, VIDEOS, SUFFIX = "shapes.json", "videos", ".mp4"
 

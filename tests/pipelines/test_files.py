@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from pipelines.files import PARTIAL, whole_file, write_text
+from pipelines.files import whole_file, write_text
 from vidzip.errors import WriteError
+from vidzip.video.writing import PARTIAL
 
 
 def test_a_file_appears_once_it_is_whole(tmp_path):

@@ -17,6 +17,9 @@ MAX_CRF = 51
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 """x264's own scales: of loss, and of time spent on a smaller file."""
 
+PARTIAL = ".part"
+"""What the name of a file ends in until it is whole."""
+
 _REPRODUCIBLE = {"threads": "1", "mbtree": "0"}
 """x264's bytes depend on the number of threads; and, with its macroblock tree, on what lay in memory before: twelve
 runs on one processor with AVX-512 made up to twelve files of the same pictures."""
@@ -62,7 +65,7 @@ def write(
         raise BadArgument(f"unknown preset {preset!r}", hint=f"use one of {', '.join(PRESETS)}")
     if os.path.lexists(name):
         raise WriteError(f"{name!r} exists already", hint="give a new name, or remove it first")
-    partial = f"{name}.part"
+    partial = name + PARTIAL
     try:
         options = {"crf": str(crf), "preset": preset, **(_REPRODUCIBLE if reproducible else {})}
         count = _encode(partial, pictures, Fraction(fps).limit_denominator(100_000), options)
