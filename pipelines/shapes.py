@@ -18,7 +18,7 @@ import numpy as np
 
 from eval.datasets.video_llava import ANSWERS, QUESTIONS
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, clip_name, frozen_splits, make_clip, questions_digest
-from pipelines.files import write_text
+from pipelines.files import alone_in, write_text
 from pipelines.terminal import Progress
 from pipelines.workers import check_workers, for_each, stop_if_told
 from vidzip.errors import BadArgument, DiskFull, SystemFault, VidzipError, WriteError
@@ -103,7 +103,7 @@ def make_set(request: SetRequest, progress: Progress) -> MadeSet:
     frozen = _frozen_frames(request)[:count]
     with _as_our_errors(request, count):
         _make_folder(folder)
-        with _alone_in(folder):
+        with alone_in(folder):
             held = _description_in(folder, described)
             files = _list_files(request, count, progress)
             missing = [i for i in range(count) if not os.path.isfile(_video_file(request, i))]
@@ -373,26 +373,3 @@ def _as_our_errors(request: SetRequest, count: int) -> Iterator[None]:
             f"there is no room left for the set in {request.folder!r}: {done:,} of {count:,} videos are there",
             hint="free some space and run the same command again: it goes on from there",
         ) from error
-
-
-@contextmanager
-def _alone_in(folder: str) -> Iterator[None]:
-    """Keep a second run out of the folder, where the system can lock one."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise WriteError(
-                f"another run is writing into {folder!r}", hint="wait for it to end, or give another folder"
-            ) from error
-        except OSError:
-            pass  # some network file systems lock no folders
-        yield
-    finally:
-        os.close(handle)

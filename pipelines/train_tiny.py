@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from eval.shapes.questions import vocabulary
-from pipelines.files import whole_file
+from pipelines.files import alone_in, whole_file, whole_folder
 from pipelines.terminal import Progress
 from pipelines.tiny.alignment import align
 from pipelines.tiny.card import model_card
@@ -67,7 +67,13 @@ def train_tiny(
     check_workers(workers)
     check_plotting()
     run = Run(folder, recipe)
-    lessons = [run.lesson(plan_shot(SPLIT, recipe.seed, index)) for index in range(recipe.videos)]
+    with alone_in(folder):
+        return _train(run, device, progress, workers)
+
+
+def _train(run: Run, device: torch.device, progress: Progress, workers: int | None) -> Trained:
+    recipe = run.recipe
+    lessons = _plan(run, progress)
     _film(lessons, workers, progress)
     model, tokenizer, _ = tiny.untrained(vocabulary(), recipe.seed)
     tower: Any = model.get_submodule("model.video_tower")
@@ -75,11 +81,21 @@ def train_tiny(
     _watch(tower, lessons, device, progress)
     align(run, model, tokenizer, lessons, device=device, progress=progress)
     train_language(run, model, tokenizer, lessons, device=device, progress=progress)
-    tiny.save(model.cpu(), tokenizer, run.model, model_card(recipe, run.rows()))
-    curves = os.path.join(folder, CURVES)
-    plot_curves(run.rows(), curves)
+    with whole_folder(run.model) as place:
+        tiny.save(model.cpu(), tokenizer, place, model_card(recipe, run.rows()))
+    curves = os.path.join(run.folder, CURVES)
+    with whole_file(curves) as file:
+        plot_curves(run.rows(), file)
     weights = [file for file in os.scandir(run.model) if file.name.endswith(".safetensors")]
     return Trained(folder=run.model, curves=curves, size_bytes=sum(file.stat().st_size for file in weights))
+
+
+def _plan(run: Run, progress: Progress) -> list[Lesson]:
+    lessons = []
+    for index in range(run.recipe.videos):
+        progress("plan", index, run.recipe.videos)
+        lessons.append(run.lesson(plan_shot(SPLIT, run.recipe.seed, index)))
+    return lessons
 
 
 def _film(lessons: list[Lesson], workers: int | None, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, BinaryIO
 
 from vidzip.errors import SystemFault
 
@@ -23,7 +23,7 @@ def check_plotting() -> None:
         raise NoPlotting("the curves need matplotlib, which is not installed", hint="pip install 'vidzip[report]'")
 
 
-def plot_curves(rows: Sequence[dict[str, Any]], path: str) -> None:
+def plot_curves(rows: Sequence[dict[str, Any]], file: BinaryIO) -> None:
     """Draw every logged value over its stage's steps, one panel each, into a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -46,4 +46,4 @@ def plot_curves(rows: Sequence[dict[str, Any]], path: str) -> None:
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    figure.savefig(file, format="png", dpi=110)

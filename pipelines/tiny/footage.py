@@ -16,6 +16,7 @@ from eval.shapes import Clip, Scene, make_clip
 from eval.shapes.drawing import Painter
 from eval.shapes.scene import COLOURS, SHAPES, draws_for
 from pipelines.files import whole_file
+from pipelines.workers import stop_if_told
 from vidzip.video.writing import cannot_write, write
 
 SIDES = (224, 240, 256, 272, 288)
@@ -143,10 +144,16 @@ def _through_codec(shot: Shot, folder: str) -> UInt8[np.ndarray, "frames 3 224 2
     painter = Painter(square)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         path = os.path.join(place, "shot.mp4")
-        write(path, painter.frames(shot.frames), _FPS, crf=shot.crf, preset="veryfast", reproducible=True)
+        pictures = (_unless_told(picture) for picture in painter.frames(shot.frames))
+        write(path, pictures, _FPS, crf=shot.crf, preset="veryfast", reproducible=True)
         pixels = decode(path, [(i + 0.5) / _FPS for i in range(len(shot.frames))]).pixels
     cropped: np.ndarray = PREPROCESSOR.resize_and_crop(pixels).numpy()
     return cropped
+
+
+def _unless_told(picture: np.ndarray) -> np.ndarray:
+    stop_if_told()
+    return picture
 
 
 def label(shot: Shot) -> Labels:

@@ -115,10 +115,13 @@ class Run:
         if state is None:
             self._cut_log(stage, 0)
             return 0
-        for name, module in modules.items():
-            module.load_state_dict(state["modules"][name])
-        optimizer.load_state_dict(state["optimizer"])
-        step = int(state["step"])
+        try:
+            for name, module in modules.items():
+                module.load_state_dict(state["modules"][name])
+            optimizer.load_state_dict(state["optimizer"])
+            step = int(state["step"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise self._no_checkpoint(stage, "it holds other weights") from error
         self._cut_log(stage, step)
         return step
 
@@ -130,15 +133,19 @@ class Run:
             held: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
             version = held["version"]
         except Exception as error:
-            raise OtherRun(
-                f"{file!r} is no checkpoint of a training run: {error}", hint="remove it: the stage begins anew"
-            ) from error
+            raise self._no_checkpoint(stage, str(error)) from error
         if version != RECIPE_VERSION:
             raise OtherRun(
                 f"the checkpoint {file!r} is of version {version}, needed is {RECIPE_VERSION}",
                 hint="train in another folder, or go on with the vidzip that began it",
             )
         return held
+
+    def _no_checkpoint(self, stage: str, why: str) -> OtherRun:
+        return OtherRun(
+            f"{self._state_file(stage)!r} is no checkpoint of this stage: {why}",
+            hint=f"give a new folder, or keep {_RECIPE} and footage alone: all else is learnt anew",
+        )
 
     def _state_file(self, stage: str) -> str:
         return os.path.join(self.folder, f"{stage}.pt")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
-from pipelines.files import whole_file, write_text
-from vidzip.errors import WriteError
+from pipelines.files import alone_in, whole_file, whole_folder, write_text
+from vidzip.errors import DiskFull, WriteError
 from vidzip.video.writing import PARTIAL
 
 
@@ -41,3 +42,41 @@ def test_a_file_that_cannot_be_is_said(tmp_path, name):
         write_text(str(tmp_path / name), "new")
     assert os.listdir(tmp_path) == ["file"]
     assert not list(tmp_path.glob(f"*{PARTIAL}"))
+
+
+def test_a_folder_appears_once_it_is_whole(tmp_path):
+    path = tmp_path / "folder"
+    for text in ("old", "new"):
+        with whole_folder(str(path)) as place:
+            assert path.exists() == (text == "new")
+            write_text(os.path.join(place, text), text)
+        assert os.listdir(path) == [text]
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_folder_that_fails_half_way_leaves_the_old_one(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_text("old")
+
+    def write_half(error) -> None:
+        with whole_folder(str(path)) as place:
+            write_text(os.path.join(place, "new"), "new")
+            raise error
+
+    with pytest.raises(LookupError):
+        write_half(LookupError())
+    with pytest.raises(DiskFull, match="no room"):
+        write_half(OSError(errno.ENOSPC, "full"))
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(path) == ["old"]
+
+
+def test_one_run_at_a_time_is_in_a_folder(tmp_path):
+    def enter() -> None:
+        with alone_in(str(tmp_path)):
+            pass
+
+    with alone_in(str(tmp_path)), pytest.raises(WriteError, match="another run is writing into"):
+        enter()
+    enter()

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from refusals import assert_refused
+from safetensors import SafetensorError
 
 import vidzip
 from pipelines.cli import main
+from pipelines.files import alone_in
 from pipelines.tiny import runs
 from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
 from pipelines.train_tiny import train_tiny
@@ -52,6 +55,7 @@ def test_a_run_ends_in_a_checkpoint_that_loads(trained, clip):
     assert made.size_bytes < 12e6
     model = vidzip.load(made.folder, device="cpu")
     assert model.tokens_per_frame == 257
+    assert len({file.stat().st_mode for file in Path(made.folder).iterdir()}) == 1
     assert model.preprocessor == PREPROCESSOR
     state = model.model.state_dict()
     for name, weight in state.items():
@@ -128,7 +132,7 @@ def test_a_finished_run_trains_nothing_again(trained):
     stages = set()
     again = train_tiny(str(folder), RECIPE, CPU, lambda at, _done, _total: stages.add(at), workers=1)
     assert again == made
-    assert stages <= {"watch"}
+    assert stages <= {"plan", "watch"}
 
 
 def test_other_seeds_make_other_models(trained, tmp_path):
@@ -147,7 +151,6 @@ def run(*arguments):
     [
         (["--workers", 0], "the number of workers is 0"),
         (["--seed", -1], "the seed is -1"),
-        (["--videos", 0], "videos: 0"),
         (["--language-steps", -3], "language steps: -3"),
     ],
 )
@@ -177,7 +180,36 @@ def test_a_checkpoint_of_another_version_is_refused(trained, tmp_path, capsys):
     assert f"is of version {RECIPE_VERSION + 1}, needed is {RECIPE_VERSION}" in capsys.readouterr().err
     (tmp_path / "tower.pt").write_bytes(b"no checkpoint")
     assert run(tmp_path, "--seed", 1, *OPTIONS) == 2
-    assert "tower.pt' is no checkpoint" in capsys.readouterr().err
+    assert "tower.pt' is no checkpoint of this stage" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_weights_is_refused(trained, tmp_path, capsys):
+    folder, _ = trained
+    (tmp_path / "recipe.json").write_text((folder / "recipe.json").read_text())
+    state = torch.load(folder / "tower.pt", weights_only=True)
+    state["modules"]["tower"]["pre_layrnorm.weight"] = torch.zeros(3)
+    torch.save(state, tmp_path / "tower.pt")
+    assert run(tmp_path, "--seed", 1, *OPTIONS) == 2
+    assert_refused(capsys, "is no checkpoint of this stage: it holds other weights", "give a new folder")
+
+
+def test_a_folder_that_is_trained_in_is_left_alone(trained, capsys):
+    folder, _ = trained
+    with alone_in(str(folder)):
+        assert run(folder, "--seed", 1, *OPTIONS) == 2
+    assert_refused(capsys, "another run is writing into", "wait for it to end")
+
+
+def test_weights_that_find_no_room_leave_no_model(trained, tmp_path, monkeypatch, capsys):
+    def no_room(*_arguments, **_options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder, ignore=shutil.ignore_patterns("model", "curves.png"))
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", no_room)
+    assert run(folder, "--seed", 1, *OPTIONS) == 1
+    assert "there is no room to write" in capsys.readouterr().err
+    assert not [name for name in os.listdir(folder) if name.startswith("model")]
 
 
 def test_a_run_of_another_version_is_refused(tmp_path, capsys):
