@@ -9,6 +9,7 @@ middle.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from eval.shapes import Clip
 from pipelines.terminal import Progress, progress, remark, say, table
 from vidzip import FrameFeatures, VideoLlava, VidzipError, zip_frames
 
-FRAMES, SIDE = 8, 16
+FRAMES = 8
 TOKENS = (4, 8, 17, 34)
 METHODS = ("visionzip", "stride")
 
@@ -35,7 +36,7 @@ class Seen:
 
     Attributes:
         features: of this frame alone.
-        owners: the number of the thing on each patch, -1 for the ground, (SIDE * SIDE,).
+        owners: the number of the thing on each patch, -1 for the ground, (patches,).
         things: numbers of the things that are visible.
     """
 
@@ -46,6 +47,7 @@ class Seen:
 
 def frames_of(model: VideoLlava, video: str, clip: Clip) -> Iterator[Seen]:
     """Encode the frames of a video."""
+    side = math.isqrt(model.tokens_per_frame - 1)
     planned = vidzip.plan(video, vidzip.Budget(total_tokens=FRAMES * model.tokens_per_frame, num_frames=FRAMES))
     decoded = vidzip.decode(video, planned.timestamps_seconds)
     features = model.encode(decoded)
@@ -54,7 +56,7 @@ def frames_of(model: VideoLlava, video: str, clip: Clip) -> Iterator[Seen]:
         visible = clip.scene.visible(number)
         yield Seen(
             features=features[[place]],
-            owners=clip.scene.owners(number, SIDE).reshape(-1),
+            owners=clip.scene.owners(number, side).reshape(-1),
             things=tuple(i for i, thing in enumerate(clip.scene.things) if thing in visible),
         )
 
@@ -67,7 +69,10 @@ def attention(frames: Sequence[Seen]) -> list[tuple[str, str]]:
     on_things = [float(w[seen.owners >= 0].sum()) for w, seen in zip(weights, frames, strict=True)]
     area = [float((seen.owners >= 0).mean()) for seen in frames]
     return [
-        ("patches that CLS attends to (exponential of the entropy), of 256", f"{np.median(spread):.1f}"),
+        (
+            f"patches that CLS attends to (exponential of the entropy), of {frames[0].owners.size}",
+            f"{np.median(spread):.1f}",
+        ),
         ("share of that attention that lies on things", f"{100 * np.mean(on_things):.0f} %"),
         ("share of patches that show things", f"{100 * np.mean(area):.0f} %"),
     ]

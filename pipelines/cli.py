@@ -27,6 +27,9 @@ from vidzip import Budget, VidzipError, token_split
 from vidzip.errors import SystemFault
 from vidzip.planner import DEFAULT_NUM_FRAMES, WHOLE_FRAME_TOKENS
 
+SAMPLE_QUESTION = "What is the color of the star?"
+"""One that :data:`DEFAULT_MODEL` was trained on."""
+
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts", ".mpg", ".flv", ".wmv", ".ogv")
@@ -226,7 +229,11 @@ def ask(
     for warning in dict.fromkeys(warning for one in answered for warning in one.answer.warnings):
         remark("warning", warning)
     if answered[0].model.name == DEFAULT_MODEL and any(one.model.unknown_words(one.question) for one in answered):
-        remark("hint", f"{DEFAULT_MODEL} was trained on videos of coloured shapes; name a --model for all else")
+        remark(
+            "hint",
+            f"{DEFAULT_MODEL} was trained on videos of coloured shapes, to be asked such as {SAMPLE_QUESTION!r}; "
+            "name a --model for all else",
+        )
     for one in answered:
         _print_answer(one, as_json=as_json)
     if not as_json:

@@ -18,5 +18,13 @@ def test_the_wheel_ships_the_three_packages_and_nothing_else(tmp_path):
     assert "vidzip/py.typed" in names
     assert "eval/shapes/frozen.json" in names
     checkpoint = {name for name in names if name.startswith("vidzip/models/checkpoints/tiny/")}
-    assert {name.rpartition("/")[2] for name in checkpoint} >= {"config.json", "model.safetensors", "README.md"}
+    assert {name.rpartition("/")[2] for name in checkpoint} == {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     assert sum(zipfile.ZipFile(wheel).getinfo(name).file_size for name in checkpoint) <= 12e6

@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from refusals import assert_refused
 
 import pipelines.cli
+import vidzip
 from pipelines.cli import main
 
 VIDZIP = Path(sys.executable).parent / "vidzip"
@@ -42,7 +44,7 @@ def test_ask_prints_one_object_a_question(clip, capsys):
         "decode", "preprocess", "encode", "compress", "project", "prefill", "generate",
     ]  # fmt: skip
     assert (first["method"], first["model"], first["video"]) == ("visionzip", "tiny", str(clip))
-    assert first["finish_reason"] in {"stop", "length"}
+    assert first["finish_reason"] == "stop"
     assert first["warnings"] == []
 
 
@@ -64,7 +66,10 @@ def test_a_question_outside_of_its_words_gets_a_hint(clip, capsys):
         "note: no --model was named: tiny answers, which knows coloured shapes only",
         "warning: tiny does not know 'Why', 'dog', 'bark'",
         "warning: tiny does not know 'dog', 'eat'",
-        "hint: tiny was trained on videos of coloured shapes; name a --model for all else",
+        (
+            "hint: tiny was trained on videos of coloured shapes, to be asked such as "
+            "'What is the color of the star?'; name a --model for all else"
+        ),
     ]
 
 
@@ -369,7 +374,8 @@ def test_a_reader_that_leaves_is_no_fault(clip):
     assert done.stderr == ""
 
 
-def test_the_demo_answers_better_from_packed_frames(capsys):
+def test_the_demo_answers_better_from_packed_frames(capsys, monkeypatch):
+    monkeypatch.setattr(vidzip, "load", partial(vidzip.load, device="cpu"))  # answers may differ between devices
     assert main(["demo"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("wrote clip.mp4: ")
