@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,12 +17,16 @@ from torch import Tensor, nn
 from pipelines.files import whole_file, write_text
 from pipelines.terminal import Progress
 from pipelines.tiny.footage import Lesson, Shot
+from pipelines.tiny.muon import Muon
 from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
 from vidzip.errors import VidzipError
 from vidzip.video.writing import cannot_write
 
 CHECKPOINT_SECONDS = 300
 """Between two checkpoints."""
+
+_MUON_GAIN = 3.0
+"""Of Muon's learning rate over AdamW's."""
 
 _RECIPE, _LOG = "recipe.json", "log.jsonl"
 
@@ -109,7 +113,9 @@ class Run:
             features=os.path.join(self.features, f"{name}.npy"),
         )
 
-    def resume(self, stage: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
+    def resume(
+        self, stage: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+    ) -> int:
         """Take up where a stage was ended; return the number of steps that are done."""
         state = self._state(stage)
         if state is None:
@@ -118,7 +124,8 @@ class Run:
         try:
             for name, module in modules.items():
                 module.load_state_dict(state["modules"][name])
-            optimizer.load_state_dict(state["optimizer"])
+            for name, optimizer in optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
             step = int(state["step"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise self._no_checkpoint(stage, "it holds other weights") from error
@@ -155,7 +162,7 @@ class Run:
         stage: str,
         step: int,
         modules: Mapping[str, nn.Module],
-        optimizer: torch.optim.Optimizer,
+        optimizers: Mapping[str, torch.optim.Optimizer],
         *,
         is_last: bool,
     ) -> None:
@@ -166,7 +173,7 @@ class Run:
             "version": RECIPE_VERSION,
             "step": step,
             "modules": {name: module.state_dict() for name, module in modules.items()},
-            "optimizer": optimizer.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -199,7 +206,7 @@ class Run:
 
 
 class Stage:
-    """One stage of a run: modules that learn together by AdamW.
+    """One stage of a run: modules that learn together, by AdamW and, where asked for, by Muon.
 
     Args:
         run: where it is kept.
@@ -208,33 +215,52 @@ class Stage:
         steps: how many.
         peak: the highest learning rate.
         warm_up: steps until it is reached.
+        matrices: those parameters that learn by Muon.
     """
 
     def __init__(
-        self, run: Run, name: str, modules: Mapping[str, nn.Module], *, steps: int, peak: float, warm_up: int
+        self,
+        run: Run,
+        name: str,
+        modules: Mapping[str, nn.Module],
+        *,
+        steps: int,
+        peak: float,
+        warm_up: int,
+        matrices: Sequence[nn.Parameter] = (),
     ) -> None:
         self.name = name
         self._run, self._modules = run, modules
-        self._steps, self._peak, self._warm_up = steps, peak, warm_up
+        self._steps, self._warm_up = steps, warm_up
+        self._peaks = {"adamw": peak, "muon": _MUON_GAIN * peak}
         self._parameters = [parameter for module in modules.values() for parameter in module.parameters()]
-        self._optimizer = torch.optim.AdamW(self._parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
+        of_muon = {id(matrix) for matrix in matrices}
+        rest = [parameter for parameter in self._parameters if id(parameter) not in of_muon]
+        self._optimizers: dict[str, torch.optim.Optimizer] = {
+            "adamw": torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
+        }
+        if matrices:
+            self._optimizers["muon"] = Muon(matrices, lr=self._peaks["muon"], weight_decay=0.05)
 
     def steps(self, title: str, progress: Progress) -> Iterator[int]:
         """Yield the numbers of the steps that are still to do; how far it is, is saved between them."""
-        for step in range(self._run.resume(self.name, self._modules, self._optimizer), self._steps):
+        for step in range(self._run.resume(self.name, self._modules, self._optimizers), self._steps):
             progress(title, step, self._steps)
-            for group in self._optimizer.param_groups:
-                group["lr"] = learning_rate(step, self._steps, self._peak, self._warm_up)
+            for name, optimizer in self._optimizers.items():
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(step, self._steps, self._peaks[name], self._warm_up)
             yield step
             done = step + 1
-            self._run.checkpoint(self.name, done, self._modules, self._optimizer, is_last=done == self._steps)
+            self._run.checkpoint(self.name, done, self._modules, self._optimizers, is_last=done == self._steps)
 
     def learn(self, loss: Tensor) -> None:
-        """Take one step of the optimizer."""
-        self._optimizer.zero_grad()
+        """Take one step of the optimizers."""
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        self._optimizer.step()
+        for optimizer in self._optimizers.values():
+            optimizer.step()
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.terminal import Progress
 from pipelines.tiny.footage import NUM_NAMES, PATCHES, POINTS
+from pipelines.tiny.muon import matrices_of
 from pipelines.tiny.runs import Run, Stage
 from vidzip.models.small import PREPROCESSOR
 
@@ -92,7 +93,9 @@ def train_tower(run: Run, tower: nn.Module, files: list[str], device: torch.devi
     heads = Heads(tower.get_parameter("embeddings.class_embedding").shape[0])
     tower.to(device).train()
     heads.to(device)
-    stage = Stage(run, STAGE, {"tower": tower, "heads": heads}, steps=steps, peak=PEAK, warm_up=WARM_UP)
+    matrices = matrices_of(tower.get_submodule("encoder.layers"))
+    modules = {"tower": tower, "heads": heads}
+    stage = Stage(run, STAGE, modules, steps=steps, peak=PEAK, warm_up=WARM_UP, matrices=matrices)
     footage = _Footage(files, seed)
     for step in stage.steps("train the tower", progress):
         batch = footage.at(step)
