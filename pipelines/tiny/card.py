@@ -41,9 +41,10 @@ validation and test hold other videos: {videos:,} videos, about 13 frames each, 
 2. The projector alone, {alignment:,} steps: each token comes to lie near the words for what it shows.
 3. Projector and language model, {language:,} steps, on the frozen tower's features: questions of all kinds
    ({kinds}),
-   first on one frame or two, then on up to 32 with most of the patches dropped at random, CLS kept; at the end some
-   samples of up to 8 whole frames. Besides, each patch tells, half way up the language model, which way its thing has moved
-   so far, when it was first shown, and how many things of its colour and of its shape were shown.
+   first on one frame or two, then on up to 32 with most of the patches dropped at random, CLS kept; in the later part
+   some samples of up to 8 whole frames. Besides, each token tells, low in the language model, which frame it is of, and
+   each patch, half way up, which way its thing has moved so far, when it was first shown, and how many things of its
+   colour and of its shape were shown.
 
 No compression method of vidzip, nor any other, was used in training: comparing them on this model is fair.
 

@@ -1,14 +1,16 @@
 """A dense objective for the language model: each patch tells what the frames so far say of the thing it shows.
 
 Which way that thing has moved since it was first shown, how many things of its colour and of its shape have been shown,
-and when it was first shown. An answer teaches a word or two a question; this teaches every token of the video to look back at its own kind.
-It is read off in the middle of the language model, so that the layers above can use what is found.
+and when it was first shown. An answer teaches a word or two a question; this teaches every token of the video to look
+back at its own kind. It is read off in the middle of the language model, so that the layers above can use what is
+found. Below that, every token tells how many frames came before its own: else nothing marks the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,22 +23,32 @@ from eval.shapes.making import MOST_COUNTED
 from eval.shapes.scene import COLOURS, DIRECTIONS, SHAPES
 from pipelines.tiny.footage import Lesson
 
-DEPTH = 2
-"""Layers of the language model below the readout."""
+CLOCK_DEPTH, DEPTHS = 1, (2, 3)
+"""Layers of the language model below the readout of the frame's number, and below those of all else."""
 
 UNTOLD = -100
 """Target of a token that shows no thing: nothing is asked of it."""
 
+TOLD = 5
+"""Numbers that a token tells."""
+
 MOTIONS = (*DIRECTIONS, "none")
-_NO_MOTION_WEIGHT = 0.3
-"""Of things that have not moved, which are most of them."""
-
-_FRAMES_A_UNIT = 8
-"""Of the time at which a thing was first shown."""
+_NO_MOTION_WEIGHT, _FROM_THE_START_WEIGHT, _ALONE_WEIGHT = 0.3, 0.2, 0.3
+"""Of things that have not moved, of those that the first frame shows, and of those alone in their colour or shape:
+they are most of them."""
 
 
-class Readout(nn.Module):
-    """Linear readouts of the motion, of both counts and of the time; thrown away after training."""
+class Readouts(nn.Module):
+    """Linear readouts of what tokens tell; thrown away after training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.clock = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 1))
+        self.things = nn.ModuleList([ThingReadout(width) for _ in DEPTHS])
+
+
+class ThingReadout(nn.Module):
+    """Of the motion, of both counts, and of the time at which a thing was first shown."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -55,8 +67,8 @@ class Hindsight:
 
     def of(
         self, lesson: Lesson, frames: Sequence[int], slots: Int[np.ndarray, "frames kept"]
-    ) -> Int[Tensor, "tokens 4"]:
-        """Say what the shown tokens of a shot can tell: a motion, counts by colour and by shape, and a time.
+    ) -> Int[Tensor, "tokens told"]:
+        """Say what the shown tokens of a shot can tell: a motion, counts by colour and by shape, and two times.
 
         Args:
             lesson: a filmed shot.
@@ -64,9 +76,9 @@ class Hindsight:
             slots: which tokens of each are, (F, k): 0 for CLS, 1 + its number for a patch.
 
         Returns:
-            (F * k, 4): a place in :data:`MOTIONS`; numbers up to ``MOST_COUNTED``, those above it counted as it; how
+            (F * k, 5): a place in :data:`MOTIONS`; numbers up to ``MOST_COUNTED``, those above it counted as it; how
             many frames were shown before the first one that shows the thing; all :data:`UNTOLD` where a token shows
-            no thing.
+            no thing; then how many frames were shown before this one.
         """
         held = self._read.get(lesson.footage)
         if held is None:
@@ -95,7 +107,7 @@ class _Sightings:
         name = np.where(colour >= 0, colour * len(SHAPES) + held["shape"], -1)
         return cls(name=name, seen=held["present"] == 1, place=held["place"])
 
-    def tell(self, frames: Sequence[int], slots: Int[np.ndarray, "frames kept"]) -> Int[Tensor, "tokens 4"]:
+    def tell(self, frames: Sequence[int], slots: Int[np.ndarray, "frames kept"]) -> Int[Tensor, "tokens told"]:
         chosen = list(frames)
         seen, place = self.seen[chosen], self.place[chosen]
         so_far = np.logical_or.accumulate(seen, axis=0)
@@ -116,7 +128,9 @@ class _Sightings:
         told = np.concatenate([told, np.full((len(chosen), 1, 4), UNTOLD)], axis=1)
         names = np.concatenate([np.full((len(chosen), 1), -1), self.name[chosen]], axis=1)
         shown = np.take_along_axis(names, slots, axis=1)
-        return torch.from_numpy(told[np.arange(len(chosen))[:, None], shown].reshape(-1, 4))
+        number = np.arange(len(chosen))[:, None]
+        clock = np.broadcast_to(number, shown.shape)[..., None]
+        return torch.from_numpy(np.concatenate([told[number, shown], clock], axis=-1).reshape(-1, TOLD))
 
 
 def _motions(way: Float[np.ndarray, "frames names 2"]) -> Int[np.ndarray, "frames names"]:
@@ -130,23 +144,48 @@ def _motions(way: Float[np.ndarray, "frames names 2"]) -> Int[np.ndarray, "frame
 
 
 def hindsight_loss(
-    readout: Readout, hidden: Float[Tensor, "tokens width"], told: Int[Tensor, "tokens 4"]
+    readouts: Readouts, states: Sequence[Float[Tensor, "tokens width"]], told: Int[Tensor, "tokens told"]
 ) -> tuple[Tensor, dict[str, float]]:
-    """Compute the mean loss of what tokens tell, none where none can; also return how well they do, of what moved."""
-    is_told = told[:, 0] != UNTOLD
-    if not is_told.any():
-        return hidden.sum() * 0, {}
-    states, told = readout.norm(hidden[is_told]), told[is_told]
-    weight = torch.ones(len(MOTIONS), device=hidden.device)
-    weight[-1] = _NO_MOTION_WEIGHT
-    motion = readout.motion(states)
-    loss = F.cross_entropy(motion, told[:, 0], weight=weight)
-    loss = loss + F.cross_entropy(readout.by_colour(states), told[:, 1])
-    loss = loss + F.cross_entropy(readout.by_shape(states), told[:, 2])
-    late = (readout.first(states)[:, 0] - told[:, 3] / _FRAMES_A_UNIT).abs().mean()
-    loss = loss + late
+    """Compute the mean loss of what tokens tell; also return how well they do, as read off highest.
+
+    Args:
+        readouts: what reads it off.
+        states: the tokens' states below the language model and after each of its layers, (N, D) each.
+        told: what they can tell, (N, 5); the frame's number is :data:`UNTOLD` for padding.
+    """
+    is_shown, is_told = told[:, 4] != UNTOLD, told[:, 0] != UNTOLD
+    clock = readouts.clock(states[CLOCK_DEPTH][is_shown])[:, 0]
+    loss = (clock - _octaves(told[is_shown, 4])).abs().mean()
+    shares = {"frame off by": loss.item()}
+    if is_told.any():
+        for depth, readout in zip(DEPTHS, readouts.things, strict=True):
+            error, right = _thing_loss(readout, states[depth][is_told], told[is_told])
+            loss = loss + error / len(DEPTHS)
+            shares |= right
+    return loss, shares
+
+
+def _thing_loss(
+    readout: Any, states: Float[Tensor, "tokens width"], told: Int[Tensor, "tokens told"]
+) -> tuple[Tensor, dict[str, float]]:
+    states = readout.norm(states)
+    moved_weight, count_weight = torch.ones(len(MOTIONS)), torch.ones(MOST_COUNTED + 1)
+    moved_weight[-1], count_weight[1] = _NO_MOTION_WEIGHT, _ALONE_WEIGHT
+    moved_weight, count_weight = moved_weight.to(told.device), count_weight.to(told.device)
+    motion, by_colour, by_shape = readout.motion(states), readout.by_colour(states), readout.by_shape(states)
+    is_late = torch.where(told[:, 3] > 0, 1.0, _FROM_THE_START_WEIGHT)
+    late = ((readout.first(states)[:, 0] - _octaves(told[:, 3])).abs() * is_late).sum() / is_late.sum()
+    counts = F.cross_entropy(by_colour, told[:, 1], weight=count_weight)
+    counts = counts + F.cross_entropy(by_shape, told[:, 2], weight=count_weight)
     with torch.no_grad():
+        counted = torch.stack([by_colour.argmax(dim=-1) == told[:, 1], by_shape.argmax(dim=-1) == told[:, 2]])
+        shares = {"first shown off by": late.item(), "counts told": counted.float().mean().item()}
         moved = told[:, 0] < len(DIRECTIONS)
-        right = (motion.argmax(dim=-1) == told[:, 0])[moved]
-    shares = {"first shown off by": late.item() * _FRAMES_A_UNIT}
-    return loss, {**shares, "motion told": right.float().mean().item()} if len(right) else shares
+        if moved.any():
+            shares["motion told"] = (motion.argmax(dim=-1) == told[:, 0])[moved].float().mean().item()
+    return F.cross_entropy(motion, told[:, 0], weight=moved_weight) + counts + late, shares
+
+
+def _octaves(frames: Int[Tensor, " tokens"]) -> Float[Tensor, " tokens"]:
+    """A number of frames on a scale on which one more is little of many."""
+    return torch.log2(1.0 + frames)

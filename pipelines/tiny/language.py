@@ -21,7 +21,8 @@ from eval.shapes import Question
 from eval.shapes.randomness import Draws
 from pipelines.terminal import Progress
 from pipelines.tiny.footage import PATCHES, Lesson
-from pipelines.tiny.hindsight import DEPTH, UNTOLD, Hindsight, Readout, hindsight_loss
+from pipelines.tiny.hindsight import TOLD, UNTOLD, Hindsight, Readouts, hindsight_loss
+from pipelines.tiny.muon import matrices_of
 from pipelines.tiny.practice import practice_questions
 from pipelines.tiny.runs import Run, Stage
 from vidzip.models.prompting import prompt_ids
@@ -40,12 +41,20 @@ _PICTURES_UNTIL, _PICTURE_TOKENS = 0.08, (64, FRAME_TOKENS)
 """Until which share of the steps samples are of one frame or two, and of how many tokens: pictures come before
 videos, as in Video-LLaVA's own training."""
 
-_WHOLE_FROM, _WHOLE_SHARE = 0.7, 0.25
+_CLOSE_SHARE, _CLOSE_FRAMES, _CLOSE_TOKENS = 0.25, 3, (FRAME_TOKENS // 2, 3 * FRAME_TOKENS)
+"""How often after that samples are of few frames with most of their patches: nothing is missing that counts."""
+
+_WHOLE_FROM, _WHOLE_SHARE = 0.6, 0.3
 """From which share of the steps on, and how often then, samples are of full length."""
 
-_FEWEST, _MOST, _RARELY = 32, 512, 1200
-"""Visual tokens of a sample under patch dropout; every eighth step may take up to the last number. With far fewer,
-most things are dropped from most frames, and what moves, or how many there are, cannot be told."""
+_SAMPLES = ((0.4, (16, 200, 400)), (1.0, (32, 512, 1200)))
+"""Until which share of the steps samples under patch dropout are of how many visual tokens, from and to; every eighth
+step may go up to the last number. Short samples come first: they leave room for more questions a step, and what is
+there is soon learnt. But most things are then missing from most frames: what moves, how many there are and what came
+first is learnt from longer ones."""
+
+_TOGETHER_SHARE, _MOST_TOGETHER = 0.35, 8.0
+"""How often kept patches lie together rather than anywhere, and how much, in random numbers a side of the frame."""
 
 _TOKENS, _QUESTION_TOKENS, _MOST_VIDEOS = 3000, 230, 16
 """Tokens a step, about; what a video's questions take of them; videos a step at most."""
@@ -70,9 +79,10 @@ def train_language(
     steps, seed = run.recipe.language_steps, run.recipe.seed
     model.to(device).train()
     torch.manual_seed(seed)
-    readout = Readout(model.config.text_config.hidden_size).to(device)
-    modules = {**language_modules(model), "readout": readout}
-    stage = Stage(run, STAGE, modules, steps=steps, peak=PEAK, warm_up=WARM_UP)
+    readouts = Readouts(model.config.text_config.hidden_size).to(device)
+    modules = {**language_modules(model), "readouts": readouts}
+    matrices = matrices_of(model.model.multi_modal_projector, model.model.language_model.layers)
+    stage = Stage(run, STAGE, modules, steps=steps, peak=PEAK, warm_up=WARM_UP, matrices=matrices)
     hindsight = Hindsight()
     curves = _Curves()
     for step in stage.steps("train the language model", progress):
@@ -84,7 +94,7 @@ def train_language(
             continue
         output = answer_questions(model, batch.to(device))
         loss = F.cross_entropy(output.logits, output.targets)
-        dense, told = hindsight_loss(readout, output.visual, output.told)
+        dense, told = hindsight_loss(readouts, output.states, output.told)
         stage.learn(loss + _HINDSIGHT_WEIGHT * dense)
         curves.add({"loss": loss.item(), "hindsight loss": dense.item(), **told})
         for kind, is_right in output.right():
@@ -107,12 +117,15 @@ def _sizes(draws: Draws, share: float) -> _Sizes:
     """Draw the sizes of a step, by the share of the steps that are done."""
     frames = None
     is_whole = share >= _WHOLE_FROM and draws.uniform() < _WHOLE_SHARE
-    most = _RARELY if draws.uniform() < 0.125 else _MOST
-    tokens = math.exp(draws.uniform(math.log(_FEWEST), math.log(most)))
+    fewest, usual, rare = next(sizes for until, sizes in _SAMPLES if share < until)
+    most = rare if draws.uniform() < 0.125 else usual
+    tokens = math.exp(draws.uniform(math.log(fewest), math.log(most)))
     if share < _PICTURES_UNTIL:
         tokens, frames = draws.uniform(*_PICTURE_TOKENS), 2
+    elif draws.uniform() < _CLOSE_SHARE:
+        tokens, frames = draws.uniform(*_CLOSE_TOKENS), _CLOSE_FRAMES
     if is_whole:
-        tokens = WHOLE_FRAMES * FRAME_TOKENS
+        tokens, frames = WHOLE_FRAMES * FRAME_TOKENS, None
     videos = max(2, min(_MOST_VIDEOS, int(_TOKENS / (tokens + _QUESTION_TOKENS))))
     return _Sizes(videos=videos, tokens=int(tokens), frames=frames)
 
@@ -205,12 +218,27 @@ def show(
         while len(numbers) > tokens:
             numbers = numbers[::2]
     keep = min(size - 1, tokens // len(numbers) - 1)
-    # As many random numbers as patches: those with the least are kept, in their order.
-    scores = draws.bytes(len(numbers), size - 1, 4).view("<u4")[..., 0]
+    scores = _scores(draws, len(numbers), size - 1)
     patches = np.sort(np.argsort(scores, axis=1, kind="stable")[:, :keep], axis=1) + 1
     slots = np.concatenate([np.zeros((len(numbers), 1), dtype=patches.dtype), patches], axis=1)
     frames = np.take_along_axis(np.asarray(features[numbers], dtype=np.float32), slots[..., None], axis=1)
     return Shown(visual=torch.from_numpy(frames.reshape(-1, width)), frames=numbers, slots=slots)
+
+
+def _scores(draws: Draws, frames: int, patches: int) -> Float[np.ndarray, "frames patches"]:
+    """Draw a number for each patch: those with the least are kept.
+
+    For some videos they grow, more or less, with the distance from a point of each frame, so that what is kept
+    lies together: how many patches show a thing then says nothing of how many things there are.
+    """
+    scores = draws.bytes(frames, patches, 4).view("<u4")[..., 0] / 2.0**32
+    if draws.uniform() < _TOGETHER_SHARE:
+        side = math.isqrt(patches)
+        points = np.array([[draws.uniform(0, side), draws.uniform(0, side)] for _ in range(frames)])
+        middles = np.stack(np.divmod(np.arange(patches), side), axis=-1) + 0.5
+        distance = np.linalg.norm(middles - points[:, None], axis=-1) / side
+        scores = scores + draws.uniform(0, _MOST_TOGETHER) * distance
+    return scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +261,7 @@ class Sequences:
         positions: (B, L).
         mask: whether a token sees another, (B, 1, L, L).
         targets: the token that comes next where that is part of an answer, else -100, (B, L - P - V).
-        told: what the visual tokens can tell, (B, V, 4), as :class:`Hindsight` says it.
+        told: what the visual tokens can tell, (B, V, 5), as :class:`Hindsight` says it.
         asked: the questions, in the order in which their answers stand in ``targets``.
     """
 
@@ -243,7 +271,7 @@ class Sequences:
     positions: Int[Tensor, "videos length"]
     mask: Bool[Tensor, "videos 1 length length"]
     targets: Int[Tensor, "videos after"]
-    told: Int[Tensor, "videos slots 4"]
+    told: Int[Tensor, "videos slots told"]
     asked: tuple[Asked, ...]
 
     def to(self, device: torch.device) -> Sequences:
@@ -265,11 +293,11 @@ def join(
     visual: Sequence[Float[Tensor, "tokens width"]],
     asked: Sequence[Sequence[Asked]],
     pad: int,
-    told: Sequence[Int[Tensor, "tokens 4"]] | None = None,
+    told: Sequence[Int[Tensor, "tokens told"]] | None = None,
 ) -> Sequences:
     """Lay videos with their questions out as sequences; where it is not said what tokens tell, they tell nothing."""
     if told is None:
-        told = [torch.full((len(tokens), 4), UNTOLD) for tokens in visual]
+        told = [torch.full((len(tokens), TOLD), UNTOLD) for tokens in visual]
     videos, before, slots = len(visual), len(prefix), max(len(tokens) for tokens in visual)
     after = max(sum(len(one.prompt) + len(one.answer) for one in questions) for questions in asked)
     ids = torch.full((videos, after), pad)
@@ -315,15 +343,15 @@ class Answers:
     Attributes:
         logits: where answers are due, (N, vocabulary).
         targets: the answers' tokens, (N,).
-        visual: states of the visual tokens after :data:`hindsight.DEPTH` layers, (B * V, D).
-        told: what they can tell, (B * V, 4).
+        states: of the visual tokens, below the language model and after each of its layers, (B * V, D) each.
+        told: what they can tell, (B * V, 5).
         asked: the questions, in the order of their answers.
     """
 
     logits: Float[Tensor, "answers vocabulary"]
     targets: Int[Tensor, " answers"]
-    visual: Float[Tensor, "tokens width"]
-    told: Int[Tensor, "tokens 4"]
+    states: tuple[Float[Tensor, "tokens width"], ...]
+    told: Int[Tensor, "tokens told"]
     asked: tuple[Asked, ...]
 
     def right(self) -> list[tuple[str, bool]]:
@@ -354,7 +382,7 @@ def answer_questions(model: Any, batch: Sequences) -> Answers:
     return Answers(
         logits=model.lm_head(hidden[due]),
         targets=batch.targets[due],
-        visual=output.hidden_states[DEPTH][:, before : before + slots].flatten(0, 1),
+        states=tuple(states[:, before : before + slots].flatten(0, 1) for states in output.hidden_states),
         told=batch.told.flatten(0, 1),
         asked=batch.asked,
     )

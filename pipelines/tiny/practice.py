@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, islice
 
 from eval.shapes import Clip, Question
 from eval.shapes import questions as ask
@@ -12,7 +12,8 @@ from eval.shapes.questions import KINDS, NUMBERS
 from eval.shapes.randomness import Draws
 
 PER_KIND = 2
-"""Questions of a kind asked of a video at once, at most."""
+MOST_COUNTS = 4
+"""Questions of a kind, and of them counts, asked of a video at once, at most: counting is the hardest to learn."""
 
 _RARER = (0.15, 0.5, 1.0, 1.0)
 """Chances of asking for a count of 1, 2, 3, 4: low counts are everywhere, and would be learnt as the answer."""
@@ -22,12 +23,12 @@ _FROM_THE_START = 0.2
 
 
 def practice_questions(draws: Draws, clip: Clip, frames: Sequence[int]) -> list[Question]:
-    """Ask up to :data:`PER_KIND` questions of each kind that the frames can answer, in random order."""
+    """Ask some questions of each kind that the frames can answer, in random order."""
     chosen: list[Question] = []
-    for pool in _all_questions(draws, clip).values():
+    for kind, pool in _all_questions(draws, clip).items():
         draws.shuffle(pool)
         answerable = (question for question in pool if question.is_shown(clip.scene, frames))
-        chosen += [question for question, _ in zip(answerable, range(PER_KIND), strict=False)]
+        chosen += islice(answerable, MOST_COUNTS if kind == "count" else PER_KIND)
     draws.shuffle(chosen)
     return chosen
 

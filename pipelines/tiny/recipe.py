@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vidzip.errors import BadArgument
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Of everything that steers training: a run of another version cannot be gone on with."""
 
 
@@ -24,9 +24,9 @@ class Recipe:
 
     seed: int = 0
     videos: int = 3000
-    tower_steps: int = 4500
+    tower_steps: int = 3600
     alignment_steps: int = 500
-    language_steps: int = 7000
+    language_steps: int = 4500
 
     def __post_init__(self) -> None:
         if self.seed < 0:
