@@ -18,6 +18,7 @@ import pipelines.shapes
 from eval.datasets import load
 from eval.shapes import KINDS, Frozen, frames_digest, frozen_splits, make_clip, questions_digest
 from pipelines.cli import main
+from pipelines.files import alone_in
 from pipelines.shapes import SetRequest, make_set
 from vidzip import decode, probe, sample
 
@@ -273,7 +274,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
 
 
 def test_a_second_run_at_the_same_time_is_refused(folder, capsys):
-    with pipelines.shapes._alone_in(str(folder)):  # what the first one holds
+    with alone_in(str(folder)):  # what the first one holds
         assert main(["shapes", str(folder), *THREE]) == 2
     assert_refused(capsys, "another run is writing into", "wait for it to end")
 
