@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shapes import BadSet, Shapes, read_set
+from shapes import Shapes, read_set
 
 import vidzip
 from eval.datasets import DatasetError
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = vidzip.load(options.model, device=options.device)
         with progress() as show, torch.inference_mode():
             frames = look(model, shapes, show)
-    except (VidzipError, DatasetError, BadSet) as error:
+    except (VidzipError, DatasetError) as error:
         remark("error", str(error))
         return 2
     say(f"{len(shapes.clips)} videos, {len(frames):,} frames, tower of {model.name}\n")

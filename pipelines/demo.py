@@ -10,6 +10,7 @@ from eval.shapes import Kind, make_clip
 from pipelines.ask import BASELINE_FRAMES, DEFAULT_MODEL, seconds_in_all
 from pipelines.terminal import Progress
 from vidzip import Answer, Budget, PackedVideo
+from vidzip.planner import DEFAULT_NUM_FRAMES
 
 CLIP = "clip.mp4"
 SPLIT, SEED, INDEX = "validation", 7, 18
@@ -17,7 +18,6 @@ SPLIT, SEED, INDEX = "validation", 7, 18
 benchmarks/shapes.py."""
 
 KINDS: tuple[Kind, ...] = ("colour", "direction", "flash")
-NUM_FRAMES = 34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def run_demo(progress: Progress) -> Shown:
         f"{BASELINE_FRAMES} full frames": Budget(
             total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES
         ),
-        f"{NUM_FRAMES} packed frames": Budget(num_frames=NUM_FRAMES),
+        f"{DEFAULT_NUM_FRAMES} packed frames": Budget(num_frames=DEFAULT_NUM_FRAMES),
     }
     asked = [question for question in clip.questions if question.kind in KINDS]
     packs: dict[str, PackedVideo] = {}

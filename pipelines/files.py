@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
@@ -19,16 +19,8 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
     Raises:
         WriteError: it cannot be written; ``DiskFull`` where there is no room.
     """
-    partial = path + PARTIAL
-    try:
-        with open(partial, "wb") as file:
-            yield file
-        os.replace(partial, path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):  # what was wrong before is what to say
-            os.remove(partial)
+    with _beside(path, os.remove) as partial, open(partial, "wb") as file:
+        yield file
 
 
 def write_text(path: str, text: str) -> None:
@@ -48,18 +40,27 @@ def whole_folder(path: str) -> Iterator[str]:
     Raises:
         WriteError: it cannot be written; ``DiskFull`` where there is no room.
     """
-    partial = path + PARTIAL
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was ended at once
+    with _beside(path, shutil.rmtree) as partial:
+        if os.path.lexists(partial):  # of a run that was ended at once
+            shutil.rmtree(partial)
         os.makedirs(partial)
         yield partial
         if os.path.isdir(path):
             shutil.rmtree(path)
+
+
+@contextmanager
+def _beside(path: str, remove: Callable[[str], object]) -> Iterator[str]:
+    """Yield another path to write to; what lies there then takes the first one's place, or is removed after an error."""
+    partial = path + PARTIAL
+    try:
+        yield partial
         os.replace(partial, path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # what was wrong before is what to say
+            remove(partial)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -98,6 +98,17 @@ def stop_if_told() -> None:
     """
     if _told and _told[0].is_set():
         raise Stopped
+
+
+def until_told(items: Iterable[Item]) -> Iterator[Item]:
+    """Pass items on, one by one, as long as the process that asked for the work wants it.
+
+    Raises:
+        Stopped: it no longer does.
+    """
+    for item in items:
+        stop_if_told()
+        yield item
 
 
 _told: list[Event] = []

@@ -16,8 +16,8 @@ from eval.shapes import Clip, Scene, make_clip
 from eval.shapes.drawing import Painter
 from eval.shapes.scene import COLOURS, SHAPES, draws_for
 from pipelines.files import whole_file
-from pipelines.workers import stop_if_told
-from vidzip.video.writing import cannot_write, write
+from pipelines.workers import until_told
+from vidzip.video.writing import write
 
 SIDES = (224, 240, 256, 272, 288)
 """Pixels a side: only the square that the tower gets to see is drawn."""
@@ -127,11 +127,8 @@ def film(lesson: Lesson) -> None:
     """
     if os.path.exists(lesson.footage):
         return
-    try:
-        pixels = _through_codec(lesson.shot, os.path.dirname(lesson.footage))
-    except OSError as error:
-        raise cannot_write(lesson.footage, error) from error
     with whole_file(lesson.footage) as file:
+        pixels = _through_codec(lesson.shot, os.path.dirname(lesson.footage))
         np.savez(file, pixels=pixels, **dataclasses.asdict(label(lesson.shot)))
 
 
@@ -144,16 +141,11 @@ def _through_codec(shot: Shot, folder: str) -> UInt8[np.ndarray, "frames 3 224 2
     painter = Painter(square)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         path = os.path.join(place, "shot.mp4")
-        pictures = (_unless_told(picture) for picture in painter.frames(shot.frames))
+        pictures = until_told(painter.frames(shot.frames))
         write(path, pictures, _FPS, crf=shot.crf, preset="veryfast", reproducible=True)
         pixels = decode(path, [(i + 0.5) / _FPS for i in range(len(shot.frames))]).pixels
     cropped: np.ndarray = PREPROCESSOR.resize_and_crop(pixels).numpy()
     return cropped
-
-
-def _unless_told(picture: np.ndarray) -> np.ndarray:
-    stop_if_told()
-    return picture
 
 
 def label(shot: Shot) -> Labels:
