@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from vidzip.models import BUILT_IN
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches a network, whatever it names
 # Some virtual machines announce AMX and then fault on it, which ends the process: bfloat16 is tested without it.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: interruptions are tested there too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Laws are checked on new cases at every run on a desk, on the same cases at every run of CI.
 settings.register_profile("desk", deadline=None)
