@@ -31,7 +31,7 @@ from eval.datasets import load as load_samples
 from eval.metrics import Score, exact_match
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, Question, make_clip
 from eval.statistics import Estimate, Graded, mean_score, paired_difference
-from pipelines.terminal import Progress, progress, remark, say, table
+from pipelines.terminal import Progress, markdown_table, progress, remark, say, table
 from vidzip import Budget, Frames, PackedVideo, VideoLlava, VidzipError, zip_frames
 from vidzip.packing import pack_zipped
 from vidzip.planner import merge_repeats
@@ -434,7 +434,7 @@ def _span(counts: Iterable[int]) -> str:
 
 def report(shapes: Shapes, model: str, rows: Rows, *, as_markdown: bool) -> None:
     """Print all tables."""
-    draw = _markdown if as_markdown else table
+    draw = markdown_table if as_markdown else table
     questions = sum(len(asked) for asked in shapes.asked.values())
     identity = shapes.identity
     say(
@@ -450,11 +450,6 @@ def report(shapes: Shapes, model: str, rows: Rows, *, as_markdown: bool) -> None
     if pairs := differences(rows):
         say("\nDifferences in points, question by question:\n")
         draw(pairs, ("settings", "questions", "difference"))
-
-
-def _markdown(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
-    for line in (header, ["---"] * len(header), *rows):
-        say(f"| {' | '.join(cell.strip() for cell in line)} |")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import vidzip
 from pipelines.terminal import Progress
+from vidzip import Decoding
+from vidzip.errors import DecodeError
 
 if TYPE_CHECKING:
     from vidzip import Answer, Budget, PackedVideo, VideoLlava
@@ -31,6 +33,8 @@ class Request:
     device: str = "auto"
     dtype: str = "auto"
     max_new_tokens: int = 64
+    snap: bool = False
+    decoding: Decoding = field(default_factory=Decoding)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,16 +55,20 @@ def ask(request: Request, progress: Progress) -> Iterator[Answered]:
         VidzipError: whatever is wrong with the request; before a model is loaded, where that can be known.
     """
     info = vidzip.probe(request.video)
+    if request.decoding.strict and info.warnings:
+        raise DecodeError(f"{request.video!r}: {info.warnings[0]}", hint="fetch it again, or go without --strict")
     # A wrong budget or stretch shows before a model is loaded, which may take minutes.
     vidzip.plan(info, request.budget, start=request.start, end=request.end)
 
     progress(f"load {request.model}", 0, 1)
     model = vidzip.load(request.model, revision=request.revision, device=request.device, dtype=request.dtype)
-    planned = vidzip.plan(info, request.budget, model.tokens_per_frame, start=request.start, end=request.end)
+    planned = vidzip.plan(
+        info, request.budget, model.tokens_per_frame, start=request.start, end=request.end, snap=request.snap
+    )
     for question in request.questions:
         model.check_question(question, planned.total_tokens, request.max_new_tokens)
     progress("encode", 0, planned.num_frames)
-    packed = model.pack(info, planned, on_progress=progress)
+    packed = model.pack(info, planned, decoding=request.decoding, on_progress=progress)
     for number, question in enumerate(request.questions):
         progress("answer", number, len(request.questions))
         answer = model.ask(packed, question, request.max_new_tokens)

@@ -23,9 +23,10 @@ from pipelines.ask import DEFAULT_MODEL, Answered, Request, record, summary
 from pipelines.ask import ask as ask_video
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
 from pipelines.terminal import Progress, print_what_the_terminal_can, progress, remark, say, table
-from vidzip import Budget, VidzipError, token_split
+from vidzip import Budget, Decoding, VidzipError, token_split
 from vidzip.errors import SystemFault
 from vidzip.planner import DEFAULT_NUM_FRAMES, WHOLE_FRAME_TOKENS
+from vidzip.video.backends import BACKENDS
 
 SAMPLE_QUESTION = "What is the color of the star?"
 """One that :data:`DEFAULT_MODEL` was trained on."""
@@ -158,6 +159,26 @@ _budget_options = _options(
     ),
     click.option("--start", type=_Moment(), help="Where to begin: 90.5, 1:30 or 1:02:03."),
     click.option("--end", type=_Moment(), help="Where to stop."),
+    click.option("--snap", is_flag=True, help="Move frames to nearby keyframes: faster on long videos, other frames."),
+)
+_decoding_options = _options(
+    click.option(
+        "--decoder",
+        type=click.Choice(["auto", *BACKENDS]),
+        default=Decoding.backend,
+        show_default=True,
+        help="Library that decodes.",
+    ),
+    click.option("--workers", type=int, metavar="N", help="Threads that decode.  [default: one a core]"),
+    click.option("--strict", is_flag=True, help="Damage in the file is an error."),
+    click.option(
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        default=Decoding.time_limit_seconds,
+        show_default=True,
+        help="How long one file may take to decode.",
+    ),
 )
 _debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
 _output_options = _options(
@@ -193,6 +214,7 @@ def cli() -> None:
 @click.option(
     "--max-new-tokens", type=int, metavar="N", default=Request.max_new_tokens, show_default=True, help="Longest answer."
 )
+@_decoding_options
 @_output_options
 def ask(
     *,
@@ -202,11 +224,16 @@ def ask(
     budget: int,
     start: float | None,
     end: float | None,
+    snap: bool,
     model: str | None,
     revision: str | None,
     device: str,
     dtype: str,
     max_new_tokens: int,
+    decoder: str,
+    workers: int | None,
+    strict: bool,
+    time_limit: float,
     as_json: bool,
 ) -> None:
     """Ask questions about a video: it is decoded, compressed and packed once."""
@@ -221,6 +248,8 @@ def ask(
         device=device,
         dtype=dtype,
         max_new_tokens=max_new_tokens,
+        snap=snap,
+        decoding=Decoding(backend=decoder, workers=workers, strict=strict, time_limit_seconds=time_limit),
     )
     with progress() as show:
         answered = list(ask_video(request, show))
@@ -254,9 +283,18 @@ def _print_answer(answered: Answered, *, as_json: bool) -> None:
 @_video
 @_budget_options
 @_output_options
-def plan(*, video: str, frames: int | None, budget: int, start: float | None, end: float | None, as_json: bool) -> None:
+def plan(
+    *,
+    video: str,
+    frames: int | None,
+    budget: int,
+    start: float | None,
+    end: float | None,
+    snap: bool,
+    as_json: bool,
+) -> None:
     """Show which frames a budget buys, and how many tokens each; no model is needed."""
-    planned = vidzip.plan(video, Budget(total_tokens=budget, num_frames=frames), start=start, end=end)
+    planned = vidzip.plan(video, Budget(total_tokens=budget, num_frames=frames), start=start, end=end, snap=snap)
     if as_json:
         click.echo(
             json.dumps(
@@ -296,10 +334,11 @@ def _split_shown(tokens: int) -> str:
 
 @cli.command(cls=_Command)
 @_video
+@click.option("--count", is_flag=True, help="Decode every frame, and count those that can be.")
 @_output_options
-def probe(video: str, as_json: bool) -> None:
+def probe(*, video: str, count: bool, as_json: bool) -> None:
     """Show what is in a video file; no model is needed."""
-    info = asdict(vidzip.probe(video))
+    info = asdict(vidzip.probe(video, count=count))
     del info["frame_times_seconds"]
     if as_json:
         click.echo(json.dumps({"schema": "vidzip/probe/1", **info}))

@@ -58,6 +58,12 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
         click.echo(line.rstrip())
 
 
+def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
+    """Print rows as a table of Markdown."""
+    for line in (header, ["---"] * len(header), *rows):
+        say(f"| {' | '.join(cell.strip() for cell in line)} |")
+
+
 def _silently(_stage: str, _done: int, _total: int) -> None:
     """Show nothing."""
 

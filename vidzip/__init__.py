@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from vidzip.models import Answer, VideoLlava, load
     from vidzip.packing import PackedVideo
     from vidzip.planner import Budget, Plan, plan, split_budget, token_split
-    from vidzip.video.decoding import Frames, decode
+    from vidzip.video.decoding import Frames, decode, decode_chunks
     from vidzip.video.info import VideoInfo
+    from vidzip.video.options import Decoding
     from vidzip.video.probing import probe
     from vidzip.video.sampling import sample
 
@@ -29,6 +30,7 @@ _HOMES = {
     "Answer": "vidzip.models",
     "Budget": "vidzip.planner",
     "BudgetTooSmall": "vidzip.errors",
+    "Decoding": "vidzip.video.options",
     "FrameFeatures": "vidzip.features",
     "Frames": "vidzip.video.decoding",
     "PackedVideo": "vidzip.packing",
@@ -38,6 +40,7 @@ _HOMES = {
     "VidzipError": "vidzip.errors",
     "ZippedFrames": "vidzip.compress",
     "decode": "vidzip.video.decoding",
+    "decode_chunks": "vidzip.video.decoding",
     "load": "vidzip.models",
     "observe": "vidzip.encoders",
     "plan": "vidzip.planner",
@@ -54,6 +57,7 @@ __all__ = [
     "Answer",
     "Budget",
     "BudgetTooSmall",
+    "Decoding",
     "FrameFeatures",
     "Frames",
     "PackedVideo",
@@ -64,6 +68,7 @@ __all__ = [
     "ZippedFrames",
     "compress",
     "decode",
+    "decode_chunks",
     "errors",
     "load",
     "observe",

@@ -64,6 +64,37 @@ class DecodeError(VideoError):
     """The file ends or breaks before a frame that was asked for."""
 
 
+class EndsEarly(DecodeError):
+    """Frames were asked for past the last one that can be decoded.
+
+    Attributes:
+        ends_seconds: when that one leaves the screen, on the file's own clock; 0 where not one can be decoded.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", ends_seconds: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.ends_seconds = ends_seconds
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_ends_early, (self.message, self.hint, self.ends_seconds))
+
+
+def _rebuild_ends_early(message: str, hint: str, ends_seconds: float) -> EndsEarly:
+    return EndsEarly(message, hint=hint, ends_seconds=ends_seconds)
+
+
+class PictureTooLarge(VideoError):
+    """A file promises pictures of more pixels than any video needs."""
+
+
+class TimeLimitExceeded(VideoError):
+    """A file was worked on for longer than it may be."""
+
+
+class BackendUnavailable(VidzipError):
+    """The decoder that was asked for is not installed, or does not run here."""
+
+
 class WriteError(VidzipError):
     """A file cannot be written, or is there already."""
 

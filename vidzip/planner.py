@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from vidzip.errors import BadArgument, BudgetTooSmall
-from vidzip.video.info import VideoInfo
+from vidzip.video.info import VideoInfo, cut_short
 from vidzip.video.sampling import Policy, check_count, sample, stretch_of
 
 DEFAULT_NUM_FRAMES = 34
@@ -50,6 +50,10 @@ class Plan:
         budget: what it was made from.
         timestamps_seconds: the moments, ascending, (F,).
         tokens_per_frame: tokens each frame may keep, (F,).
+        policy: how the moments were chosen; None where they were given by hand.
+        start_seconds: where the stretch that was asked for begins; None for the video's start.
+        end_seconds: where it ends; None for the video's end.
+        snap: whether the moments were moved to keyframes.
         warnings: what differs from what was asked for, in words.
 
     Raises:
@@ -60,6 +64,10 @@ class Plan:
     budget: Budget
     timestamps_seconds: tuple[float, ...]
     tokens_per_frame: tuple[int, ...]
+    policy: Policy | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    snap: bool = False
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -102,6 +110,7 @@ def plan(
     policy: Policy = "middle",
     start: float | None = None,
     end: float | None = None,
+    snap: bool = False,
 ) -> Plan:
     """Spread a budget over a video: as many frames as asked for, tokens as even as whole numbers allow.
 
@@ -114,6 +123,8 @@ def plan(
         policy: how moments are chosen, see :func:`vidzip.sample`.
         start: seconds; the video's start when left out.
         end: seconds; the video's end when left out.
+        snap: move each moment to a keyframe within half the way to its neighbours: long videos are decoded several
+            times as fast then, and other frames are seen. ``warnings`` tells the largest shift.
 
     Raises:
         BudgetTooSmall: more frames were asked for than there are tokens.
@@ -131,6 +142,9 @@ def plan(
     shares = split_budget(budget.total_tokens, len(timestamps))
 
     warnings = list(info.warnings)
+    if snap:
+        timestamps, shift = _snap(info.path, timestamps)
+        warnings.append(f"moments were moved to keyframes, by up to {shift:.2f} s")
     if budget.num_frames is not None and len(timestamps) < budget.num_frames:
         there = "the video has" if start is None and end is None else f"{stretch.start:g} s to {stretch.end:g} s holds"
         warnings.append(
@@ -143,8 +157,47 @@ def plan(
         budget=budget,
         timestamps_seconds=timestamps,
         tokens_per_frame=tuple(min(share, max_tokens_per_frame) for share in shares),
+        policy=policy,
+        start_seconds=start,
+        end_seconds=end,
+        snap=snap,
         warnings=tuple(warnings),
     )
+
+
+def replan(plan_: Plan, info: VideoInfo, ends_seconds: float, max_tokens_per_frame: int) -> Plan:
+    """Re-make a plan over what there is of a video that turned out to end earlier.
+
+    Args:
+        plan_: the plan as it was made.
+        info: the video as it was believed to be.
+        ends_seconds: when its last frame leaves the screen, on the file's own clock.
+        max_tokens_per_frame: as in :func:`plan`.
+
+    Returns:
+        The plan that would have been made, with a warning.
+
+    Raises:
+        BadArgument: the moments were given by hand, or nothing is left of the stretch that was asked for.
+    """
+    if plan_.policy is None:
+        raise BadArgument("the plan's moments were given by hand", hint="plan it again with vidzip.plan")
+    real = cut_short(info, ends_seconds)
+    remade = plan(
+        real,
+        plan_.budget,
+        max_tokens_per_frame,
+        policy=plan_.policy,
+        start=plan_.start_seconds,
+        end=plan_.end_seconds,
+        snap=plan_.snap,
+    )
+    promised = info.start_seconds + (info.duration_seconds or 0.0)
+    warning = (
+        f"{info.path!r} promises {promised:.3f} s, but ends at {ends_seconds:.3f} s: "
+        f"{remade.num_frames} frames were planned anew over what is there"
+    )
+    return replace(remade, warnings=(*remade.warnings, warning))
 
 
 def merge_repeats(plan: Plan, appears_seconds: Sequence[float], max_tokens_per_frame: int) -> Plan:
@@ -222,3 +275,10 @@ def _probe(path: str | os.PathLike[str]) -> VideoInfo:
     from vidzip.video.probing import probe
 
     return probe(path)
+
+
+def _snap(path: str, timestamps_seconds: Sequence[float]) -> tuple[tuple[float, ...], float]:
+    """Move moments to keyframes, which the decoder knows."""
+    from vidzip.video.snapping import snap_to_keyframes
+
+    return snap_to_keyframes(path, timestamps_seconds)

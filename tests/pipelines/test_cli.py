@@ -107,9 +107,22 @@ def test_real_files(videos, capsys, monkeypatch, *, name, frames, used, warns):
     assert ("warning: the video has 20 distinct frames" in err) == warns
 
 
-def test_the_way_out_of_a_damaged_file_works(videos, capsys, monkeypatch):
+def test_a_damaged_file_is_answered_from_what_decodes(videos, capsys, monkeypatch):
     monkeypatch.chdir(videos)
     arguments = ["ask", "corrupted.mp4", "What?", "--frames", "16", "--max-new-tokens", "1", "--json"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert (answer["frames"], answer["visual_tokens"]) == (16, 136)
+    assert max(answer["timestamps_seconds"]) == pytest.approx(2.7)
+    said = "'corrupted.mp4' promises 5.000 s, but ends at 2.800 s: 16 frames were planned anew over what is there"
+    assert said in answer["warnings"]
+    assert f"warning: {said}" in err
+
+
+def test_strict_makes_damage_an_error_and_says_the_way_out(videos, capsys, monkeypatch):
+    monkeypatch.chdir(videos)
+    arguments = ["ask", "corrupted.mp4", "What?", "--frames", "16", "--max-new-tokens", "1", "--json", "--strict"]
     assert main(arguments) == 2
     error, hint = capsys.readouterr().err.splitlines()
     assert "cannot be decoded past 2.7" in error

@@ -9,19 +9,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vidzip.errors import BadModelFolder
+from vidzip.video.resizing import Filter, Shape
 
 CONFIG_NAMES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 """Files of a checkpoint that may hold the settings, the video's own first; newer checkpoints nest them in the last."""
 
-_PILLOW_FILTERS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+_PILLOW_FILTERS: dict[int, Filter] = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for its filters, as checkpoints write them, and torch's names."""
 
 
@@ -43,7 +43,7 @@ class Preprocessor:
     crop_width: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    resample: Literal["bilinear", "bicubic"] = "bicubic"
+    resample: Filter = "bicubic"
 
     def __call__(
         self,
@@ -52,35 +52,30 @@ class Preprocessor:
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
         """Prepare frames, (F, 3, H, W) uint8 RGB, for the tower, on ``device`` (theirs when left out)."""
-        cropped = self.resize_and_crop(pixels).to(device=device)
-        mean = torch.tensor(self.mean, device=cropped.device)[:, None, None]
-        std = torch.tensor(self.std, device=cropped.device)[:, None, None]
-        return ((cropped.to(torch.float32) / 255 - mean) / std).to(dtype)
+        return self.normalise(self.resize_and_crop(pixels), device, dtype)
+
+    @property
+    def shape(self) -> Shape:
+        """What pictures are resized and cropped to, for :func:`vidzip.decode` to do."""
+        return Shape(size=self.shortest_edge, crop=(self.crop_height, self.crop_width), resize=self.resample)
 
     def resize_and_crop(
         self, pixels: UInt8[Tensor, "frames 3 height width"]
     ) -> UInt8[Tensor, "frames 3 crop_height crop_width"]:
-        """Resize the shorter side and crop the middle; pad with black where a side is shorter than its crop.
+        """Resize the shorter side and crop the middle; pad with black where a side is shorter than its crop."""
+        return self.shape.apply(pixels).contiguous()
 
-        Like Pillow, it resizes across and then down, and rounds to whole levels after each.
-        """
-        height, width = pixels.shape[-2:]
-        short = min(height, width)
-        new_height, new_width = (self.shortest_edge * side // short for side in (height, width))
-        pixels = self._resize(self._resize(pixels, height, new_width), new_height, new_width)
-        pad_height = max(0, self.crop_height - new_height)
-        pad_width = max(0, self.crop_width - new_width)
-        if pad_height or pad_width:
-            pixels = F.pad(pixels, (pad_width // 2, (pad_width + 1) // 2, pad_height // 2, (pad_height + 1) // 2))
-        top = (pixels.shape[-2] - self.crop_height) // 2
-        left = (pixels.shape[-1] - self.crop_width) // 2
-        return pixels[..., top : top + self.crop_height, left : left + self.crop_width].contiguous()
-
-    def _resize(self, pixels: UInt8[Tensor, "frames 3 h w"], height: int, width: int) -> UInt8[Tensor, "frames 3 a b"]:
-        if pixels.shape[-2:] == (height, width):
-            return pixels
-        smooth = F.interpolate(pixels.to(torch.float32), size=(height, width), mode=self.resample, antialias=True)
-        return smooth.round_().clamp_(0, 255).to(torch.uint8)
+    def normalise(
+        self,
+        pixels: UInt8[Tensor, "frames 3 crop_height crop_width"],
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
+        """Scale cropped frames to [0, 1] and normalise them, on ``device`` (theirs when left out)."""
+        pixels = pixels.to(device=device)
+        mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
+        std = torch.tensor(self.std, device=pixels.device)[:, None, None]
+        return ((pixels.to(torch.float32) / 255 - mean) / std).to(dtype)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Preprocessor:

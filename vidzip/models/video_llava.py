@@ -5,28 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, VideoLlavaForConditionalGeneration
 
 from vidzip.compress import zip_frames
 from vidzip.encoders import Preprocessor, observe
-from vidzip.errors import BadModelFolder, ContextTooLong, OutOfMemory, PlanMismatch, TowerMismatch
+from vidzip.errors import BadModelFolder, ContextTooLong, EndsEarly, OutOfMemory, PlanMismatch, TowerMismatch
 from vidzip.features import FrameFeatures
 from vidzip.models.generating import FinishReason, generate_greedily
 from vidzip.models.prompting import embed_prompt, prompt_ids
 from vidzip.models.timing import Stopwatch
 from vidzip.packing import PackedVideo, check_token_count, pack_zipped
-from vidzip.planner import Budget, Plan, merge_repeats, plan
-from vidzip.video.decoding import Frames, Picture, pictures_at
+from vidzip.planner import Budget, Plan, merge_repeats, plan, replan
+from vidzip.video.decoding import Frames, decode_chunks
 from vidzip.video.info import VideoInfo
-from vidzip.video.probing import identify
+from vidzip.video.options import Decoding
+from vidzip.video.probing import identify, probe
+from vidzip.video.resizing import Shape
 from vidzip.video.sampling import Policy, check_count
 
 Video = str | os.PathLike[str] | VideoInfo
@@ -139,15 +141,19 @@ class VideoLlava:
         plan: Plan,
         method: str = "visionzip",
         *,
+        decoding: Decoding | None = None,
         on_progress: Progress | None = None,
         **options: Any,
     ) -> PackedVideo:
         """Decode the plan's frames, encode them, compress each to its tokens, and join them.
 
+        A video that turns out to end before the last moment is planned anew over what there is of it, with a warning.
+
         Args:
             video: the file the plan was made for, or what :func:`vidzip.probe` said of it.
             plan: which moments, and how many tokens each.
             method: a name in :data:`vidzip.compress.METHODS`.
+            decoding: how the file is decoded; ``Decoding()`` when left out. Where it is strict, damage is an error.
             on_progress: called as frames are encoded.
             options: the method's own keyword arguments.
 
@@ -159,10 +165,20 @@ class VideoLlava:
         """
         path = video.path if isinstance(video, VideoInfo) else os.fspath(video)
         self._check_plan(path, plan)
+        decoding = decoding or Decoding()
         stopwatch = Stopwatch(self.device)
         with _memory_errors(f"packing {plan.num_frames} frames"):
-            features, appears = self._encode_at(path, plan, stopwatch, on_progress)
+            try:
+                encoded = self._encode_at(path, plan, decoding, stopwatch, on_progress)
+            except EndsEarly as error:
+                if decoding.strict or plan.policy is None:
+                    raise
+                info = video if isinstance(video, VideoInfo) else probe(path)
+                plan = replan(plan, info, error.ends_seconds, self.tokens_per_frame)
+                encoded = self._encode_at(path, plan, decoding, stopwatch, on_progress)
+            features, appears, warnings = encoded
             plan = merge_repeats(plan, appears, self.tokens_per_frame)
+            plan = replace(plan, warnings=(*plan.warnings, *warnings))
             with stopwatch.stage("compress"):
                 zipped = zip_frames(features, plan.tokens_per_frame, method, **options)
         return pack_zipped(
@@ -176,7 +192,11 @@ class VideoLlava:
 
     def encode(self, frames: Frames) -> FrameFeatures:
         """Run decoded frames through the tower, a batch at a time."""
-        parts = [self._encode_batch(self._prepare(batch)) for batch in torch.split(frames.pixels, self.batch_frames)]
+        parts = []
+        for batch in torch.split(frames.pixels, self.batch_frames):
+            whole = batch.to(self.device) if self._resizes_on_device else batch
+            pixels = self.preprocessor(whole, device=self.device, dtype=self.model.dtype)
+            parts.append(self._encode_batch(pixels))
         return FrameFeatures.cat(parts)
 
     def project(self, packed: PackedVideo) -> Float[Tensor, "kept width"]:
@@ -311,36 +331,56 @@ class VideoLlava:
             )
 
     def _encode_at(
-        self, path: str, plan: Plan, stopwatch: Stopwatch, on_progress: Progress | None
-    ) -> tuple[FrameFeatures, list[float]]:
-        """Encode the frames of a plan as they are decoded, each once; also say what each moment shows, in seconds."""
+        self, path: str, plan: Plan, decoding: Decoding, stopwatch: Stopwatch, on_progress: Progress | None
+    ) -> tuple[FrameFeatures, list[float], list[str]]:
+        """Encode the frames of a plan while later ones are decoded, each once.
+
+        Returns:
+            Their features; when the frame shown at each moment appears, in seconds; what is wrong with the file.
+        """
         appears: list[float] = []
-        prepared: list[Tensor] = []
         parts: list[FrameFeatures] = []
-
-        def encode_prepared() -> None:
-            with stopwatch.stage("encode"):
-                parts.append(self._encode_batch(torch.cat(prepared)))
-            prepared.clear()
-            if on_progress:
-                on_progress("encode", len(appears), plan.num_frames)
-
-        for picture in _timed(pictures_at(path, plan.timestamps_seconds), stopwatch):
-            is_repeat = bool(appears) and picture.timestamp_seconds == appears[-1]
-            appears.append(picture.timestamp_seconds)
-            if not is_repeat:
+        warnings: dict[str, None] = {}
+        shape = Shape() if self._resizes_on_device else self.preprocessor.shape
+        chunks = decode_chunks(
+            path,
+            plan.timestamps_seconds,
+            self.batch_frames,
+            size=shape.size,
+            crop=shape.crop,
+            resize=shape.resize,
+            backend=decoding.backend,
+            workers=decoding.workers,
+            strict=decoding.strict,
+            time_limit_seconds=decoding.time_limit_seconds,
+        )
+        with closing(chunks):
+            for chunk in _timed(chunks, stopwatch):
+                shown = chunk.timestamps_seconds
+                before = (appears[-1] if appears else None, *shown)
+                new = [i for i, seconds in enumerate(shown) if seconds != before[i]]
+                appears += shown
+                warnings |= dict.fromkeys(chunk.warnings)
+                if not new:
+                    continue
                 with stopwatch.stage("preprocess"):
-                    prepared.append(self._prepare(picture.pixels[None]))
-            if len(prepared) == self.batch_frames:
-                encode_prepared()
-        if prepared:
-            encode_prepared()
-        return FrameFeatures.cat(parts), appears
+                    prepared = self._prepare(chunk.pixels[new])
+                with stopwatch.stage("encode"):
+                    parts.append(self._encode_batch(prepared))
+                if on_progress:
+                    on_progress("encode", len(appears), plan.num_frames)
+        return FrameFeatures.cat(parts), appears, list(warnings)
 
-    def _prepare(self, pixels: Tensor) -> Tensor:
+    @property
+    def _resizes_on_device(self) -> bool:
         # CUDA resizes where it encodes; elsewhere the CPU does, since Apple's GPUs may lack antialiased bicubic.
-        place = self.device if self.device.type == "cuda" else "cpu"
-        return self.preprocessor(pixels.to(place), device=self.device, dtype=self.model.dtype)
+        return self.device.type == "cuda"
+
+    def _prepare(self, pixels: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames 3 side side"]:
+        """Bring frames, which decoding has resized unless the device does, to what the tower takes."""
+        if self._resizes_on_device:
+            return self.preprocessor(pixels.to(self.device), dtype=self.model.dtype)
+        return self.preprocessor.normalise(pixels, self.device, self.model.dtype)
 
     def _encode_batch(self, pixel_values: Tensor) -> FrameFeatures:
         return observe(self.tower, pixel_values, self.feature_layer)
@@ -367,14 +407,14 @@ def _memory_errors(work: str) -> Iterator[None]:
         ) from error
 
 
-def _timed(pictures: Iterator[Picture], stopwatch: Stopwatch) -> Iterator[Picture]:
-    """Count the time that each next picture takes towards decoding."""
+def _timed(chunks: Iterator[Frames], stopwatch: Stopwatch) -> Iterator[Frames]:
+    """Count the time that each next chunk is waited for towards decoding."""
     while True:
         with stopwatch.stage("decode"):
-            picture = next(pictures, None)
-        if picture is None:
+            chunk = next(chunks, None)
+        if chunk is None:
             return
-        yield picture
+        yield chunk
 
 
 def _fingerprint(module: nn.Module) -> str:

@@ -22,6 +22,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vidzip.errors import NotAVideo, NoVideoStream, VideoNotFound
+from vidzip.video.limits import MAX_PIXELS, TimeLimit, check_picture_size
 
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "mpegts", "mpeg", "flv", "asf", "ogg")
 """FFmpeg's names of the container formats that may be opened."""
@@ -37,13 +38,13 @@ class OpenVideo:
     """An open container and its first stream of pictures."""
 
     path: str
+    size_bytes: int
     container: InputContainer
     stream: VideoStream
 
     def seconds(self, ticks: int) -> float:
         """Turn a timestamp of the stream into seconds on the file's own clock."""
-        start = self.container.start_time or 0
-        return float(ticks * self.time_base - start * _MICROSECOND)
+        return ticks * self.time_base.numerator / self.time_base.denominator - self.origin_seconds
 
     @cached_property
     def time_base(self) -> Fraction:
@@ -55,10 +56,15 @@ class OpenVideo:
         """Frames a second on average, by the header."""
         return _fraction(self.stream.average_rate)
 
-    @property
-    def nominal_rate(self) -> Fraction | None:
-        """The lowest rate at which every timestamp the header shows is a whole number of frames."""
-        return _fraction(self.stream.base_rate)
+    @cached_property
+    def origin_seconds(self) -> float:
+        """Where the file's own clock starts, in the stream's seconds."""
+        return float((self.container.start_time or 0) * _MICROSECOND)
+
+    @cached_property
+    def pixel_aspect(self) -> Fraction:
+        """How many times as wide as high a stored pixel is shown."""
+        return _fraction(self.stream.sample_aspect_ratio) or Fraction(1)
 
     @property
     def frame_seconds(self) -> float:
@@ -67,19 +73,25 @@ class OpenVideo:
 
 
 @contextmanager
-def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
+def open_video(path: str | os.PathLike[str], limit: TimeLimit | None = None) -> Iterator[OpenVideo]:
     """Open a local video file and find its pictures.
+
+    Args:
+        path: the file.
+        limit: ends whatever still reads the file when it runs out.
 
     Raises:
         VideoNotFound: no such file, or it may not be read.
         NotAVideo: a folder, a device, an empty file, or no container of an allowed format.
         NoVideoStream: a container without pictures.
+        PictureTooLarge: the header promises pictures that no memory should be taken for.
+        TimeLimitExceeded: opening it took too long.
     """
     name = os.fspath(path)
     with open_file(name) as file:
         try:
             container = av.open(
-                _Unnamed(file),
+                _Unnamed(file, limit),
                 mode="r",
                 container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"},
             )
@@ -89,7 +101,11 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
                 hint="give the video file itself, whole; playlists, scripts and image sequences are not opened",
             ) from error
         with container:
-            yield OpenVideo(path=name, container=container, stream=_pictures(container, name))
+            stream = _pictures(container, name)
+            check_picture_size(stream.codec_context.width, stream.codec_context.height, name)
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # the pictures themselves may say otherwise
+            size_bytes = os.fstat(file.fileno()).st_size
+            yield OpenVideo(path=name, size_bytes=size_bytes, container=container, stream=stream)
 
 
 @contextmanager
@@ -137,10 +153,16 @@ def _fraction(rate: Fraction | None) -> Fraction | None:
 class _Unnamed:
     """A file without its name, which FFmpeg would otherwise guess a format from."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
+    def __init__(self, file: BinaryIO, limit: TimeLimit | None) -> None:
+        self._file = file
+        self._limit = limit
         self.seek = file.seek
         self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        if self._limit:
+            self._limit.check()
+        return self._file.read(size)
 
 
 def _pictures(container: InputContainer, name: str) -> VideoStream:

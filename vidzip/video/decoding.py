@@ -1,31 +1,31 @@
-"""The pictures on screen at given moments. Correct first: one pass in order, from the start to the last of them."""
+"""The pictures on screen at given moments."""
 
 from __future__ import annotations
 
-import heapq
 import math
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 
-import av
 import torch
-from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 from torch import Tensor
 
 from vidzip.errors import BadArgument, DecodeError
-from vidzip.video.containers import ROUNDING_SECONDS, OpenVideo, open_video, reason
-from vidzip.video.probing import degrees_clockwise
+from vidzip.video.backends import Backend, find_backend
+from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS
+from vidzip.video.pictures import Picture
+from vidzip.video.request import Request
+from vidzip.video.resizing import Filter, Shape
+from vidzip.video.sampling import check_count
 
-_REORDERED = 4
-"""Frames held back to put their timestamps in order. Decoders give pictures in the order they are shown, but some
-AVI files label them in another; the k-th picture gets the k-th smallest label within this many."""
+_WAITING_BYTES = 64 << 20
+"""What decoded pictures that wait for their turn may hold."""
 
-_CLOCK_SLIP = 1.0
-"""Seconds by which timestamps may fall back, beyond what reordering explains, before the clock counts as restarted."""
+_MOST_WORKERS = 16
+"""Threads that are of use to one file; each holds an open decoder with its frames."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,143 +35,176 @@ class Frames:
     Attributes:
         pixels: RGB, (F, 3, H, W) uint8.
         timestamps_seconds: when each picture appears on screen, (F,): at or before the moment it was asked for.
+        warnings: what is wrong with the file, in words.
     """
 
     pixels: UInt8[Tensor, "frames 3 height width"]
     timestamps_seconds: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Picture:
-    """One decoded picture, upright: RGB (3, H, W) uint8, and when it appears on screen, in seconds."""
-
-    pixels: UInt8[Tensor, "3 height width"]
-    timestamp_seconds: float
-
-
-def decode(path: str | os.PathLike[str], timestamps_seconds: Sequence[float]) -> Frames:
+def decode(  # noqa: PLR0917 - the options that everyone uses may be given by place
+    path: str | os.PathLike[str],
+    timestamps_seconds: Sequence[float],
+    size: int | tuple[int, int] | None = None,
+    crop: int | tuple[int, int] | None = None,
+    resize: Filter = "bicubic",
+    workers: int | None = None,
+    backend: str = "auto",
+    *,
+    device: str = "cpu",
+    strict: bool = False,
+    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
+) -> Frames:
     """Decode the frame on screen at each moment, in the order given.
+
+    Frames are exact: the one whose time on screen holds the moment, whatever the rate, the order of packets, or the
+    start. Pictures are upright, with square pixels; colours are converted by the matrix and range that the file
+    names; what is transparent shows black.
 
     Args:
         path: a local video file.
         timestamps_seconds: moments on the file's own clock, (F,), in any order. Before the first frame appears, the
             first frame counts as on screen.
+        size: resize the shorter side to so many pixels, the aspect ratio kept; or to (height, width). Pictures agree
+            with what Pillow makes of the full-size frame to within 1 of 255.
+        crop: then keep this much of the middle: a square's side, or (height, width).
+        resize: ``"bicubic"`` or ``"bilinear"``, antialiased.
+        workers: threads that decode; all cores the process may use when left out.
+        backend: ``"auto"``, or the name of one of :data:`vidzip.video.backends.BACKENDS`.
+        device: where the pixels end up.
+        strict: whether any damage is an error. By default what can be decoded is used: where a frame cannot be, the
+            one before it stays on screen, and ``warnings`` says so.
+        time_limit_seconds: how long the file may be worked on.
 
     Raises:
-        BadArgument: no moment, or one that is negative or not finite.
-        DecodeError: the video ends or breaks before a moment, or its picture size changes between two.
+        BadArgument: no moment, or one that is negative or not finite; or a size or a count below 1.
+        EndsEarly: the video ends, or nothing more of it can be decoded, before a moment.
+        DecodeError: its picture size changes between two moments and ``size`` does not even it out, its clock
+            restarts, or it is damaged and ``strict`` is set.
+        TimeLimitExceeded: it took too long.
+        BackendUnavailable: the backend's library is not there.
         VideoError: the file cannot be opened as a video.
     """
-    order = sorted(range(len(timestamps_seconds)), key=lambda i: timestamps_seconds[i])
-    ascending = pictures_at(path, [timestamps_seconds[i] for i in order])
-    pixels: Tensor | None = None
+    moments = _checked(timestamps_seconds)
+    order = sorted(range(len(moments)), key=lambda i: moments[i])
+    warnings: list[str] = []
+    request = Request(
+        path=os.fspath(path),
+        moments=tuple(moments[i] for i in order),
+        shape=Shape(size=size, crop=crop, resize=resize),
+        workers=_workers(workers),
+        device=device,
+        strict=strict,
+        time_limit_seconds=time_limit_seconds,
+        max_waiting_bytes=math.inf,  # all of them are wanted at once
+        warn=warnings.append,
+    )
+    with closing(find_backend(backend)(request)) as pictures:
+        return _collect(request, pictures, order, warnings)
+
+
+def decode_chunks(
+    path: str | os.PathLike[str],
+    timestamps_seconds: Sequence[float],
+    chunk_frames: int = 8,
+    *,
+    size: int | tuple[int, int] | None = None,
+    crop: int | tuple[int, int] | None = None,
+    resize: Filter = "bicubic",
+    workers: int | None = None,
+    backend: str = "auto",
+    device: str = "cpu",
+    strict: bool = False,
+    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
+) -> Generator[Frames, None, None]:
+    """Decode as :func:`decode` does, and yield the frames a few at a time, in order, while later ones are decoded.
+
+    Args:
+        path: a local video file.
+        timestamps_seconds: moments on the file's own clock, (F,), ascending.
+        chunk_frames: frames of a chunk; the last one may hold fewer.
+        size, crop, resize, workers, backend, device, strict: as in :func:`decode`.
+        time_limit_seconds: as in :func:`decode`; what is done between two chunks does not count.
+
+    Raises:
+        BadArgument: moments that are not ascending; and all that :func:`decode` raises.
+    """
+    moments = _checked(timestamps_seconds)
+    if any(later < earlier for earlier, later in pairwise(moments)):
+        raise BadArgument("the timestamps are not ascending", hint="sort them")
+    chunk_frames = check_count(chunk_frames, "chunk_frames")
+    warnings: list[str] = []
+    request = Request(
+        path=os.fspath(path),
+        moments=moments,
+        shape=Shape(size=size, crop=crop, resize=resize),
+        workers=_workers(workers),
+        device=device,
+        strict=strict,
+        time_limit_seconds=time_limit_seconds,
+        max_waiting_bytes=_WAITING_BYTES,
+        warn=warnings.append,
+    )
+    return _chunks(request, find_backend(backend), chunk_frames, warnings)
+
+
+def _chunks(
+    request: Request, backend: Backend, chunk_frames: int, warnings: list[str]
+) -> Generator[Frames, None, None]:
+    with closing(backend(request)) as pictures:
+        for begins in range(0, len(request.moments), chunk_frames):
+            count = min(chunk_frames, len(request.moments) - begins)
+            yield _collect(request, islice(pictures, count), range(count), warnings)
+            warnings.clear()
+
+
+def _collect(request: Request, pictures: Iterator[Picture], order: Sequence[int], warnings: list[str]) -> Frames:
+    """Put pictures together, each at its place."""
+    first = next(pictures)
+    pixels = torch.empty(len(order), *first.pixels.shape, dtype=torch.uint8, device=first.pixels.device)
     times = [0.0] * len(order)
-    for i, picture in zip(order, ascending, strict=True):
-        if pixels is None:
-            pixels = torch.empty(len(order), *picture.pixels.shape, dtype=torch.uint8)
-        if pixels.shape[1:] != picture.pixels.shape:
-            raise DecodeError(
-                f"the picture size of {os.fspath(path)!r} changes to {picture.pixels.shape[2]}x"
-                f"{picture.pixels.shape[1]} by {picture.timestamp_seconds:g} s, from {pixels.shape[3]}x"
-                f"{pixels.shape[2]}",
-                hint="decode the parts of one size apart",
-            )
-        pixels[i] = picture.pixels
+    for i, picture in zip(order, chain([first], pictures), strict=True):
+        _check_same_size(request.path, pixels, picture)
+        _copy(picture.pixels, pixels[i])
         times[i] = picture.timestamp_seconds
-    if pixels is None:
+    return Frames(
+        pixels=pixels.to(request.device),
+        timestamps_seconds=tuple(times),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _checked(timestamps_seconds: Sequence[float]) -> tuple[float, ...]:
+    moments = tuple(float(moment) for moment in timestamps_seconds)
+    if not moments:
         raise BadArgument("no timestamps were given", hint="give one or more, in seconds")
-    return Frames(pixels=pixels, timestamps_seconds=tuple(times))
-
-
-def pictures_at(path: str | os.PathLike[str], timestamps_seconds: Sequence[float]) -> Iterator[Picture]:
-    """Yield the picture on screen at each of some ascending moments, holding no more than a few at a time.
-
-    Raises:
-        BadArgument: moments that are negative, not finite, or not ascending.
-        DecodeError: the video ends or breaks before a moment.
-        VideoError: the file cannot be opened as a video.
-    """
-    moments = [float(moment) for moment in timestamps_seconds]
     for moment in moments:
         if not (math.isfinite(moment) and moment >= 0):
             raise BadArgument(f"a timestamp is {moment} s", hint="give moments of the video, 0 seconds or later")
-    if any(later < earlier for earlier, later in pairwise(moments)):
-        raise BadArgument("the timestamps are not ascending", hint="sort them")
-    with open_video(path) as video:
-        video.stream.thread_type = "AUTO"
-        waiting = deque(moments)
-        shown: _Shown | None = None
-        for following in _frames_in_order(video):
-            while shown and waiting and waiting[0] < following.appears - ROUNDING_SECONDS:
-                waiting.popleft()
-                yield shown.picture()
-            if not waiting:
-                return
-            shown = following
-        while shown and waiting and waiting[0] <= shown.ends + video.frame_seconds:
-            waiting.popleft()
-            yield shown.picture()
-        if waiting:
-            ends = shown.ends if shown else 0.0
-            raise DecodeError(
-                f"{video.path!r} ends at {ends:.3f} s, before {waiting[0]:.3f} s, where a frame is wanted",
-                hint=f"stay before the end (--end {ends:.3f}); if the file promises more, it is cut off: fetch it again",
-            )
+    return moments
 
 
-class _Shown:
-    """A decoded frame with its time on screen; converted to RGB once, and only if it is wanted."""
-
-    def __init__(self, frame: VideoFrame, appears: float, lasts: float) -> None:
-        self._frame = frame
-        self._picture: Picture | None = None
-        self.appears = appears
-        self.ends = appears + lasts
-
-    def picture(self) -> Picture:
-        if self._picture is None:
-            rgb = torch.from_numpy(self._frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
-            quarter_turns = degrees_clockwise(self._frame.rotation) // 90
-            upright = torch.rot90(rgb, -quarter_turns, dims=(1, 2)).contiguous()
-            self._picture = Picture(pixels=upright, timestamp_seconds=self.appears)
-        return self._picture
+def _workers(workers: int | None) -> int:
+    if workers is not None:
+        return check_count(workers, "workers")
+    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _frames_in_order(video: OpenVideo) -> Iterator[_Shown]:
-    """Decode every frame, in the order shown, with ascending times."""
-    frames: deque[VideoFrame] = deque()
-    ticks: list[int] = []
-    latest = 0
-    released = -math.inf
+def _copy(source: Tensor, target: Tensor) -> None:
+    """Copy a picture; through numpy where that works, since torch would wake a team of threads for it."""
+    if source.device.type == "cpu":
+        target.numpy()[:] = source.numpy()
+    else:
+        target.copy_(source)
 
-    def release() -> _Shown:
-        nonlocal released
-        frame = frames.popleft()
-        lasts = float(frame.duration * video.time_base) if frame.duration else video.frame_seconds
-        appears = video.seconds(heapq.heappop(ticks))
-        if appears < released - _CLOCK_SLIP:
-            raise DecodeError(
-                f"the clock of {video.path!r} falls back from {released:.3f} s to {appears:.3f} s",
-                hint="files were joined without a new clock: join them again with a tool that rewrites timestamps",
-            )
-        released = max(released, appears)
-        return _Shown(frame, released, lasts)
 
-    try:
-        for frame in video.container.decode(video.stream):
-            tick = frame.pts if frame.pts is not None else frame.dts
-            latest = latest + (frame.duration or 1) if tick is None else tick
-            frames.append(frame)
-            heapq.heappush(ticks, latest)
-            if len(frames) > _REORDERED:
-                yield release()
-    except av.FFmpegError as error:
-        while frames:
-            yield release()
-        broken = video.seconds(latest)
+def _check_same_size(path: str, pixels: Tensor, picture: Picture) -> None:
+    height, width = pixels.shape[2:]
+    new_height, new_width = picture.pixels.shape[1:]
+    if (height, width) != (new_height, new_width):
         raise DecodeError(
-            f"{video.path!r} cannot be decoded past {broken:.3f} s ({reason(error)})",
-            hint=f"the file is damaged or cut off: stay before that moment (--end {broken:.3f}), or fetch it again",
-        ) from error
-    while frames:
-        yield release()
+            f"the picture size of {path!r} changes to {new_width}x{new_height} by {picture.timestamp_seconds:g} s, "
+            f"from {width}x{height}",
+            hint="decode the parts of one size apart, or give both sides of one size for all (size=(height, width))",
+        )

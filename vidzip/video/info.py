@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
+
+_ROUNDING_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +47,17 @@ class VideoInfo:
     identity: str | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def cut_short(info: VideoInfo, ends_seconds: float) -> VideoInfo:
+    """Say what would be known of a video that ends earlier; one that does not is as it was."""
+    duration = ends_seconds - info.start_seconds
+    if info.duration_seconds is None or not 0 < duration < info.duration_seconds:
+        return info
+    times = info.frame_times_seconds
+    if times is not None:
+        times = times[: bisect_left(times, ends_seconds - _ROUNDING_SECONDS)]
+        count: int | None = len(times)
+    else:
+        count = info.num_frames and max(1, round(info.num_frames * duration / info.duration_seconds))
+    return replace(info, duration_seconds=duration, num_frames=count, frame_times_seconds=times)

@@ -1,0 +1,446 @@
+"""What decoding costs, beside the libraries that are used for it.
+
+    pip install 'vidzip[peers]' && python benchmarks/decode.py FOLDER
+
+Into FOLDER it writes videos whose frames show their own numbers (once: a second run finds them there). From each,
+frames at evenly spread moments are decoded and brought to 224 pixels on the shorter side by vidzip and by each peer that
+is installed, at the settings that are in common use and at those that are the fastest for it. Every measurement is a
+process of its own; the ways take turns, round by round. It reports the median of time and of CPU time as ratios to
+vidzip's, the peak memory beyond what importing takes, and how many frames are not the ones on screen at their moments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from pipelines.terminal import markdown_table, progress, remark, say, table
+
+SIDE = 224
+BITS = 15
+"""A frame shows its number in so many blocks, black or white, along its upper edge."""
+
+NOT_MEASURED_SECONDS = 240
+"""A way that takes longer is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """One generated file.
+
+    Attributes:
+        name: its file name.
+        title: what the table calls it.
+        seconds, fps, width, height: its measures.
+        codec: the encoder.
+        options: the encoder's.
+        varies: whether the rate does.
+    """
+
+    name: str
+    title: str
+    seconds: float
+    width: int
+    height: int
+    fps: int = 25
+    codec: str = "libx264"
+    options: dict[str, str] = field(default_factory=dict)
+    varies: bool = False
+
+    def times(self) -> list[float]:
+        """When each frame appears, in seconds."""
+        count = round(self.seconds * self.fps)
+        if not self.varies:
+            return [i / self.fps for i in range(count)]
+        random = np.random.default_rng(0)
+        steps = random.choice([0.02, 0.04, 0.12], size=count, p=[0.45, 0.4, 0.15])
+        return [round(float(at), 3) for at in np.concatenate(([0.0], np.cumsum(steps)[:-1]))]
+
+
+_X264 = {"preset": "medium", "crf": "23"}
+VIDEOS = (
+    Video(
+        name="10s.mp4", title="10 s, 320x240, GOP 12", seconds=10, width=320, height=240, options={**_X264, "g": "12"}
+    ),
+    Video(
+        name="60s.mp4", title="60 s, 640x360, GOP 250", seconds=60, width=640, height=360, options={**_X264, "g": "250"}
+    ),
+    Video(
+        name="10min.mp4",
+        title="10 min, 1280x720, GOP 250",
+        seconds=600,
+        width=1280,
+        height=720,
+        options={**_X264, "g": "250", "sc_threshold": "0"},
+    ),
+    Video(
+        name="h265.mp4",
+        title="H.265, 30 s, 640x360",
+        seconds=30,
+        width=640,
+        height=360,
+        codec="libx265",
+        options={"preset": "fast", "x265-params": "log-level=none:keyint=125"},
+    ),
+    Video(
+        name="vp9.webm",
+        title="VP9, 30 s, 640x360",
+        seconds=30,
+        width=640,
+        height=360,
+        codec="libvpx-vp9",
+        options={"deadline": "realtime", "cpu-used": "8", "g": "125", "b": "600k"},
+    ),
+    Video(
+        name="av1.mp4",
+        title="AV1, 30 s, 640x360",
+        seconds=30,
+        width=640,
+        height=360,
+        codec="libsvtav1",
+        options={"preset": "12", "g": "125"},
+    ),
+    Video(name="clip.gif", title="GIF, 5 s, 320x240", seconds=5, width=320, height=240, fps=10, codec="gif"),
+    Video(
+        name="varying.mkv",
+        title="varying rate, 60 s, 640x360",
+        seconds=60,
+        width=640,
+        height=360,
+        options={**_X264, "g": "250"},
+        varies=True,
+    ),
+)
+COUNTS = (8, 32, 64, 128)
+
+
+def pictures(video: Video) -> Iterator[np.ndarray]:
+    """Draw a textured scene that drifts and carries moving boxes and noise; each frame shows its number."""
+    random = np.random.default_rng(1)
+    height, width = video.height, video.width
+    coarse = random.integers(40, 216, (height // 8 + 34, width // 8 + 34, 3), dtype=np.uint8)
+    scene = np.kron(coarse, np.ones((8, 8, 1), dtype=np.uint8))
+    grain = [random.integers(-6, 7, (height, width, 1), dtype=np.int16) for _ in range(8)]
+    boxes = random.uniform(0.2, 1.7, (6, 4))
+    colours = random.integers(0, 256, (6, 3))
+    side = height // 6
+    for number in range(len(video.times())):
+        at = number / video.fps
+        top, left = (int(120 + 120 * np.sin(at * rate)) for rate in (0.31, 0.23))
+        picture = scene[top : top + height, left : left + width].astype(np.int16)
+        for (speed_y, speed_x, begin_y, begin_x), colour in zip(boxes, colours, strict=True):
+            y = int((height - side) * (0.5 + 0.5 * np.sin(at * speed_y + begin_y * 4)))
+            x = int((width - side) * (0.5 + 0.5 * np.sin(at * speed_x + begin_x * 4)))
+            picture[y : y + side, x : x + side] = colour
+        picture += grain[number % len(grain)]
+        np.clip(picture, 0, 255, out=picture)
+        _number(picture, number)
+        yield picture.astype(np.uint8)
+
+
+def _number(picture: np.ndarray, number: int) -> None:
+    height, width = picture.shape[0] // 8, picture.shape[1] // BITS
+    for bit in range(BITS):
+        picture[:height, bit * width : (bit + 1) * width] = 235 if number >> bit & 1 else 20
+
+
+def read_number(picture: np.ndarray) -> int:
+    """Read a frame's number off a picture, (H, W, 3)."""
+    height, width = picture.shape[0] // 8, picture.shape[1] / BITS
+    rows = picture[height // 4 : 3 * height // 4, :, 1].astype(float).mean(axis=0)
+    centres = [rows[round((bit + 0.3) * width) : round((bit + 0.7) * width)].mean() for bit in range(BITS)]
+    return sum(1 << bit for bit, level in enumerate(centres) if level > 128)
+
+
+def write(video: Video, path: Path) -> None:
+    """Encode a video; the file appears once it is whole."""
+    partial = path.with_stem(path.stem + ".part")
+    base = Fraction(1, 1000) if video.varies else Fraction(1, video.fps)
+    with av.open(str(partial), "w") as output:
+        stream = output.add_stream(video.codec, rate=video.fps, options=video.options)
+        stream.width, stream.height = video.width, video.height
+        stream.pix_fmt = "rgb8" if video.codec == "gif" else "yuv420p"
+        stream.time_base = stream.codec_context.time_base = base
+        for picture, at in zip(pictures(video), video.times(), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = round(at / base), base
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    partial.replace(path)
+
+
+# Ways to decode: each takes a path, moments in seconds and the rate by the header, and returns pictures, (H, W, 3).
+
+
+def with_vidzip(path: str, moments: Sequence[float], _fps: float) -> Sequence[np.ndarray]:
+    """vidzip, as it is."""
+    import vidzip
+
+    return [picture.permute(1, 2, 0).numpy() for picture in vidzip.decode(path, moments, size=SIDE).pixels]
+
+
+def with_decord(path: str, moments: Sequence[float], fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
+    """decord: frame numbers from moments and rate; ``fast`` lets it resize while it decodes."""
+    import decord
+
+    size = _size(path) if fast else {"width": -1, "height": -1}
+    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=0, **size)
+    last = len(reader) - 1
+    batch = reader.get_batch([min(last, int(moment * fps)) for moment in moments]).asnumpy()
+    return batch if fast else _resized(batch)
+
+
+def with_torchcodec(path: str, moments: Sequence[float], _fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
+    """torchcodec, exact seeking; ``fast`` decodes with as many threads as there are cores."""
+    from torchcodec.decoders import VideoDecoder
+
+    decoder = VideoDecoder(path, seek_mode="exact", **({"num_ffmpeg_threads": 0} if fast else {}))
+    return _resized(decoder.get_frames_played_at(list(moments)).data)
+
+
+def with_opencv(path: str, moments: Sequence[float], fps: float) -> Sequence[np.ndarray]:
+    """OpenCV: seek to each frame number, read, resize."""
+    import cv2
+
+    capture = cv2.VideoCapture(path)
+    found = []
+    for moment in moments:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, int(moment * fps))
+        is_read, picture = capture.read()
+        if not is_read:
+            raise RuntimeError("a frame could not be read")
+        scale = SIDE / min(picture.shape[:2])
+        found.append(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[..., ::-1])
+    return found
+
+
+def with_pyav(path: str, moments: Sequence[float], fps: float) -> Sequence[np.ndarray]:
+    """PyAV: one pass from the start, frames counted."""
+    wanted = {int(moment * fps) for moment in moments}
+    found: dict[int, np.ndarray] = {}
+    with av.open(path) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for number, frame in enumerate(container.decode(video=0)):
+            if number in wanted:
+                found[number] = _resized([frame.to_ndarray(format="rgb24")])[0]
+            if number >= max(wanted):
+                break
+    return [found[int(moment * fps)] for moment in moments]
+
+
+def _size(path: str) -> dict[str, int]:
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        short = min(stream.width, stream.height)
+        return {"width": SIDE * stream.width // short, "height": SIDE * stream.height // short}
+
+
+def _resized(batch: Any) -> Sequence[np.ndarray]:
+    import torch
+    from torch.nn.functional import interpolate
+
+    small = []
+    for picture in batch:
+        pixels = torch.as_tensor(picture)
+        pixels = pixels if pixels.shape[0] == 3 else pixels.permute(2, 0, 1)
+        short = min(pixels.shape[1:])
+        size = [SIDE * side // short for side in pixels.shape[1:]]
+        small.append(interpolate(pixels[None], size=size, mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy())
+    return small
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way to decode: what the table calls it, and the package and modules it needs."""
+
+    run: Callable[..., Sequence[np.ndarray]]
+    package: str
+    modules: tuple[str, ...]
+    options: dict[str, bool] = field(default_factory=dict)
+
+
+OURS = "vidzip"
+WAYS = {
+    OURS: Way(run=with_vidzip, package="vidzip", modules=("vidzip.video.decoding", "vidzip.video.backends.pyav")),
+    "decord": Way(run=with_decord, package="decord", modules=("torch", "decord")),
+    "decord, resizing": Way(run=with_decord, package="decord", modules=("torch", "decord"), options={"fast": True}),
+    "torchcodec": Way(run=with_torchcodec, package="torchcodec", modules=("torch", "torchcodec.decoders")),
+    "torchcodec, threads": Way(
+        run=with_torchcodec, package="torchcodec", modules=("torch", "torchcodec.decoders"), options={"fast": True}
+    ),
+    "OpenCV": Way(run=with_opencv, package="opencv-python-headless", modules=("cv2",)),
+    "PyAV": Way(run=with_pyav, package="av", modules=("torch", "av")),
+}
+
+
+def measure(way: Way, path: str, moments: Sequence[float], fps: float) -> dict[str, Any]:
+    """Run one way in this process: seconds, CPU seconds, memory beyond what importing takes, numbers seen."""
+    import importlib
+
+    for module in way.modules:
+        importlib.import_module(module)
+    _warm_up()
+    before = _peak_bytes()
+    began, cpu = time.perf_counter(), time.process_time()
+    shown = way.run(path, moments, fps, **way.options)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "bytes": max(0, _peak_bytes() - before),
+        "numbers": [read_number(np.asarray(picture)) for picture in shown],
+    }
+
+
+def _warm_up() -> None:
+    """Load what torch loads on first use, so that nobody's first frame pays for it."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    interpolate(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), size=(32, 32), mode="bicubic", antialias=True)
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def moments_of(times: Sequence[float], count: int, fps: int) -> list[float]:
+    """The middles of equal stretches, each moved to the middle of the time that its frame is on screen."""
+    ends = [*times[1:], times[-1] + 1 / fps]
+    middles = [(i + 0.5) * ends[-1] / count for i in range(count)]
+    frames = [bisect_right(times, middle) - 1 for middle in middles]
+    return [(times[frame] + ends[frame]) / 2 for frame in frames]
+
+
+def run_alone(name: str, path: Path, moments: Sequence[float], fps: float) -> dict[str, Any] | str:
+    """Measure one way in a process of its own; what it printed last, where it failed."""
+    command = [sys.executable, os.path.abspath(__file__), str(path.parent), "--one", name, path.name]
+    given = json.dumps({"moments": list(moments), "fps": fps})
+    try:
+        done = subprocess.run(  # noqa: S603 - it is this file
+            command, input=given, capture_output=True, text=True, timeout=NOT_MEASURED_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"over {NOT_MEASURED_SECONDS} s"
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:60]
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def installed() -> list[str]:
+    """Names of the ways whose library is here."""
+    names = []
+    for name, way in WAYS.items():
+        try:
+            version(way.package)
+        except PackageNotFoundError:
+            continue
+        names.append(name)
+    return names
+
+
+def row(name: str, results: Sequence[dict[str, Any] | str], ours: dict[str, float], right: Sequence[int]) -> list[str]:
+    """One way's row: ratios to vidzip, memory, wrong frames."""
+    failed = next((result for result in results if isinstance(result, str)), None)
+    if failed is not None:
+        return [name, "-", "-", "-", failed]
+    done = [result for result in results if isinstance(result, dict)]
+    seconds, cpu, peak = (
+        statistics.median(result[key] for result in done) for key in ("seconds", "cpu_seconds", "bytes")
+    )
+    spread = (max(result["seconds"] for result in done) - min(result["seconds"] for result in done)) / seconds
+    wrong = sum(seen != number for seen, number in zip(done[0]["numbers"], right, strict=True))
+    return [
+        name,
+        f"{seconds / ours['seconds']:.2f} (spread {spread:.0%})",
+        f"{cpu / ours['cpu_seconds']:.2f}",
+        f"{peak / 1e6:.0f}",
+        str(wrong),
+    ]
+
+
+HEADER = ("way", "time", "CPU time", "memory", "wrong frames")
+
+
+def compare(video: Video, folder: Path, count: int, names: Sequence[str], rounds: int) -> list[list[str]]:
+    """Measure every way on one video at one number of frames; the table's rows."""
+    times = video.times()
+    fps = len(times) / (times[-1] + 1 / video.fps)
+    moments = moments_of(times, count, video.fps)
+    results: dict[str, list[dict[str, Any] | str]] = {name: [] for name in names}
+    with progress() as show:
+        for turn in range(rounds):
+            for place, name in enumerate(names):
+                show(f"{video.name}, {count} frames", turn * len(names) + place, rounds * len(names))
+                if not any(isinstance(result, str) for result in results[name]):
+                    results[name].append(run_alone(name, folder / video.name, moments, fps))
+    ours = [result for result in results[OURS] if isinstance(result, dict)]
+    if not ours:
+        raise RuntimeError(f"{video.name}: {results[OURS]}")
+    medians = {key: statistics.median(result[key] for result in ours) for key in ("seconds", "cpu_seconds")}
+    right = [bisect_right(times, moment) - 1 for moment in moments]
+    return [row(name, results[name], medians, right) for name in names]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="for the videos, some 500 MB")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: 3)")
+    parser.add_argument("--videos", nargs="+", choices=[video.name for video in VIDEOS], help="these only")
+    parser.add_argument(
+        "--frames", nargs="+", type=int, default=COUNTS, help="numbers of frames (default: 8 32 64 128)"
+    )
+    parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
+    parser.add_argument("--one", nargs=2, metavar=("WAY", "VIDEO"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.one:
+        given = json.load(sys.stdin)
+        name, video_name = options.one
+        measured = measure(WAYS[name], str(options.folder / video_name), given["moments"], given["fps"])
+        say(json.dumps(measured))
+        return 0
+
+    options.folder.mkdir(parents=True, exist_ok=True)
+    chosen = [video for video in VIDEOS if options.videos is None or video.name in options.videos]
+    names = installed()
+    missing = sorted({way.package for name, way in WAYS.items() if name not in names})
+    if missing:
+        remark("warning", f"not installed, so not measured: {', '.join(missing)}")
+    with progress() as show:
+        for done, video in enumerate(chosen):
+            show("write videos", done, len(chosen))
+            if not (options.folder / video.name).exists():
+                write(video, options.folder / video.name)
+    say(", ".join(f"{package} {version(package)}" for package in dict.fromkeys(WAYS[name].package for name in names)))
+    say(
+        f"{os.cpu_count()} cores, {options.rounds} rounds; time and CPU time as ratios to {OURS}, peak memory in MB beyond"
+    )
+    say("what importing takes, frames that are not the ones on screen\n")
+    draw = markdown_table if options.markdown else table
+    for video in chosen:
+        for count in options.frames:
+            say(f"\n{video.title}, {count} frames:\n")
+            draw(compare(video, options.folder, count, names, options.rounds), header=HEADER)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Threads that work on a list of tasks in order, and what they make, in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+Task = TypeVar("Task")
+Item = TypeVar("Item")
+
+
+class StoppedError(Exception):
+    """The work is no longer wanted."""
+
+
+class Worker(Protocol[Task, Item]):  # type: ignore[misc] # its type parameters are given by the crew
+    """What one thread uses."""
+
+    def work(self, task: Task) -> Iterator[Item]:
+        """Do one task; yield what it makes."""
+
+    def close(self) -> None:
+        """Be done."""
+
+
+class Crew(Generic[Task, Item]):
+    """Does tasks in several threads; iterating yields what they make, in the tasks' order, while later ones are done.
+
+    Tasks are begun in order. Whoever makes something for another task than the one whose items are being taken waits
+    while too much is waiting already; so the first one never waits, and memory stays bounded.
+
+    Args:
+        tasks: what to do.
+        hire: makes a thread's worker, in that thread. It is given a function to be called often, which raises
+            :class:`StoppedError` once the work is no longer wanted.
+        threads: how many.
+        size_of: how much of ``max_waiting`` an item takes.
+        max_waiting: of what waits to be taken.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        hire: Callable[[Callable[[], None]], Worker[Task, Item]],
+        *,
+        threads: int,
+        size_of: Callable[[Item], float],
+        max_waiting: float,
+    ) -> None:
+        self._tasks, self._hire, self._size_of, self._max_waiting = tasks, hire, size_of, max_waiting
+        self._changed = threading.Condition()
+        self._made: list[deque[Item]] = [deque() for _ in tasks]
+        self._is_done = [False] * len(tasks)
+        self._next = self._front = 0
+        self._waiting = 0.0
+        self._error: BaseException | None = None
+        self._is_stopped = False
+        self._threads = [threading.Thread(target=self._run, name=f"vidzip-{i}", daemon=True) for i in range(threads)]
+
+    def __enter__(self) -> Crew[Task, Item]:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def __iter__(self) -> Iterator[Item]:
+        for number in range(len(self._tasks)):
+            with self._changed:
+                self._front = number
+                self._changed.notify_all()
+            while made := self._await(number):
+                yield made[0]
+
+    def _await(self, number: int) -> tuple[Item] | None:
+        """Wait for the next item of a task; None once it is done."""
+        made = self._made[number]
+        with self._changed:
+            self._changed.wait_for(lambda: made or self._is_done[number] or self._error)
+            if made:
+                item = made.popleft()
+                self._waiting -= self._size_of(item)
+                self._changed.notify_all()
+                return (item,)
+            if self._error:
+                raise self._error
+            return None
+
+    def _run(self) -> None:
+        worker: Worker[Task, Item] | None = None
+        try:
+            worker = self._hire(self._check)
+            while (number := self._take()) is not None:
+                for item in worker.work(self._tasks[number]):
+                    self._put(number, item)
+                with self._changed:
+                    self._is_done[number] = True
+                    self._changed.notify_all()
+        except StoppedError:
+            pass
+        except BaseException as error:
+            with self._changed:
+                self._error = self._error or error
+                self._is_stopped = True
+                self._changed.notify_all()
+        finally:
+            if worker:
+                worker.close()
+
+    def _take(self) -> int | None:
+        with self._changed:
+            if self._is_stopped or self._next == len(self._tasks):
+                return None
+            self._next += 1
+            return self._next - 1
+
+    def _put(self, number: int, item: Item) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_stopped or number == self._front or self._waiting < self._max_waiting
+            )
+            self._check()
+            self._made[number].append(item)
+            self._waiting += self._size_of(item)
+            self._changed.notify_all()
+
+    def _check(self) -> None:
+        if self._is_stopped:
+            raise StoppedError

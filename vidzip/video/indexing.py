@@ -1,0 +1,252 @@
+"""When every frame of a video appears, and where decoding can begin: found without decoding more than one picture."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property, lru_cache
+
+import av
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from vidzip.errors import DecodeError, NoFrames
+from vidzip.video.containers import OpenVideo, open_video, reason
+from vidzip.video.geometry import degrees_clockwise, shown_size
+from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS, TimeLimit
+
+_CLOCK_SLIP = 1.0
+"""Seconds by which decoding times may fall back before the clock counts as restarted."""
+
+_ENTRY_POINTS_LIE = {"gif"}
+"""Formats whose frames all build on the first one, whatever their packets say."""
+
+_LABELS_LIE = {"avi"}
+"""Formats that store no presentation times: where frames are reordered, the times that FFmpeg guesses may be swapped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstPicture:
+    """The first picture that decodes.
+
+    Attributes:
+        rotation: degrees clockwise that it is turned to be shown.
+        width: pixels across, as shown.
+        height: pixels down, as shown.
+        tick: when it appears, in the stream's ticks; None where the file does not say.
+    """
+
+    rotation: int
+    width: int
+    height: int
+    tick: int | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Index:
+    """The frames of a video and their times; N frames, K keyframes.
+
+    Attributes:
+        first: the first picture.
+        ticks: when each frame appears, ascending, (N,), in ticks of ``time_base`` seconds.
+        keys: when each keyframe appears, ascending, (K,): decoding can begin there. The first one stands for the
+            file's beginning.
+        lasts: ticks that the last frame is on screen; 0 where the file does not say.
+        step: ticks from each frame to the next, where the header was believed; None where the packets were read.
+        time_base: seconds a tick.
+        origin_seconds: where the file's own clock starts, in the stream's seconds.
+        is_labelled: whether a decoded frame is known by its tick; else it is found by counting from the first one.
+        doubt: why the header was not believed, in words; empty where it was.
+        breaks: what ended the packets before the file's end, in words; empty where nothing did.
+    """
+
+    first: FirstPicture
+    ticks: Int64[np.ndarray, " frames"]
+    keys: Int64[np.ndarray, " keyframes"]
+    lasts: int
+    step: int | None
+    time_base: Fraction
+    origin_seconds: float
+    is_labelled: bool = True
+    doubt: str = ""
+    breaks: str = ""
+
+    @cached_property
+    def seconds(self) -> Float64[np.ndarray, " frames"]:
+        """When each frame appears, on the file's own clock, (N,)."""
+        return self.to_seconds(self.ticks)
+
+    def to_seconds(self, ticks: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """Turn ticks into seconds on the file's own clock."""
+        seconds: np.ndarray = ticks * self.time_base.numerator / self.time_base.denominator - self.origin_seconds
+        return seconds
+
+    @property
+    def last_seconds(self) -> float:
+        """How long the last frame is on screen: what the file says, else as long as frames usually are."""
+        usual = int(np.median(np.diff(self.ticks))) if len(self.ticks) > 1 else 0
+        return float((self.lasts or usual) * self.time_base)
+
+    @property
+    def ends_seconds(self) -> float:
+        """When the last frame leaves the screen."""
+        return float(self.seconds[-1]) + self.last_seconds
+
+    @property
+    def frame_seconds(self) -> float:
+        """How long a frame is on screen on average."""
+        return (self.ends_seconds - float(self.seconds[0])) / len(self.ticks)
+
+
+def index_of(
+    path: str | os.PathLike[str],
+    *,
+    believe_header: bool = True,
+    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
+) -> Index:
+    """Find a video's frames: in its header, if that is beyond doubt, else by reading every packet.
+
+    What was found for the last few files is remembered for as long as they do not change.
+
+    Args:
+        path: a local video file.
+        believe_header: False reads every packet all the same.
+        time_limit_seconds: how long that may take.
+
+    Raises:
+        VideoError: the file cannot be opened as a video, holds no frame, or not even the first can be decoded.
+    """
+    name = os.fspath(path)
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):
+        status = None  # opening it says what is wrong
+    version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) if status else ()
+    return _remembered(os.path.abspath(name) if version else name, name, version, believe_header, time_limit_seconds)
+
+
+@lru_cache(maxsize=8)
+def _remembered(
+    _whole_name: str, name: str, _version: tuple[int, ...], believe_header: bool, time_limit_seconds: float
+) -> Index:
+    limit = TimeLimit(time_limit_seconds, name)
+    doubt = "the header was not asked"
+    with open_video(name, limit) as video:
+        listed = _read_header(video) if believe_header else doubt
+        first = _first_picture(video)
+    if isinstance(listed, Index):
+        if first.tick == listed.ticks[0]:
+            return replace(listed, first=first)
+        doubt = "the first frame does not appear when the header says"
+    else:
+        doubt = listed
+    with open_video(name, limit) as video:
+        return _read_packets(video, first, doubt, limit)
+
+
+def _read_header(video: OpenVideo) -> Index | str:
+    """Take the index from an MP4's header, or say in words why it is in doubt."""
+    stream = video.stream
+    lacking = [] if stream.frames else ["frame count"]
+    if not stream.duration or stream.duration < 0:
+        lacking.append("duration")
+    if lacking:
+        return f"the video stream's header holds no {' and no '.join(lacking)}"
+    if not video.container.format.name.startswith("mov,"):
+        return "the header does not list the frames"
+    entries = stream.index_entries
+    fields = [("tick", np.int64), ("ends", np.int64), ("is_key", np.bool_), ("is_hidden", np.bool_)]
+    rows = ((entry.timestamp, entry.pos + entry.size, entry.is_keyframe, entry.is_discard) for entry in entries)
+    listed = np.fromiter(rows, dtype=fields)
+    if len(listed) != stream.frames or listed["is_hidden"].any():
+        return f"the header lists {int((~listed['is_hidden']).sum())} frames, but counts {stream.frames}"
+    if listed["ends"].max() > video.size_bytes:
+        return "the file ends before the last frame that the header lists"
+    steps = np.diff(listed["tick"])
+    if len(listed) < 2 or steps[0] <= 0 or (steps != steps[0]).any():
+        return "the frame rate varies" if len(listed) > 1 else "the header lists one frame only"
+    step, start = int(steps[0]), int(stream.start_time or 0)
+    ticks = start + step * np.arange(len(listed), dtype=np.int64)
+    lasts = int(stream.duration or 0) - step * (len(listed) - 1)
+    return Index(
+        first=_UNSEEN,
+        ticks=ticks,
+        keys=np.union1d(ticks[:1], ticks[listed["is_key"]]),
+        lasts=lasts if lasts > 0 else step,
+        step=step,
+        time_base=video.time_base,
+        origin_seconds=video.origin_seconds,
+    )
+
+
+_UNSEEN = FirstPicture(rotation=0, width=0, height=0, tick=None)
+
+
+def _read_packets(video: OpenVideo, first: FirstPicture, doubt: str, limit: TimeLimit) -> Index:
+    """Read every packet's times, without decoding.
+
+    Packets before the first picture that decodes are no frames: a file cut out of a longer one may begin with some.
+    """
+    ticks, keys = array("q"), array("q")
+    last, lasts = -(1 << 63), 0
+    is_labelled = first.tick is not None and video.container.format.name not in _LABELS_LIE
+    breaks = ""
+    latest: int | None = None
+    slip = _CLOCK_SLIP / video.time_base
+    try:
+        for packet in video.container.demux(video.stream):
+            limit.check()
+            tick = packet.dts if packet.pts is None else packet.pts
+            if tick is None or packet.is_discard or packet.is_corrupt:
+                continue
+            is_labelled = is_labelled and packet.pts is not None
+            if packet.dts is not None:
+                is_labelled = is_labelled and (latest is None or packet.dts >= latest - slip)
+                latest = packet.dts
+            ticks.append(tick)
+            if packet.is_keyframe:
+                keys.append(tick)
+            if tick > last:
+                last, lasts = tick, packet.duration or 0
+    except (av.FFmpegError, OSError) as error:
+        breaks = reason(error)
+    shown = np.unique(np.frombuffer(ticks, dtype=np.int64)) if ticks else np.zeros(0, dtype=np.int64)
+    is_labelled = is_labelled and len(shown) == len(ticks) and first.tick in shown
+    if first.tick is not None:
+        shown = shown[shown >= first.tick]
+    if not len(shown):
+        raise NoFrames(
+            f"{video.path!r} has a video stream, but no frame in it" + (f" ({breaks})" if breaks else ""),
+            hint="give a video that has pictures",
+        )
+    entry_points = np.array([] if video.container.format.name in _ENTRY_POINTS_LIE else keys, dtype=np.int64)
+    return Index(
+        first=first,
+        ticks=shown,
+        keys=np.union1d(shown[:1], entry_points[entry_points > shown[0]]),
+        lasts=lasts,
+        step=None,
+        time_base=video.time_base,
+        origin_seconds=video.origin_seconds,
+        is_labelled=is_labelled,
+        doubt=doubt,
+        breaks=breaks,
+    )
+
+
+def _first_picture(video: OpenVideo) -> FirstPicture:
+    """Decode one picture."""
+    try:
+        frame = next(video.container.decode(video.stream), None)
+    except (av.FFmpegError, OSError) as error:
+        raise DecodeError(
+            f"not even the first frame of {video.path!r} can be decoded ({reason(error)})",
+            hint="fetch it again, whole",
+        ) from error
+    if frame is None:
+        raise NoFrames(f"{video.path!r} has a video stream, but no frame in it", hint="give a video that has pictures")
+    turn = degrees_clockwise(frame.rotation)
+    height, width = shown_size(frame.height, frame.width, turn, video.pixel_aspect)
+    return FirstPicture(rotation=turn, width=width, height=height, tick=frame.pts)

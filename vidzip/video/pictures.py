@@ -1,0 +1,64 @@
+"""From a decoded frame to a picture: RGB, upright, with square pixels, of the size that is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from jaxtyping import UInt8
+from torch import Tensor
+
+from vidzip.video.geometry import degrees_clockwise, shown_size
+from vidzip.video.resizing import Shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """One decoded picture, upright: RGB (3, H, W) uint8, and when it appears on screen, in seconds."""
+
+    pixels: UInt8[Tensor, "3 height width"]
+    timestamp_seconds: float
+
+
+class Converter:
+    """Turns decoded frames into pictures; for one thread at a time.
+
+    Colours are converted at full size, by the matrix and range that the frame names (BT.601 and limited range where
+    it names none), and resized at once. What is transparent shows black.
+
+    Args:
+        shape: the size that is wanted.
+        pixel_aspect: how many times as wide as high a stored pixel is shown.
+    """
+
+    def __init__(self, shape: Shape, pixel_aspect: Fraction) -> None:
+        self._shape = shape
+        self._pixel_aspect = pixel_aspect
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> UInt8[Tensor, "3 height width"]:
+        """Convert one frame."""
+        rgb = self._opaque(frame) if _has_alpha(frame.format) else self._as(frame, "rgb24")
+        turn = degrees_clockwise(frame.rotation)
+        shown = shown_size(frame.height, frame.width, turn, self._pixel_aspect)
+        upright = np.ascontiguousarray(np.rot90(rgb, -turn // 90))
+        pixels = torch.from_numpy(upright).permute(2, 0, 1)[None]
+        return self._shape.apply(pixels, shown)[0]
+
+    def _as(self, frame: VideoFrame, pixel_format: str) -> UInt8[np.ndarray, "height width channels"]:
+        array: np.ndarray = self._reformatter.reformat(frame, format=pixel_format, threads=1).to_ndarray()
+        return array
+
+    def _opaque(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+        rgba = self._as(frame, "rgba").astype(np.uint16)
+        over_black: np.ndarray = ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)
+        return over_black
+
+
+def _has_alpha(pixel_format: VideoFormat) -> bool:
+    return pixel_format.has_palette or any(component.is_alpha for component in pixel_format.components)
