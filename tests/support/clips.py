@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,6 +15,25 @@ BITS = 8
 BLOCK = 16
 WIDTH = BITS * BLOCK
 HEIGHT = 64
+
+_UNEVEN = [0.0, 0.04, 0.08, 0.5, 0.54, 1.3, 1.301, 2.0, 2.04, 3.7]
+
+KINDS: dict[str, dict[str, Any]] = {
+    "h264.mp4": {},
+    "h264-long-groups.mp4": {"options": {"g": "250", "bf": "3", "b_strategy": "0"}},
+    "h265.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
+    "h264.mkv": {},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "h264.ts": {},
+    "mpeg2.mpg": {"codec": "mpeg2video"},
+    "h264.flv": {},
+    "ntsc.mp4": {"times": [Fraction(1001 * i, 30000) for i in range(40)], "fps": Fraction(30000, 1001)},
+    "uneven.mkv": {"times": _UNEVEN},
+    "uneven.mp4": {"times": _UNEVEN},
+    "late.mkv": {"times": [time + 7.5 for time in _UNEVEN]},
+}
+"""Files of all kinds, and how each is written: 40 frames, or as many as it has times."""
 
 
 def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:

@@ -6,44 +6,12 @@ from fractions import Fraction
 
 import pytest
 import torch
-from clips import HEIGHT, WIDTH, number_of, write_numbered
+from clips import HEIGHT, KINDS, WIDTH, number_of, write_numbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidzip import decode, probe, sample
 from vidzip.errors import BadArgument, DecodeError
-
-UNEVEN = [0.0, 0.04, 0.08, 0.5, 0.54, 1.3, 1.301, 2.0, 2.04, 3.7]
-
-KINDS = {
-    "h264.mp4": {},
-    "h264-long-groups.mp4": {"options": {"g": "250", "bf": "3", "b_strategy": "0"}},
-    "h265.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
-    "h264.mkv": {},
-    "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
-    "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
-    "h264.ts": {},
-    "mpeg2.mpg": {"codec": "mpeg2video"},
-    "h264.flv": {},
-    "ntsc.mp4": {"times": [Fraction(1001 * i, 30000) for i in range(40)], "fps": Fraction(30000, 1001)},
-    "uneven.mkv": {"times": UNEVEN},
-    "uneven.mp4": {"times": UNEVEN},
-    "late.mkv": {"times": [time + 7.5 for time in UNEVEN]},
-}
-
-
-@pytest.fixture(scope="module")
-def kinds(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kinds")
-    written = {}
-
-    def get(name):
-        if name not in written:
-            times = write_numbered(folder / name, **{"num_frames": 40, **KINDS[name]})
-            written[name] = folder / name, [time - times[0] for time in times]
-        return written[name]
-
-    return get
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -134,38 +102,6 @@ def test_a_change_of_picture_size_is_said(tmp_path, clip):
     both.write_bytes(small.read_bytes() + large.read_bytes())
     with pytest.raises(DecodeError, match=r"picture size .* changes to 256x128"):
         decode(both, [0.0, 0.7])
-
-
-REAL = {
-    # name: frames, seconds, first and last frame's time, width, height, rotation
-    "-video-with-dash-.mp4": (5, 5.0, 0.0, 4.0, 1, 1, 0),
-    "av1_video.mkv": (125, 5.0, 0.0, 4.96, 640, 360, 0),
-    "bikes.mp4": (250, 10.0, 0.0, 9.96, 640, 272, 0),
-    "flipping_a_pancake.mkv": (310, 10.333, 0.0, 10.3, 426, 240, 0),
-    "frameqa_1.gif": (20, 2.6, 0.0, 2.47, 360, 240, 0),
-    "h264_10bits.mp4": (30, 1.0, 0.0, 0.967, 200, 200, 0),
-    "h265_video.mp4": (10, 1.0, 0.0, 0.9, 128, 128, 0),
-    "nasa_13013.mp4": (325, 13.0, 0.0, 12.96, 320, 180, 0),
-    "newtonscradle.gif": (36, 0.82, 0.0, 0.8, 200, 150, 0),
-    "no_duration.webm": (74, 4.938, 0.0, 4.872, 1280, 720, 0),
-    "test.avi": (164, 6.56, 0.04, 6.56, 320, 240, 0),
-    "video_0.mov": (3, 0.1, 0.0, 0.067, 568, 320, 0),
-    "video_90.mov": (3, 0.1, 0.0, 0.067, 320, 568, 90),
-}
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_real_files(videos, name):
-    frames, seconds, first, last, width, height, rotation = REAL[name]
-    info = probe(videos / name)
-    assert (info.num_frames, info.width, info.height, info.rotation) == (frames, width, height, rotation)
-    assert info.duration_seconds == pytest.approx(seconds, abs=1e-3)
-    wanted = min(frames, 136)
-    shown = decode(videos / name, sample(info, wanted))
-    assert len(set(shown.timestamps_seconds)) == wanted
-    assert shown.pixels.shape[2:] == (height, width)
-    ends = decode(videos / name, sample(info, frames, "linspace")[:: max(1, frames - 1)]).timestamps_seconds
-    assert ends == pytest.approx((first, last), abs=1e-3)
 
 
 def test_frames_that_are_labelled_out_of_order_come_in_the_order_shown(videos):

@@ -1,6 +1,7 @@
 """Libraries that decode, behind one contract.
 
-Each module has ``pictures(request) -> Generator[Picture, None, None]``: a picture for every moment, in order, upright and in shape.
+Each module that :data:`BACKENDS` names has ``pictures(request) -> Generator[Picture, None, None]``: a picture for every
+moment, in order, upright and in shape.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ Backend: TypeAlias = "Callable[[Request], Generator[Picture, None, None]]"
 
 BACKENDS = {
     "pyav": "vidzip.video.backends.pyav",
+    "torchcodec": "vidzip.video.backends.torchcodec",
+    "decord": "vidzip.video.backends.decord",
 }
 """Name: module."""
 
