@@ -136,7 +136,7 @@ def pictures(video: Video) -> Iterator[np.ndarray]:
     height, width = video.height, video.width
     coarse = random.integers(40, 216, (height // 8 + 34, width // 8 + 34, 3), dtype=np.uint8)
     scene = np.kron(coarse, np.ones((8, 8, 1), dtype=np.uint8))
-    grain = [random.integers(-6, 7, (height, width, 1), dtype=np.int16) for _ in range(8)]
+    grain = [random.integers(-2, 3, (height, width, 1), dtype=np.int16) for _ in range(8)]
     boxes = random.uniform(0.2, 1.7, (6, 4))
     colours = random.integers(0, 256, (6, 3))
     side = height // 6

@@ -7,10 +7,11 @@ their pictures themselves; and what it opens beyond, if anything, may be nothing
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -18,6 +19,7 @@ from typing import BinaryIO
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -66,6 +68,11 @@ class OpenVideo:
         """How many times as wide as high a stored pixel is shown."""
         return _fraction(self.stream.sample_aspect_ratio) or Fraction(1)
 
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """Read the stream's packets; an empty one comes last, for which the decoder gives the frames that it holds."""
+        with suppress(IndexError):  # PyAV's, after the last packet, where streams that the header lacks have appeared
+            yield from self.container.demux(self.stream)
+
     @property
     def frame_seconds(self) -> float:
         """How long a frame is on screen on average, by the header; 0 where it does not say."""
@@ -95,7 +102,7 @@ def open_video(path: str | os.PathLike[str], limit: TimeLimit | None = None) -> 
                 mode="r",
                 container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"},
             )
-        except (av.FFmpegError, UnicodeError) as error:
+        except (av.FFmpegError, OSError, UnicodeError) as error:
             raise NotAVideo(
                 f"{name!r} is not a video in a known container ({reason(error)})",
                 hint="give the video file itself, whole; playlists, scripts and image sequences are not opened",
@@ -156,8 +163,14 @@ class _Unnamed:
     def __init__(self, file: BinaryIO, limit: TimeLimit | None) -> None:
         self._file = file
         self._limit = limit
-        self.seek = file.seek
         self.tell = file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Jump; where a damaged header points before the file's beginning, say so as FFmpeg is told of errors."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
 
     def read(self, size: int) -> bytes:
         if self._limit:
@@ -167,9 +180,11 @@ class _Unnamed:
 
 def _pictures(container: InputContainer, name: str) -> VideoStream:
     """Return the first stream of moving pictures; a cover picture of a music file is none."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if streams and streams[0].codec_context is None:
+        raise NoVideoStream(f"{name!r} holds pictures of no known codec", hint="re-encode it, or fetch it again")
+    if streams:
+        return streams[0]
     others = sorted({stream.type for stream in container.streams})
     raise NoVideoStream(
         f"{name!r} holds no video stream" + (f", only {', '.join(others)}" if others else ""),

@@ -29,8 +29,8 @@ class Worker(Protocol[Task, Item]):  # type: ignore[misc] # its type parameters 
 class Crew(Generic[Task, Item]):
     """Does tasks in several threads; iterating yields what they make, in the tasks' order, while later ones are done.
 
-    Tasks are begun in order. Whoever makes something for another task than the one whose items are being taken waits
-    while too much is waiting already; so the first one never waits, and memory stays bounded.
+    Tasks are begun in order. Whoever makes something waits while too much is waiting already, unless it is the very
+    item that is to be taken next; so nobody waits for each other, and memory stays bounded.
 
     Args:
         tasks: what to do.
@@ -127,12 +127,15 @@ class Crew(Generic[Task, Item]):
     def _put(self, number: int, item: Item) -> None:
         with self._changed:
             self._changed.wait_for(
-                lambda: self._is_stopped or number == self._front or self._waiting < self._max_waiting
+                lambda: self._is_stopped or self._is_next(number) or self._waiting < self._max_waiting
             )
             self._check()
             self._made[number].append(item)
             self._waiting += self._size_of(item)
             self._changed.notify_all()
+
+    def _is_next(self, number: int) -> bool:
+        return number == self._front and not self._made[number]
 
     def _check(self) -> None:
         if self._is_stopped:

@@ -67,7 +67,7 @@ def decode(  # noqa: PLR0917 - the options that everyone uses may be given by pl
         timestamps_seconds: moments on the file's own clock, (F,), in any order. Before the first frame appears, the
             first frame counts as on screen.
         size: resize the shorter side to so many pixels, the aspect ratio kept; or to (height, width). Pictures agree
-            with what Pillow makes of the full-size frame to within 1 of 255.
+            with what Pillow makes of the full-size frame to within 1 of 255; rarely, at a pixel, to within 2.
         crop: then keep this much of the middle: a square's side, or (height, width).
         resize: ``"bicubic"`` or ``"bilinear"``, antialiased.
         workers: threads that decode; all cores the process may use when left out.

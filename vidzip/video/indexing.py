@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
 from vidzip.errors import DecodeError, NoFrames
@@ -52,7 +53,8 @@ class Index:
         first: the first picture.
         ticks: when each frame appears, ascending, (N,), in ticks of ``time_base`` seconds.
         keys: when each keyframe appears, ascending, (K,): decoding can begin there. The first one stands for the
-            file's beginning.
+            file's beginning. Where the header was believed, one may be some frames early: it lists them in the order
+            stored, and frames stored after a keyframe may be shown before it.
         lasts: ticks that the last frame is on screen; 0 where the file does not say.
         step: ticks from each frame to the next, where the header was believed; None where the packets were read.
         time_base: seconds a tick.
@@ -156,29 +158,50 @@ def _read_header(video: OpenVideo) -> Index | str:
         return f"the video stream's header holds no {' and no '.join(lacking)}"
     if not video.container.format.name.startswith("mov,"):
         return "the header does not list the frames"
-    entries = stream.index_entries
-    fields = [("tick", np.int64), ("ends", np.int64), ("is_key", np.bool_), ("is_hidden", np.bool_)]
-    rows = ((entry.timestamp, entry.pos + entry.size, entry.is_keyframe, entry.is_discard) for entry in entries)
-    listed = np.fromiter(rows, dtype=fields)
-    if len(listed) != stream.frames or listed["is_hidden"].any():
-        return f"the header lists {int((~listed['is_hidden']).sum())} frames, but counts {stream.frames}"
-    if listed["ends"].max() > video.size_bytes:
-        return "the file ends before the last frame that the header lists"
-    steps = np.diff(listed["tick"])
-    if len(listed) < 2 or steps[0] <= 0 or (steps != steps[0]).any():
-        return "the frame rate varies" if len(listed) > 1 else "the header lists one frame only"
-    step, start = int(steps[0]), int(stream.start_time or 0)
-    ticks = start + step * np.arange(len(listed), dtype=np.int64)
-    lasts = int(stream.duration or 0) - step * (len(listed) - 1)
+    listed = _Listed(stream)
+    doubt = listed.doubt(stream.frames, video.size_bytes)
+    if doubt:
+        return doubt
+    start, lasts = int(stream.start_time or 0), int(stream.duration or 0) - listed.step * (listed.count - 1)
     return Index(
         first=_UNSEEN,
-        ticks=ticks,
-        keys=np.union1d(ticks[:1], ticks[listed["is_key"]]),
-        lasts=lasts if lasts > 0 else step,
-        step=step,
+        ticks=start + listed.step * np.arange(listed.count, dtype=np.int64),
+        keys=start + listed.step * np.frombuffer(listed.keys, dtype=np.int64),
+        lasts=lasts if lasts > 0 else listed.step,
+        step=listed.step,
         time_base=video.time_base,
         origin_seconds=video.origin_seconds,
     )
+
+
+class _Listed:
+    """What an MP4's header lists, frame by frame; nothing is kept of a frame but that it may be a keyframe."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self.count = self.step = self.ends = 0
+        self.keys = array("q", [0])
+        self.is_steady, self.hides = True, False
+        before: int | None = None
+        for entry in stream.index_entries:
+            if before is not None:
+                self.step = self.step or entry.timestamp - before
+                self.is_steady = self.is_steady and entry.timestamp - before == self.step > 0
+            if entry.is_keyframe and self.count:
+                self.keys.append(self.count)
+            self.hides = self.hides or entry.is_discard
+            self.ends = max(self.ends, entry.pos + entry.size)
+            self.count += 1
+            before = entry.timestamp
+
+    def doubt(self, promised: int, size_bytes: int) -> str:
+        """Say why the list does not tell when every frame appears; empty where it does."""
+        if self.count != promised or self.hides:
+            return f"the header lists {self.count} frames, counts {promised}" + (", and hides some" * self.hides)
+        if self.ends > size_bytes:
+            return "the file ends before the last frame that the header lists"
+        if self.count == 1:
+            return "the header lists one frame only"
+        return "" if self.is_steady else "the frame rate varies"
 
 
 _UNSEEN = FirstPicture(rotation=0, width=0, height=0, tick=None)
@@ -196,7 +219,7 @@ def _read_packets(video: OpenVideo, first: FirstPicture, doubt: str, limit: Time
     latest: int | None = None
     slip = _CLOCK_SLIP / video.time_base
     try:
-        for packet in video.container.demux(video.stream):
+        for packet in video.packets():
             limit.check()
             tick = packet.dts if packet.pts is None else packet.pts
             if tick is None or packet.is_discard or packet.is_corrupt:
@@ -239,7 +262,7 @@ def _read_packets(video: OpenVideo, first: FirstPicture, doubt: str, limit: Time
 def _first_picture(video: OpenVideo) -> FirstPicture:
     """Decode one picture."""
     try:
-        frame = next(video.container.decode(video.stream), None)
+        frame = next((frame for packet in video.packets() for frame in packet.decode()), None)
     except (av.FFmpegError, OSError) as error:
         raise DecodeError(
             f"not even the first frame of {video.path!r} can be decoded ({reason(error)})",

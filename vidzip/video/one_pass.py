@@ -151,7 +151,7 @@ def _frames_as_decoded(
     codec = video.stream.codec_context
     is_lost = False
     try:
-        for packet in video.container.demux(video.stream):
+        for packet in video.packets():
             limit.check()
             is_lost = is_lost and not packet.is_keyframe
             try:
@@ -160,7 +160,10 @@ def _frames_as_decoded(
                 on_damage(error)
                 is_lost, frames = True, []
                 codec.flush_buffers()
-            yield from frames
+            for frame in frames:
+                if frame.is_corrupt:
+                    on_damage(ValueError("parts of a picture are missing"))
+                yield frame
     except (av.FFmpegError, OSError) as error:  # the packets end here; the decoder may hold some frames yet
         on_damage(error)
         with suppress(av.FFmpegError):

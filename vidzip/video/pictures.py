@@ -9,12 +9,18 @@ import numpy as np
 import torch
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 from jaxtyping import UInt8
 from torch import Tensor
 
 from vidzip.video.geometry import degrees_clockwise, shown_size
 from vidzip.video.resizing import Shape
+
+_AT_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+"""What each level of limited range, 16 to 235, is at full range."""
+
+_ROWS = 64
+"""Rows that are made opaque at a time: the wider numbers of all rows of a huge picture would fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +50,8 @@ class Converter:
     def __call__(self, frame: VideoFrame) -> UInt8[Tensor, "3 height width"]:
         """Convert one frame."""
         rgb = self._opaque(frame) if _has_alpha(frame.format) else self._as(frame, "rgb24")
+        if frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG:
+            rgb = _AT_FULL_RANGE[rgb]  # FFmpeg takes every grey picture for full range
         turn = degrees_clockwise(frame.rotation)
         shown = shown_size(frame.height, frame.width, turn, self._pixel_aspect)
         upright = np.ascontiguousarray(np.rot90(rgb, -turn // 90))
@@ -55,8 +63,11 @@ class Converter:
         return array
 
     def _opaque(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
-        rgba = self._as(frame, "rgba").astype(np.uint16)
-        over_black: np.ndarray = ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)
+        rgba = self._as(frame, "rgba")
+        over_black = np.empty((*rgba.shape[:2], 3), dtype=np.uint8)
+        for top in range(0, len(rgba), _ROWS):
+            some = rgba[top : top + _ROWS]
+            over_black[top : top + _ROWS] = (some[..., :3].astype(np.uint16) * some[..., 3:] + 127) // 255
         return over_black
 
 

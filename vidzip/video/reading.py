@@ -21,6 +21,9 @@ _SKIPPABLE = {"h264", "hevc", "mpeg1video", "mpeg2video"}
 """Codecs whose frames that no other builds on can be left out and no other frame changes. AV1 lost frames so, and VP9
 gains nothing."""
 
+_WHOLE_PICTURES = {0, 1}
+"""Field orders, unknown and progressive, of streams that do not spread a picture's two fields over two packets."""
+
 _BACK = (0, 0, 1, 3)
 """How many keyframes before a group's own each attempt at it begins. Only the first one leaves frames out."""
 
@@ -54,48 +57,67 @@ class Reader:
         """Yield the frames wanted, in order.
 
         Raises:
-            NotThereError: one did not come.
+            NotThereError: one did not come, or not whole.
             av.FFmpegError: the file is damaged there.
         """
         left = deque(group.wanted)
         for attempt, back in enumerate(_BACK):
-            is_last = attempt == len(_BACK) - 1
-            for frame in self._pass(group.key - back, left, skips=attempt == 0, takes_damaged=is_last):
+            for frame in self._pass(group.key - back, left, skips=attempt == 0):
                 left.popleft()
                 yield frame
             if not left:
                 return
         raise NotThereError
 
-    def _pass(self, key: int, left: deque[int], *, skips: bool, takes_damaged: bool) -> Iterator[VideoFrame]:
-        """Decode once from a keyframe on, up to the last frame wanted or the first one that is missed."""
+    def _pass(self, key: int, left: deque[int], *, skips: bool) -> Iterator[VideoFrame]:
+        """Decode once from a keyframe on, up to the last frame wanted or the first one that is missed or damaged."""
         packets = self._packets_from(key, left[0])
         codec = self.video.stream.codec_context
-        skips = skips and codec.codec.canonical_name in _SKIPPABLE
         wanted, last = frozenset(left), left[-1]
         latest: int | None = None
         try:
-            for packet in packets:
-                self._check()
-                self._check_known(packet)
-                if skips:
-                    is_needed = packet.pts is None or packet.pts in wanted
-                    codec.skip_frame = "DEFAULT" if is_needed else "NONREF"
-                for frame in packet.decode():
-                    if frame.pts is None or (latest is not None and frame.pts <= latest):
-                        raise NotThereError  # labels that are not in the order shown are not to be relied on
-                    latest = frame.pts
-                    if frame.pts in wanted:
-                        if frame.pts != left[0] or (frame.is_corrupt and not takes_damaged):
-                            return
-                        is_last = frame.pts == last
-                        yield frame
-                        if is_last:
-                            return
-                    elif frame.pts > last:
+            for frame in self._decoded(packets, wanted, skips=skips):
+                if frame.pts is None or (latest is not None and frame.pts <= latest):
+                    raise NotThereError  # labels that are not in the order shown are not to be relied on
+                latest = frame.pts
+                if frame.is_corrupt:
+                    return
+                if frame.pts in wanted:
+                    if frame.pts != left[0]:
                         return
+                    yield frame
+                if frame.pts >= last:
+                    return
         finally:
             codec.skip_frame = "DEFAULT"
+
+    def _decoded(
+        self, packets: Iterator[Packet[VideoStream]], wanted: frozenset[int], *, skips: bool
+    ) -> Iterator[VideoFrame]:
+        """Decode packets, in the order of the file; after all that are wanted, only what the decoder still holds."""
+        codec = self.video.stream.codec_context
+        skips = skips and codec.codec.canonical_name in _SKIPPABLE
+        missing: set[int | None] = set(wanted)  # a frame may be decoded before one that is shown earlier
+        for packet in packets:
+            self._check()
+            self._check_known(packet)
+            if skips:
+                is_needed = packet.pts is None or packet.pts in wanted
+                codec.skip_frame = "DEFAULT" if is_needed else "NONREF"
+            yield from packet.decode()
+            missing.discard(packet.pts)
+            if not missing and codec.field_order in _WHOLE_PICTURES:
+                self._check_rest(packets, max(wanted))
+                yield from codec.decode(None)
+                return
+
+    def _check_rest(self, packets: Iterator[Packet[VideoStream]], last: int) -> None:
+        """Check the packets of all frames that may appear before the one that follows the last one wanted."""
+        if self._index.step is not None:
+            for packet in packets:
+                self._check_known(packet)
+                if packet.dts is None or packet.dts > last:
+                    return
 
     def _check_known(self, packet: Packet[VideoStream]) -> None:
         """Make sure that a header that was believed hides no frame between those it promises."""
@@ -109,7 +131,7 @@ class Reader:
         while key > 0:
             try:
                 self.video.container.seek(int(self._index.keys[key]), stream=stream, backward=True)
-                packets = self.video.container.demux(stream)
+                packets = self.video.packets()
                 landed = next((packet for packet in self._checked(packets) if packet.is_keyframe), None)
             except av.FFmpegError:  # some formats cannot jump
                 break
@@ -130,7 +152,7 @@ class Reader:
             self._opened.close()
             self.video = self._open()
         self._was_read = True
-        return self.video.container.demux(self.video.stream)
+        return self.video.packets()
 
     def _open(self) -> OpenVideo:
         self._was_read = False

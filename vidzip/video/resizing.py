@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vidzip.errors import BadArgument
+from vidzip.errors import BadArgument, PictureTooLarge
+from vidzip.video.limits import MAX_PIXELS
 
 Filter = Literal["bilinear", "bicubic"]
 
@@ -56,9 +58,19 @@ class Shape:
         Args:
             pixels: (F, 3, H, W).
             shown: height and width that they are shown at, where their pixels are not square; H and W when left out.
+
+        Raises:
+            PictureTooLarge: a very long, thin picture would become too large.
         """
         height, width = shown or (pixels.shape[-2], pixels.shape[-1])
-        resized = resize(pixels, self.target(height, width), self.resize)
+        target = self.target(height, width)
+        if math.prod(target) > MAX_PIXELS:
+            raise PictureTooLarge(
+                f"a picture of {width}x{height} would become one of {target[1]}x{target[0]}; up to {MAX_PIXELS:,} "
+                "pixels are made",
+                hint="give a smaller size, or both of its sides (size=(height, width))",
+            )
+        resized = resize(pixels, target, self.resize)
         return resized if self.crop is None else crop_middle(resized, _sides(self.crop))
 
 
@@ -70,20 +82,21 @@ def _sides(value: int | tuple[int, int]) -> tuple[int, int]:
 def resize(
     pixels: UInt8[Tensor, "frames 3 h w"], size: tuple[int, int], mode: Filter = "bicubic"
 ) -> UInt8[Tensor, "frames 3 a b"]:
-    """Resize pictures to (height, width), within 1 of 255 of what Pillow makes of them.
+    """Resize pictures to (height, width), within 1 of 255 of what Pillow makes of them; rarely, at a pixel, within 2.
 
-    Like Pillow, it resizes across and then down, and rounds to whole levels after each. (From Pillow 13 on, some tall
-    pictures are resized down first: between extreme neighbours, as in noise, that makes a difference.)
+    Like Pillow, it resizes across and then down, and rounds to whole levels after each. (From Pillow 13 on, where the
+    height shrinks much more than the width, it resizes down first: between extreme neighbours, as in noise, that makes
+    a difference.)
     """
     height, width = size
     shrinks = height <= pixels.shape[-2] and width <= pixels.shape[-1]
-    if pixels.device.type == "cpu" and shrinks:
+    if pixels.device.type == "cpu" and shrinks and size != (1, 1):
         return pixels if pixels.shape[-2:] == size else F.interpolate(pixels, size=size, mode=mode, antialias=True)
-    # GPUs resize floats only; and the weights of the fast way above are too coarse to enlarge with.
+    # GPUs resize floats only; the weights of the fast way above are too coarse to enlarge with; and it fails at 1x1.
     for step in ((pixels.shape[-2], width), (height, width)):
         if pixels.shape[-2:] != step:
             smooth = F.interpolate(pixels.float(), size=step, mode=mode, antialias=True)
-            pixels = smooth.round_().clamp_(0, 255).byte()
+            pixels = smooth.add_(0.5).clamp_(0, 255).byte()  # halves go up, as Pillow's do
     return pixels
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 
+import av
 import numpy as np
+from jaxtyping import Float64, Int64
 
+from vidzip.video.containers import open_video
 from vidzip.video.indexing import Index, index_of
 
 
@@ -32,11 +36,13 @@ def snap_to_keyframes(
     """
     index = index_of(path)
     moments = [float(moment) for moment in timestamps_seconds]
-    if not index.is_labelled:
+    keys = _keyframes_near(path, index, moments)
+    if not index.is_labelled or not len(keys):
         return tuple(moments), 0.0
-    middles = _middles_of_keyframes(index)
-    gaps = [later - earlier for earlier, later in pairwise(moments)] or [2 * (index.ends_seconds - index.seconds[0])]
-    before, after = [gaps[0], *gaps], [*gaps, gaps[-1]]
+    middles = _middles(index, keys)
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    alone = [2 * (index.ends_seconds - float(index.seconds[0]))]
+    before, after = (gaps[:1] or alone) + gaps, gaps + (gaps[-1:] or alone)
     moved: list[float] = []
     taken = -1
     for moment, gap_before, gap_after in zip(moments, before, after, strict=True):
@@ -50,9 +56,32 @@ def snap_to_keyframes(
     return tuple(moved), max(abs(new - old) for new, old in zip(moved, moments, strict=True))
 
 
-def _middles_of_keyframes(index: Index) -> np.ndarray:
+def _keyframes_near(
+    path: str | os.PathLike[str], index: Index, moments: Sequence[float]
+) -> Int64[np.ndarray, " keyframes"]:
+    """When keyframes appear, ascending, in ticks: all of them, or those about the moments.
+
+    A header lists frames in the order stored, where a keyframe may come before frames that are shown before it: so
+    those that it lists near a moment are read.
+    """
+    if index.step is None:
+        return index.keys
+    after = np.searchsorted(index.to_seconds(index.keys), moments)
+    near = np.unique(np.clip(after[:, None] + np.array([-2, -1, 0]), 0, len(index.keys) - 1))
+    found: set[int] = set()
+    with open_video(path) as video:
+        for key in index.keys[near].tolist():
+            with suppress(av.FFmpegError):
+                video.container.seek(key, stream=video.stream, backward=True)
+                landed = next(video.packets(), None)
+                if landed is not None and landed.is_keyframe and landed.pts is not None:
+                    found.add(landed.pts)
+    return np.intersect1d(np.array(sorted(found), dtype=np.int64), index.ticks)
+
+
+def _middles(index: Index, keys: Int64[np.ndarray, " keyframes"]) -> Float64[np.ndarray, " keyframes"]:
     """The middle of each keyframe's time on screen, in seconds, (K,)."""
-    frames = np.searchsorted(index.ticks, index.keys)
+    frames = np.searchsorted(index.ticks, keys)
     edges = np.append(index.seconds, index.ends_seconds)
     middles: np.ndarray = (edges[frames] + edges[frames + 1]) / 2
     return middles

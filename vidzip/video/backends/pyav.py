@@ -33,13 +33,16 @@ def pictures(request: Request) -> Generator[Picture, None, None]:
     """
     limit = request.new_limit()
     done = 0
+    shown: Picture | None = None
     for way in _ways(request):
         try:
             for picture in way(request, request.moments[done:], limit):
                 done += 1
+                if shown is None or picture.timestamp_seconds > shown.timestamp_seconds:
+                    shown = picture  # else the way before this one could decode a later frame: that one stays
                 with limit.paused():
-                    yield picture
-        except (NotThereError, av.FFmpegError):
+                    yield shown
+        except (NotThereError, av.FFmpegError, OSError):
             continue
         return
 
