@@ -23,7 +23,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from vidzip.errors import NotAVideo, NoVideoStream, VideoNotFound
+from vidzip.errors import NoFrames, NotAVideo, NoVideoStream, VideoNotFound
 from vidzip.video.limits import MAX_PIXELS, TimeLimit, check_picture_size
 
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "mpegts", "mpeg", "flv", "asf", "ogg")
@@ -31,6 +31,9 @@ FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "mpegts", "mpeg", "fl
 
 ROUNDING_SECONDS = 1e-6
 """How far two timestamps of the same moment may lie apart: a moment that misses a frame's start by it is on it."""
+
+_GIF = b"GIF8"
+"""What a GIF begins with."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 
@@ -96,12 +99,11 @@ def open_video(path: str | os.PathLike[str], limit: TimeLimit | None = None) -> 
     """
     name = os.fspath(path)
     with open_file(name) as file:
+        settings = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+        if _begins_as_gif(file):
+            settings["analyzeduration"] = "1"  # its first picture tells all; FFmpeg would read five seconds of it
         try:
-            container = av.open(
-                _Unnamed(file, limit),
-                mode="r",
-                container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"},
-            )
+            container = av.open(_Unnamed(file, limit), mode="r", container_options=settings)
         except (av.FFmpegError, OSError, UnicodeError) as error:
             raise NotAVideo(
                 f"{name!r} is not a video in a known container ({reason(error)})",
@@ -138,6 +140,22 @@ def open_file(name: str) -> Iterator[BinaryIO]:
         yield file
 
 
+def is_gif(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as a GIF, whose frames all build on the first one.
+
+    Raises:
+        VideoNotFound, NotAVideo: as :func:`open_video`.
+    """
+    with open_file(os.fspath(path)) as file:
+        return _begins_as_gif(file)
+
+
+def _begins_as_gif(file: BinaryIO) -> bool:
+    begins = file.read(len(_GIF))
+    file.seek(0)
+    return begins == _GIF
+
+
 def _check_regular(name: str, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise NotAVideo(f"{name!r} is a folder", hint="give a video file in it")
@@ -145,6 +163,14 @@ def _check_regular(name: str, status: os.stat_result) -> None:
         raise NotAVideo(f"{name!r} is not a regular file", hint="save the stream to a file first")
     if status.st_size == 0:
         raise NotAVideo(f"{name!r} is empty (0 bytes)", hint="fetch or record it again")
+
+
+def no_frame(name: str, why: str = "") -> NoFrames:
+    """Say that a file's stream of pictures holds none, or, in words, why none can be had; to be raised."""
+    return NoFrames(
+        f"{name!r} has a video stream, but no frame in it" + (f" ({why})" if why else ""),
+        hint="give a video that has pictures",
+    )
 
 
 def reason(error: Exception) -> str:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache
 
 import av
 import numpy as np
+from av.packet import Packet
 from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
-from vidzip.errors import DecodeError, NoFrames
-from vidzip.video.containers import OpenVideo, open_video, reason
+from vidzip.errors import DecodeError
+from vidzip.video.containers import OpenVideo, no_frame, open_video, reason
 from vidzip.video.geometry import degrees_clockwise, shown_size
 from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS, TimeLimit
 
 _CLOCK_SLIP = 1.0
 """Seconds by which decoding times may fall back before the clock counts as restarted."""
+
+_ALONE_SECONDS = 1.0
+"""How long the only picture of a file counts as shown where the file does not say."""
 
 _ENTRY_POINTS_LIE = {"gif"}
 """Formats whose frames all build on the first one, whatever their packets say."""
@@ -118,7 +123,7 @@ def index_of(
         time_limit_seconds: how long that may take.
 
     Raises:
-        VideoError: the file cannot be opened as a video, holds no frame, or not even the first can be decoded.
+        VideoError: the file cannot be opened as a video, holds no frame, or not one of them can be decoded.
     """
     name = os.fspath(path)
     try:
@@ -134,18 +139,15 @@ def _remembered(
     _whole_name: str, name: str, _version: tuple[int, ...], believe_header: bool, time_limit_seconds: float
 ) -> Index:
     limit = TimeLimit(time_limit_seconds, name)
-    doubt = "the header was not asked"
     with open_video(name, limit) as video:
-        listed = _read_header(video) if believe_header else doubt
-        first = _first_picture(video)
-    if isinstance(listed, Index):
-        if first.tick == listed.ticks[0]:
-            return replace(listed, first=first)
-        doubt = "the first frame does not appear when the header says"
-    else:
-        doubt = listed
-    with open_video(name, limit) as video:
-        return _read_packets(video, first, doubt, limit)
+        video.stream.codec_context.thread_count = 1  # one picture is not worth a team of threads
+        packets = _Packets(video, limit)
+        listed = _read_header(video) if believe_header else "the header was not asked"
+        if isinstance(listed, Index):
+            if packets.first.tick == listed.ticks[0]:
+                return replace(listed, first=packets.first)
+            listed = "the first frame does not appear when the header says"
+        return packets.index(doubt=listed)
 
 
 def _read_header(video: OpenVideo) -> Index | str:
@@ -207,69 +209,109 @@ class _Listed:
 _UNSEEN = FirstPicture(rotation=0, width=0, height=0, tick=None)
 
 
-def _read_packets(video: OpenVideo, first: FirstPicture, doubt: str, limit: TimeLimit) -> Index:
-    """Read every packet's times, without decoding.
+class _Packets:
+    """A video's packets, read in order: their times, and the first picture; nothing else is decoded.
 
-    Packets before the first picture that decodes are no frames: a file cut out of a longer one may begin with some.
+    Args:
+        video: opened just now.
+        limit: the file's clock.
+
+    Raises:
+        NoFrames: there is no packet that a decoder makes a picture of.
+        DecodeError: there are packets, but not one of them can be decoded.
     """
-    ticks, keys = array("q"), array("q")
-    last, lasts = -(1 << 63), 0
-    is_labelled = first.tick is not None and video.container.format.name not in _LABELS_LIE
-    breaks = ""
-    latest: int | None = None
-    slip = _CLOCK_SLIP / video.time_base
-    try:
-        for packet in video.packets():
-            limit.check()
-            tick = packet.dts if packet.pts is None else packet.pts
-            if tick is None or packet.is_discard or packet.is_corrupt:
+
+    def __init__(self, video: OpenVideo, limit: TimeLimit) -> None:
+        self._video, self._limit = video, limit
+        self._ticks, self._keys = array("q"), array("q")
+        self._last, self._lasts = -(1 << 63), 0
+        self._is_labelled = video.container.format.name not in _LABELS_LIE
+        self._latest: int | None = None
+        self._breaks = ""
+        self._packets = self._read()
+        self.first = self._find_first()
+
+    def _read(self) -> Iterator[Packet[VideoStream]]:
+        """Pass packets on, once their times are noted."""
+        slip = _CLOCK_SLIP / self._video.time_base
+        try:
+            for packet in self._video.packets():
+                self._limit.check()
+                tick = packet.dts if packet.pts is None else packet.pts
+                if tick is not None and not packet.is_discard and not packet.is_corrupt:
+                    self._note(packet, tick, slip)
+                yield packet
+        except (av.FFmpegError, OSError) as error:
+            self._breaks = reason(error)
+
+    def _note(self, packet: Packet[VideoStream], tick: int, slip: Fraction | float) -> None:
+        self._is_labelled = self._is_labelled and packet.pts is not None
+        if packet.dts is not None:
+            self._is_labelled = self._is_labelled and (self._latest is None or packet.dts >= self._latest - slip)
+            self._latest = packet.dts
+        self._ticks.append(tick)
+        if packet.is_keyframe:
+            self._keys.append(tick)
+        if tick > self._last:
+            self._last, self._lasts = tick, packet.duration or 0
+
+    def _find_first(self) -> FirstPicture:
+        """Decode one picture; after damage, the first of the next keyframe on."""
+        damage: Exception | None = None
+        for packet in self._packets:
+            if damage and not packet.is_keyframe and packet.size:
                 continue
-            is_labelled = is_labelled and packet.pts is not None
-            if packet.dts is not None:
-                is_labelled = is_labelled and (latest is None or packet.dts >= latest - slip)
-                latest = packet.dts
-            ticks.append(tick)
-            if packet.is_keyframe:
-                keys.append(tick)
-            if tick > last:
-                last, lasts = tick, packet.duration or 0
-    except (av.FFmpegError, OSError) as error:
-        breaks = reason(error)
-    shown = np.unique(np.frombuffer(ticks, dtype=np.int64)) if ticks else np.zeros(0, dtype=np.int64)
-    is_labelled = is_labelled and len(shown) == len(ticks) and first.tick in shown
-    if first.tick is not None:
-        shown = shown[shown >= first.tick]
-    if not len(shown):
-        raise NoFrames(
-            f"{video.path!r} has a video stream, but no frame in it" + (f" ({breaks})" if breaks else ""),
-            hint="give a video that has pictures",
-        )
-    entry_points = np.array([] if video.container.format.name in _ENTRY_POINTS_LIE else keys, dtype=np.int64)
-    return Index(
-        first=first,
-        ticks=shown,
-        keys=np.union1d(shown[:1], entry_points[entry_points > shown[0]]),
-        lasts=lasts,
-        step=None,
-        time_base=video.time_base,
-        origin_seconds=video.origin_seconds,
-        is_labelled=is_labelled,
-        doubt=doubt,
-        breaks=breaks,
-    )
-
-
-def _first_picture(video: OpenVideo) -> FirstPicture:
-    """Decode one picture."""
-    try:
-        frame = next((frame for packet in video.packets() for frame in packet.decode()), None)
-    except (av.FFmpegError, OSError) as error:
+            try:
+                frame = next(iter(packet.decode()), None)
+            except av.FFmpegError as error:
+                damage = damage or error
+                self._video.stream.codec_context.flush_buffers()
+                continue
+            if frame is not None:
+                turn = degrees_clockwise(frame.rotation)
+                height, width = shown_size(frame.height, frame.width, turn, self._video.pixel_aspect)
+                return FirstPicture(rotation=turn, width=width, height=height, tick=frame.pts)
+        if damage is None:
+            raise no_frame(self._video.path, self._breaks)
         raise DecodeError(
-            f"not even the first frame of {video.path!r} can be decoded ({reason(error)})",
-            hint="fetch it again, whole",
-        ) from error
-    if frame is None:
-        raise NoFrames(f"{video.path!r} has a video stream, but no frame in it", hint="give a video that has pictures")
-    turn = degrees_clockwise(frame.rotation)
-    height, width = shown_size(frame.height, frame.width, turn, video.pixel_aspect)
-    return FirstPicture(rotation=turn, width=width, height=height, tick=frame.pts)
+            f"not one frame of {self._video.path!r} can be decoded ({reason(damage)})", hint="fetch it again, whole"
+        ) from damage
+
+    def index(self, *, doubt: str) -> Index:
+        """Read the rest of the packets.
+
+        Those before the first picture that decodes are no frames: a file cut out of a longer one may begin with some.
+
+        Args:
+            doubt: why the header is not believed.
+        """
+        for _ in self._packets:
+            pass
+        first, video, lasts = self.first, self._video, self._lasts
+        shown = _distinct(self._ticks)
+        is_labelled = self._is_labelled and len(shown) == len(self._ticks) and first.tick in shown
+        if first.tick is not None:
+            shown = shown[shown >= first.tick]
+        if not len(shown):
+            raise no_frame(video.path, self._breaks)
+        if len(shown) == 1 and not lasts:  # nothing tells how long a single picture is shown
+            lasts = max(1, round(_ALONE_SECONDS / video.time_base))
+        keys = _distinct(array("q") if video.container.format.name in _ENTRY_POINTS_LIE else self._keys)
+        return Index(
+            first=first,
+            ticks=shown,
+            keys=np.append(shown[:1], keys[keys > shown[0]]),
+            lasts=lasts,
+            step=None,
+            time_base=video.time_base,
+            origin_seconds=video.origin_seconds,
+            is_labelled=is_labelled,
+            doubt=doubt,
+            breaks=self._breaks,
+        )
+
+
+def _distinct(ticks: array[int]) -> Int64[np.ndarray, " distinct"]:
+    """Sort ticks, and keep each once; ``numpy.unique`` would load a large part of numpy for it."""
+    ascending = np.sort(np.array(ticks, dtype=np.int64))
+    return ascending[np.flatnonzero(np.diff(ascending, prepend=ascending[:1] - 1))]

@@ -11,8 +11,8 @@ from contextlib import suppress
 import av
 from av.video.frame import VideoFrame
 
-from vidzip.errors import DecodeError, NoFrames
-from vidzip.video.containers import ROUNDING_SECONDS, OpenVideo, open_video, reason
+from vidzip.errors import DecodeError
+from vidzip.video.containers import ROUNDING_SECONDS, OpenVideo, no_frame, open_video, reason
 from vidzip.video.limits import TimeLimit
 from vidzip.video.pictures import Converter, Picture
 from vidzip.video.request import Request
@@ -53,7 +53,7 @@ def in_one_pass(request: Request, moments: tuple[float, ...], limit: TimeLimit) 
         if waiting and shown:
             raise request.ends_early(shown.ends, waiting[0], damage.reason)
         if waiting:
-            raise NoFrames(f"not one frame of {request.path!r} can be decoded", hint="fetch it again, whole")
+            raise no_frame(request.path, damage.reason)
 
 
 class Shown:

@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 from jaxtyping import UInt8
@@ -18,6 +17,9 @@ from vidzip.video.resizing import Shape
 
 _AT_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
 """What each level of limited range, 16 to 235, is at full range."""
+
+_ALPHA_LAST = {"bgra", "rgba"}
+"""Formats of four bytes a pixel, the last of which says how opaque it is."""
 
 _ROWS = 64
 """Rows that are made opaque at a time: the wider numbers of all rows of a huge picture would fill the memory."""
@@ -49,7 +51,7 @@ class Converter:
 
     def __call__(self, frame: VideoFrame) -> UInt8[Tensor, "3 height width"]:
         """Convert one frame."""
-        rgb = self._opaque(frame) if _has_alpha(frame.format) else self._as(frame, "rgb24")
+        rgb = self._as(frame, "rgb24") if _is_opaque(frame) else self._over_black(frame)
         if frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG:
             rgb = _AT_FULL_RANGE[rgb]  # FFmpeg takes every grey picture for full range
         turn = degrees_clockwise(frame.rotation)
@@ -62,7 +64,7 @@ class Converter:
         array: np.ndarray = self._reformatter.reformat(frame, format=pixel_format, threads=1).to_ndarray()
         return array
 
-    def _opaque(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+    def _over_black(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
         rgba = self._as(frame, "rgba")
         over_black = np.empty((*rgba.shape[:2], 3), dtype=np.uint8)
         for top in range(0, len(rgba), _ROWS):
@@ -71,5 +73,12 @@ class Converter:
         return over_black
 
 
-def _has_alpha(pixel_format: VideoFormat) -> bool:
-    return pixel_format.has_palette or any(component.is_alpha for component in pixel_format.components)
+def _is_opaque(frame: VideoFrame) -> bool:
+    """Whether nothing shines through a picture: by its format, or, where that is quickly seen, by its content."""
+    if not (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
+        return True
+    if frame.format.name not in _ALPHA_LAST:
+        return False
+    plane = frame.planes[0]
+    rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[:, 3 : 4 * frame.width : 4]
+    return bool(rows.min() == np.iinfo(np.uint8).max)

@@ -32,7 +32,7 @@ def probe(path: str | os.PathLike[str], *, count: bool = False) -> VideoInfo:
         count: decode every frame, so that ``num_frames`` and ``duration_seconds`` are those of the frames that can be.
 
     Raises:
-        VideoError: no such file, not a video, no pictures in it, or not even the first can be decoded.
+        VideoError: no such file, not a video, no pictures in it, or not one of them can be decoded.
     """
     name = os.fspath(path)
     index = index_of(name)

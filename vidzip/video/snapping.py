@@ -67,16 +67,17 @@ def _keyframes_near(
     if index.step is None:
         return index.keys
     after = np.searchsorted(index.to_seconds(index.keys), moments)
-    near = np.unique(np.clip(after[:, None] + np.array([-2, -1, 0]), 0, len(index.keys) - 1))
+    near = set(np.clip(after[:, None] + np.array([-2, -1, 0]), 0, len(index.keys) - 1).flatten().tolist())
     found: set[int] = set()
     with open_video(path) as video:
-        for key in index.keys[near].tolist():
+        for key in index.keys[sorted(near)].tolist():
             with suppress(av.FFmpegError):
                 video.container.seek(key, stream=video.stream, backward=True)
                 landed = next(video.packets(), None)
                 if landed is not None and landed.is_keyframe and landed.pts is not None:
                     found.add(landed.pts)
-    return np.intersect1d(np.array(sorted(found), dtype=np.int64), index.ticks)
+    keyframes = np.array(sorted(found), dtype=np.int64)
+    return keyframes[np.isin(keyframes, index.ticks)]
 
 
 def _middles(index: Index, keys: Int64[np.ndarray, " keyframes"]) -> Float64[np.ndarray, " keyframes"]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vidzip.video.containers import ROUNDING_SECONDS
+from vidzip.video.containers import ROUNDING_SECONDS, is_gif
 from vidzip.video.crew import Crew
 from vidzip.video.grouping import Group, group
 from vidzip.video.indexing import Index, index_of
@@ -52,6 +52,9 @@ _Way = Callable[[Request, tuple[float, ...], TimeLimit], Iterator[Picture]]
 
 def _ways(request: Request) -> Iterator[_Way]:
     """Ways to the pictures, the fastest first; each is right, or says that it cannot be."""
+    if is_gif(request.path):
+        yield in_one_pass
+        return
     index = index_of(request.path, time_limit_seconds=request.time_limit_seconds)
     if index.is_labelled:
         yield _Planned(index)
@@ -76,7 +79,7 @@ class _Planned:
                 raise request.ends_early(ends, moment, index.breaks)
         after = np.searchsorted(index.seconds, np.array(moments) + ROUNDING_SECONDS, side="right")
         frames = np.maximum(after - 1, 0)
-        groups = group(index, index.ticks[np.unique(frames)].tolist())
+        groups = group(index, index.ticks[list(dict.fromkeys(frames.tolist()))].tolist())
         threads = min(request.workers, len(groups))
 
         def hire(check: Callable[[], None]) -> _Worker:
