@@ -195,6 +195,15 @@ def with_vidzip(path: str, moments: Sequence[float], _fps: float) -> Sequence[np
     return [picture.permute(1, 2, 0).numpy() for picture in vidzip.decode(path, moments, size=SIDE).pixels]
 
 
+def with_snap(path: str, moments: Sequence[float], _fps: float) -> Sequence[np.ndarray]:
+    """vidzip, each moment moved to a keyframe within half the way to its neighbours."""
+    import vidzip
+    from vidzip.video.snapping import snap_to_keyframes
+
+    moved, _ = snap_to_keyframes(path, moments)
+    return [picture.permute(1, 2, 0).numpy() for picture in vidzip.decode(path, moved, size=SIDE).pixels]
+
+
 def with_decord(path: str, moments: Sequence[float], fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
     """decord: frame numbers from moments and rate; ``fast`` lets it resize while it decodes."""
     import decord
@@ -275,9 +284,11 @@ class Way:
     options: dict[str, bool] = field(default_factory=dict)
 
 
-OURS = "vidzip"
+OURS, SNAPPED = "vidzip", "vidzip, snapped"
+_OUR_MODULES = ("vidzip.video.decoding", "vidzip.video.backends.pyav", "vidzip.video.snapping")
 WAYS = {
-    OURS: Way(run=with_vidzip, package="vidzip", modules=("vidzip.video.decoding", "vidzip.video.backends.pyav")),
+    OURS: Way(run=with_vidzip, package="vidzip", modules=_OUR_MODULES),
+    SNAPPED: Way(run=with_snap, package="vidzip", modules=_OUR_MODULES),
     "decord": Way(run=with_decord, package="decord", modules=("torch", "decord")),
     "decord, resizing": Way(run=with_decord, package="decord", modules=("torch", "decord"), options={"fast": True}),
     "torchcodec": Way(run=with_torchcodec, package="torchcodec", modules=("torch", "torchcodec.decoders")),
@@ -372,7 +383,7 @@ def row(name: str, results: Sequence[dict[str, Any] | str], ours: dict[str, floa
         f"{seconds / ours['seconds']:.2f} (spread {spread:.0%})",
         f"{cpu / ours['cpu_seconds']:.2f}",
         f"{peak / 1e6:.0f}",
-        str(wrong),
+        f"{wrong} moved" if name == SNAPPED else str(wrong),
     ]
 
 
@@ -408,6 +419,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--frames", nargs="+", type=int, default=COUNTS, help="numbers of frames (default: 8 32 64 128)"
     )
+    parser.add_argument("--ways", nargs="+", choices=WAYS, help="these only, beside vidzip's")
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "VIDEO"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -420,8 +432,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options.folder.mkdir(parents=True, exist_ok=True)
     chosen = [video for video in VIDEOS if options.videos is None or video.name in options.videos]
-    names = installed()
-    missing = sorted({way.package for name, way in WAYS.items() if name not in names})
+    names = [name for name in installed() if options.ways is None or name in (OURS, *options.ways)]
+    missing = sorted({way.package for name, way in WAYS.items() if name not in installed()})
     if missing:
         remark("warning", f"not installed, so not measured: {', '.join(missing)}")
     with progress() as show:
