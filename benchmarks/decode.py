@@ -350,7 +350,8 @@ def run_alone(name: str, path: Path, moments: Sequence[float], fps: float) -> di
     except subprocess.TimeoutExpired:
         return f"over {NOT_MEASURED_SECONDS} s"
     if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:60]
+        last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        return f"fails ({last.partition(':')[0].rpartition('.')[2]})"
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
