@@ -263,7 +263,7 @@ class _Packets:
                 continue
             try:
                 frame = next(iter(packet.decode()), None)
-            except av.FFmpegError as error:
+            except (av.FFmpegError, ValueError) as error:  # PyAV 19 says so of an unknown codec
                 damage = damage or error
                 self._video.stream.codec_context.flush_buffers()
                 continue
