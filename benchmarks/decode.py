@@ -433,8 +433,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options.folder.mkdir(parents=True, exist_ok=True)
     chosen = [video for video in VIDEOS if options.videos is None or video.name in options.videos]
-    names = [name for name in installed() if options.ways is None or name in (OURS, *options.ways)]
-    missing = sorted({way.package for name, way in WAYS.items() if name not in installed()})
+    here = installed()
+    names = [name for name in here if options.ways is None or name in (OURS, *options.ways)]
+    missing = sorted({way.package for name, way in WAYS.items() if name not in here})
     if missing:
         remark("warning", f"not installed, so not measured: {', '.join(missing)}")
     with progress() as show:

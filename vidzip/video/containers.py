@@ -29,8 +29,8 @@ from vidzip.video.limits import MAX_PIXELS, TimeLimit, check_picture_size
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "mpegts", "mpeg", "flv", "asf", "ogg")
 """FFmpeg's names of the container formats that may be opened."""
 
-ROUNDING_SECONDS = 1e-6
-"""How far two timestamps of the same moment may lie apart: a moment that misses a frame's start by it is on it."""
+CLOCK_SLIP_SECONDS = 1.0
+"""How far timestamps may fall back, beyond what reordering explains, before the clock counts as restarted."""
 
 _GIF = b"GIF8"
 """What a GIF begins with."""

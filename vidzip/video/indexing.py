@@ -16,12 +16,9 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
 from vidzip.errors import DecodeError
-from vidzip.video.containers import OpenVideo, no_frame, open_video, reason
+from vidzip.video.containers import CLOCK_SLIP_SECONDS, OpenVideo, no_frame, open_video, reason
 from vidzip.video.geometry import degrees_clockwise, shown_size
 from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS, TimeLimit
-
-_CLOCK_SLIP = 1.0
-"""Seconds by which decoding times may fall back before the clock counts as restarted."""
 
 _ALONE_SECONDS = 1.0
 """How long the only picture of a file counts as shown where the file does not say."""
@@ -90,11 +87,13 @@ class Index:
         seconds: np.ndarray = ticks * self.time_base.numerator / self.time_base.denominator - self.origin_seconds
         return seconds
 
-    @property
+    @cached_property
     def last_seconds(self) -> float:
         """How long the last frame is on screen: what the file says, else as long as frames usually are."""
-        usual = int(np.median(np.diff(self.ticks))) if len(self.ticks) > 1 else 0
-        return float((self.lasts or usual) * self.time_base)
+        ticks = self.lasts
+        if not ticks and len(self.ticks) > 1:
+            ticks = int(np.median(np.diff(self.ticks)))
+        return float(ticks * self.time_base)
 
     @property
     def ends_seconds(self) -> float:
@@ -233,7 +232,7 @@ class _Packets:
 
     def _read(self) -> Iterator[Packet[VideoStream]]:
         """Pass packets on, once their times are noted."""
-        slip = _CLOCK_SLIP / self._video.time_base
+        slip = CLOCK_SLIP_SECONDS / self._video.time_base
         try:
             for packet in self._video.packets():
                 self._limit.check()

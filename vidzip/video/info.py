@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 
-_ROUNDING_SECONDS = 1e-6
+ROUNDING_SECONDS = 1e-6
+"""How far two timestamps of the same moment may lie apart: a moment that misses a frame's start by it is on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def cut_short(info: VideoInfo, ends_seconds: float) -> VideoInfo:
         return info
     times = info.frame_times_seconds
     if times is not None:
-        times = times[: bisect_left(times, ends_seconds - _ROUNDING_SECONDS)]
+        times = times[: bisect_left(times, ends_seconds - ROUNDING_SECONDS)]
         count: int | None = len(times)
     else:
         count = info.num_frames and max(1, round(info.num_frames * duration / info.duration_seconds))

@@ -12,7 +12,8 @@ import av
 from av.video.frame import VideoFrame
 
 from vidzip.errors import DecodeError
-from vidzip.video.containers import ROUNDING_SECONDS, OpenVideo, no_frame, open_video, reason
+from vidzip.video.containers import CLOCK_SLIP_SECONDS, OpenVideo, no_frame, open_video, reason
+from vidzip.video.info import ROUNDING_SECONDS
 from vidzip.video.limits import TimeLimit
 from vidzip.video.pictures import Converter, Picture
 from vidzip.video.request import Request
@@ -20,9 +21,6 @@ from vidzip.video.request import Request
 _REORDERED = 4
 """Frames held back to put their timestamps in order. Decoders give pictures in the order they are shown, but some
 AVI files label them in another; the k-th picture gets the k-th smallest label within this many."""
-
-_CLOCK_SLIP = 1.0
-"""Seconds by which timestamps may fall back, beyond what reordering explains, before the clock counts as restarted."""
 
 
 def in_one_pass(request: Request, moments: tuple[float, ...], limit: TimeLimit) -> Iterator[Picture]:
@@ -73,7 +71,7 @@ class Shown:
 
 
 class Damage:
-    """Counts the packets that cannot be decoded, and tells of the first one.
+    """Tells of the first packet that cannot be decoded.
 
     Args:
         path: the file.
@@ -83,16 +81,14 @@ class Damage:
 
     def __init__(self, path: str, *, strict: bool, warn: Callable[[str], None]) -> None:
         self._path, self._strict, self._warn = path, strict, warn
-        self.count = 0
         self.reason = ""
 
     def note(self, error: Exception, seconds: float) -> None:
-        """Count one that comes after a frame at so many seconds.
+        """Note one that comes after a frame at so many seconds.
 
         Raises:
             DecodeError: damage is an error.
         """
-        self.count += 1
         if self._strict:
             raise DecodeError(
                 f"{self._path!r} cannot be decoded past {seconds:.3f} s ({reason(error)})",
@@ -122,7 +118,7 @@ def frames_in_order(video: OpenVideo, limit: TimeLimit, damage: Damage) -> Itera
         frame = frames.popleft()
         lasts = float(frame.duration * video.time_base) if frame.duration else video.frame_seconds
         appears = video.seconds(heapq.heappop(ticks))
-        if appears < released - _CLOCK_SLIP:
+        if appears < released - CLOCK_SLIP_SECONDS:
             raise DecodeError(
                 f"the clock of {video.path!r} falls back from {released:.3f} s to {appears:.3f} s",
                 hint="files were joined without a new clock: join them again with a tool that rewrites timestamps",

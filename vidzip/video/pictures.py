@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import torch
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 from jaxtyping import UInt8
@@ -73,9 +74,14 @@ class Converter:
         return over_black
 
 
+def has_alpha(pixel_format: VideoFormat) -> bool:
+    """Whether pictures of a format may be transparent."""
+    return pixel_format.has_palette or any(component.is_alpha for component in pixel_format.components)
+
+
 def _is_opaque(frame: VideoFrame) -> bool:
     """Whether nothing shines through a picture: by its format, or, where that is quickly seen, by its content."""
-    if not (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
+    if not has_alpha(frame.format):
         return True
     if frame.format.name not in _ALPHA_LAST:
         return False

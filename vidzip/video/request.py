@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from jaxtyping import Int64
+
 from vidzip.errors import EndsEarly
+from vidzip.video.indexing import Index
+from vidzip.video.info import ROUNDING_SECONDS
 from vidzip.video.limits import TimeLimit
 from vidzip.video.resizing import Shape
 
@@ -39,6 +44,19 @@ class Request:
     def new_limit(self) -> TimeLimit:
         """Start the file's clock."""
         return TimeLimit(self.time_limit_seconds, self.path)
+
+    def frames_on_screen(self, index: Index, moments: Sequence[float]) -> Int64[np.ndarray, " moments"]:
+        """Number the frame on screen at each of some ascending moments, (F,); the first one also before it appears.
+
+        Raises:
+            EndsEarly: the video ends before a moment.
+        """
+        ends, slack = index.ends_seconds, index.frame_seconds
+        for moment in moments:
+            if moment > ends + slack:
+                raise self.ends_early(ends, moment, index.breaks)
+        after = np.searchsorted(index.seconds, np.array(moments) + ROUNDING_SECONDS, side="right")
+        return np.maximum(after - 1, 0)
 
     def ends_early(self, ends_seconds: float, moment: float, damage: str = "") -> EndsEarly:
         """Say that a moment lies past the end.

@@ -18,10 +18,11 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from vidzip.errors import DecodeError
-from vidzip.video.containers import ROUNDING_SECONDS, OpenVideo, open_file, open_video
+from vidzip.video.containers import OpenVideo, open_file, open_video
 from vidzip.video.geometry import shown_size
 from vidzip.video.indexing import Index, index_of
 from vidzip.video.limits import TimeLimit
+from vidzip.video.pictures import has_alpha
 from vidzip.video.request import Request
 
 _WHERE = re.compile(r"^.*\.(cc|cpp|h):\d+[:,] (\[/dev/fd/\d+\] ?)?")
@@ -96,11 +97,7 @@ def lend(
         VideoError: the file cannot be opened as a video.
     """
     index = index_of(request.path, believe_header=believe_header, time_limit_seconds=request.time_limit_seconds)
-    ends = index.ends_seconds
-    for moment in request.moments:
-        if moment > ends + index.frame_seconds:
-            raise request.ends_early(ends, moment, index.breaks)
-    after = np.searchsorted(index.seconds, np.array(request.moments) + ROUNDING_SECONDS, side="right")
+    frames = request.frames_on_screen(index, request.moments)
     with open_file(request.path) as file:
         with open_video(request.path, limit) as video:
             codec, turn = video.stream.codec_context, index.first.rotation
@@ -109,7 +106,7 @@ def lend(
                 request=request,
                 index=index,
                 file=file,
-                frames=np.maximum(after - 1, 0),
+                frames=frames,
                 stream=video.stream.index,
                 formats=frozenset(video.container.format.name.split(",")),
                 codec=codec.codec.canonical_name,
@@ -131,7 +128,7 @@ def _oddity(video: OpenVideo) -> str:
     pixels = video.stream.codec_context.format
     if pixels is None:
         return "the file does not say how its pictures are stored"
-    if pixels.has_palette or any(component.is_alpha for component in pixels.components):
+    if has_alpha(pixels):
         return "its pictures may be transparent, and the library does not show them over black"
     return "it takes every grey picture for one of full range" if pixels.name.startswith("gray") else ""
 

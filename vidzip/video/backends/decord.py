@@ -27,7 +27,7 @@ from torch import Tensor
 
 from vidzip.errors import BackendUnavailable, DecodeError
 from vidzip.video.backends.borrowed import Loan, in_short, lend
-from vidzip.video.containers import ROUNDING_SECONDS
+from vidzip.video.info import ROUNDING_SECONDS
 from vidzip.video.limits import TimeLimit
 from vidzip.video.pictures import Picture
 from vidzip.video.request import Request

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 
 import av
-import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vidzip.video.containers import ROUNDING_SECONDS, is_gif
+from vidzip.video.containers import is_gif
 from vidzip.video.crew import Crew
 from vidzip.video.grouping import Group, group
 from vidzip.video.indexing import Index, index_of
@@ -73,12 +72,7 @@ class _Planned:
 
     def __call__(self, request: Request, moments: tuple[float, ...], limit: TimeLimit) -> Iterator[Picture]:
         index = self._index
-        ends = index.ends_seconds
-        for moment in moments:
-            if moment > ends + index.frame_seconds:
-                raise request.ends_early(ends, moment, index.breaks)
-        after = np.searchsorted(index.seconds, np.array(moments) + ROUNDING_SECONDS, side="right")
-        frames = np.maximum(after - 1, 0)
+        frames = request.frames_on_screen(index, moments)
         groups = group(index, index.ticks[list(dict.fromkeys(frames.tolist()))].tolist())
         threads = min(request.workers, len(groups))
 

@@ -17,7 +17,7 @@ from jaxtyping import Int64
 
 from vidzip.errors import BackendUnavailable, TimeLimitExceeded, VidzipError
 from vidzip.video.backends.borrowed import Loan, in_short, lend
-from vidzip.video.containers import ROUNDING_SECONDS
+from vidzip.video.info import ROUNDING_SECONDS
 from vidzip.video.limits import TimeLimit
 from vidzip.video.pictures import Picture
 from vidzip.video.request import Request
