@@ -1,0 +1,235 @@
+"""The video tower of the original Video-LLaVA: CLIP's, whose layers also attend over time.
+
+From LanguageBind (arXiv:2310.01852), as Video-LLaVA (arXiv:2311.10122) uses it. Frames come as CLIP's do, one a row;
+``num_frames`` consecutive ones are one clip. Before a layer does what CLIP's does, every position of the picture,
+CLS included, attends to itself in the other frames of its clip. Module names are those of the published weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
+from transformers.utils.output_capturing import OutputRecorder
+
+from vidzip.errors import BadArgument, BadModelFolder
+
+_COUNTS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "image_size",
+    "patch_size",
+    "num_frames",
+)
+_NEEDED = (*_COUNTS, "hidden_act", "layer_norm_eps")
+
+_MOST_NAMES = 50
+"""Names of weights that a message lists of each kind of problem."""
+
+
+def languagebind_tower(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> LanguageBindTower:
+    """Build the tower around its published weights.
+
+    Args:
+        config: the vision config of the checkpoint: hidden_size, intermediate_size, num_hidden_layers,
+            num_attention_heads, image_size and patch_size in pixels, hidden_act, layer_norm_eps, add_time_attn (true)
+            and num_frames, the frames of a clip. Other keys are passed over.
+        state_dict: every weight, by its name after ``video_tower.video_tower.`` in the shards. The tower holds these
+            very tensors, not copies.
+
+    Returns:
+        The tower in evaluation mode, in the dtype and on the device of its weights.
+
+    Raises:
+        BadArgument: the config lacks a key, holds a value that makes no tower, or names a tower without attention
+            over time.
+        BadModelFolder: weights are missing, of no part of this tower, of another shape, or of several dtypes.
+    """
+    with torch.device("meta"):
+        tower: Any = LanguageBindTower(_vision_config(config))
+    # Old checkpoints also hold positions, which are computed and no weights.
+    weights = {name: weight for name, weight in state_dict.items() if not name.endswith("position_ids")}
+    _check_weights(tower.state_dict(), weights)
+    tower.load_state_dict(weights, assign=True)
+    embeddings = tower.embeddings
+    embeddings.position_ids = torch.arange(embeddings.num_positions, device=tower.device)[None]
+    ready: LanguageBindTower = tower.eval()
+    return ready
+
+
+class LanguageBindTower(CLIPVisionModel):
+    """CLIP's vision tower with attention over time in every layer.
+
+    ``pooler_output`` is one row a frame, as CLIP's; the original averages it over a clip.
+
+    Args:
+        config: CLIP's, with ``add_time_attn`` true and ``num_frames``, the frames of a clip, beside its own.
+
+    Raises:
+        BadArgument: the config lacks one of the two, or says otherwise.
+    """
+
+    # A layer holds two attentions; the maps given out are those over the picture, as CLIP's.
+    _can_record_outputs = {  # noqa: RUF012 - transformers declares it so
+        "hidden_states": CLIPEncoderLayer,
+        "attentions": OutputRecorder(CLIPAttention, index=1, layer_name="self_attn"),
+    }
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        _check_time(vars(config))
+        super().__init__(config)
+        self.encoder.layers = nn.ModuleList(LanguageBindLayer(config) for _ in range(config.num_hidden_layers))
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    @property
+    def frames_per_clip(self) -> int:
+        """How many consecutive frames attend to each other; only multiples of it can be encoded."""
+        return int(self.config.num_frames)
+
+    def forward(
+        self, pixel_values: Float[Tensor, "frames 3 height width"], **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
+        """Encode frames, (F, 3, H, W), each ``frames_per_clip`` of them a clip of its own.
+
+        Raises:
+            BadArgument: F is no multiple of ``frames_per_clip``.
+        """
+        shape = tuple(pixel_values.shape)
+        if len(shape) != 4:
+            raise BadArgument(
+                f"pixel_values has shape {shape}, but must be (frames, 3, height, width)",
+                hint="put the frames of all clips one after another",
+            )
+        clip = self.frames_per_clip
+        if shape[0] % clip:
+            raise BadArgument(
+                f"{shape[0]} frames came, but this tower encodes clips of {clip}: a multiple of {clip} is needed",
+                hint=f"repeat the last frame, or plan with frames_per_clip={clip}",
+            )
+        outputs: BaseModelOutputWithPooling = super().forward(pixel_values, **kwargs)
+        return outputs
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
+        if isinstance(module, LanguageBindLayer):
+            init.normal_(module.temporal_embedding, std=module.embed_dim**-0.5)
+
+
+class LanguageBindLayer(CLIPEncoderLayer):
+    """One layer: attention over time, then CLIP's own over the picture, then its MLP. Time has no MLP."""
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__(config)
+        self.temporal_embedding = nn.Parameter(torch.zeros(1, config.num_frames, config.hidden_size))
+        self.temporal_layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.temporal_attn = CLIPAttention(config)
+
+    def forward(
+        self, hidden_states: Float[Tensor, "frames tokens dim"], attention_mask: Any, **kwargs: Any
+    ) -> Float[Tensor, "frames tokens dim"]:
+        """Run the layer on frames, (F, S, D), F a multiple of the clip."""
+        over_time = self._attend_over_time(hidden_states, **kwargs)
+        return super().forward(over_time, attention_mask, **kwargs)
+
+    def _attend_over_time(
+        self, hidden: Float[Tensor, "frames tokens dim"], **kwargs: Any
+    ) -> Float[Tensor, "frames tokens dim"]:
+        frames, tokens, dim = hidden.shape
+        clip = self.temporal_embedding.shape[1]
+        # A row for each position of each clip: what it shows, frame by frame.
+        rows = hidden.reshape(frames // clip, clip, tokens, dim).transpose(1, 2).reshape(-1, clip, dim)
+        if clip > 1:  # of a clip of one frame, the published code leaves the embedding out
+            rows = rows + self.temporal_embedding
+        attended: tuple[Tensor, Any] = self.temporal_attn(
+            self.temporal_layer_norm1(rows), attention_mask=None, **kwargs
+        )
+        rows = rows + attended[0]
+        return rows.reshape(frames // clip, tokens, clip, dim).transpose(1, 2).reshape(frames, tokens, dim)
+
+
+def _vision_config(config: Mapping[str, Any]) -> CLIPVisionConfig:
+    missing = [name for name in _NEEDED if name not in config]
+    if missing:
+        raise BadArgument(f"the tower's config lacks {', '.join(missing)}", hint="give the checkpoint's vision config")
+    _check_time(config)
+    for name in _COUNTS:
+        _check_count(config, name)
+    size, heads, patch = (config[name] for name in ("hidden_size", "num_attention_heads", "patch_size"))
+    if size % heads or config["image_size"] < patch:
+        raise BadArgument(
+            f"a tower of hidden_size {size}, {heads} heads, image_size {config['image_size']} and patch_size {patch}",
+            hint="heads must divide hidden_size, and a picture must hold a patch",
+        )
+    act, eps = config["hidden_act"], config["layer_norm_eps"]
+    if not isinstance(act, str) or act not in ACT2FN:
+        raise BadArgument(f"hidden_act is {act!r}", hint=f"use one of {', '.join(sorted(ACT2FN))}")
+    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < math.inf:
+        raise BadArgument(f"layer_norm_eps is {eps!r}", hint="give a small number above 0, such as 1e-5")
+    settings: dict[str, Any] = {name: config[name] for name in _COUNTS} | {
+        "hidden_act": act,
+        "layer_norm_eps": float(eps),
+        "add_time_attn": True,
+        "attn_implementation": "sdpa",
+    }
+    return CLIPVisionConfig(**settings)
+
+
+def _check_time(config: Mapping[str, Any]) -> None:
+    if config.get("add_time_attn") is not True:
+        said = repr(config["add_time_attn"]) if "add_time_attn" in config else "not there"
+        raise BadArgument(
+            f"add_time_attn is {said}, but this tower attends over time",
+            hint="give the config of the original video tower; one without attention over time is a CLIPVisionModel",
+        )
+    _check_count(config, "num_frames")
+
+
+def _check_count(config: Mapping[str, Any], name: str) -> None:
+    value = config.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadArgument(f"{name} is {value!r}", hint="give a whole number, 1 or more")
+
+
+def _check_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Account for every weight.
+
+    Raises:
+        BadModelFolder: one is missing, of no use, or of another shape, or there are several dtypes.
+    """
+    problems = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - wanted.keys()),
+        "mis-shaped": [
+            f"{name} of {tuple(given[name].shape)} instead of {tuple(weight.shape)}"
+            for name, weight in wanted.items()
+            if name in given and given[name].shape != weight.shape
+        ],
+    }
+    said = [f"{len(names)} {problem} ({_list(names)})" for problem, names in problems.items() if names]
+    if said:
+        raise BadModelFolder(
+            f"the weights do not fit the video tower's config: {'; '.join(said)}",
+            hint="give every weight of the original tower, by its name after 'video_tower.video_tower.'",
+        )
+    dtypes = {weight.dtype for weight in given.values()}
+    if len(dtypes) > 1 or not all(dtype.is_floating_point for dtype in dtypes):
+        raise BadModelFolder(
+            f"the video tower's weights are of {_list(sorted(map(str, dtypes)))}",
+            hint="bring all of them to one floating-point dtype",
+        )
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
