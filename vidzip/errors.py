@@ -91,6 +91,10 @@ class TimeLimitExceeded(VideoError):
     """A file was worked on for longer than it may be."""
 
 
+class NotInstalled(VidzipError):
+    """What was asked for needs an optional library that is not installed."""
+
+
 class BackendUnavailable(VidzipError):
     """The decoder that was asked for is not installed, or does not run here."""
 
@@ -115,12 +119,20 @@ class TowerMismatch(VidzipError):
     """A packed video is used with a vision tower that did not make it."""
 
 
+class BadPack(VidzipError):
+    """A file that is no packed video, is damaged, or is of a newer format."""
+
+
 class UnknownModel(VidzipError):
     """The name is no built-in model, no folder, and no model that the hub gives out."""
 
 
 class BadModelFolder(VidzipError):
     """The folder lacks weights or settings, or holds a model of another kind."""
+
+
+class ConversionMismatch(SystemFault):
+    """A converted model does not compute what the original does."""
 
 
 class DeviceUnavailable(VidzipError):

@@ -1,0 +1,543 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from towers import random_features
+
+import vidzip
+from vidzip import Budget, PackedVideo, Plan, VideoInfo, plan, zip_frames
+from vidzip.errors import BadArgument, BadPack, DeviceUnavailable, DiskFull, WriteError
+from vidzip.packing import SUFFIX, files, is_pack, pack_zipped
+
+INFO = VideoInfo(path="v", duration_seconds=4.0, fps=10.0, num_frames=40, identity="abc")
+SECONDS = (0.1 + 0.2, 4 / 3, 2.4, 3.4)
+
+
+def packed(*, frames=4, total=18, size=9, dim=12, **changes):
+    planned = plan(INFO, Budget(total_tokens=total, num_frames=frames), size)
+    planned = dataclasses.replace(planned, warnings=("the häuser are \ud800 and 'quoted'",))
+    zipped = zip_frames(random_features(frames, size, dim=dim), planned.tokens_per_frame)
+    seconds = SECONDS if frames == 4 else planned.timestamps_seconds
+    stages = {"encode": 1 / 7, "compress": 2e-9}
+    video = pack_zipped(
+        zipped, planned, timestamps_seconds=seconds, method="visionzip", tower="t", stage_seconds=stages
+    )
+    return dataclasses.replace(video, **changes)
+
+
+def assert_same(one: PackedVideo, other: PackedVideo) -> None:
+    for field in dataclasses.fields(PackedVideo):
+        ours, theirs = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(ours, torch.Tensor):
+            assert ours.dtype == theirs.dtype, field.name
+            assert ours.equal(theirs), field.name
+        else:
+            assert ours == theirs, field.name
+            assert type(ours) is type(theirs), field.name
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / f"clip{SUFFIX}"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> bytes:
+    """The content of a file that can be read."""
+    path = tmp_path_factory.mktemp("whole") / "clip.vidzip"
+    packed().save(path)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A file that examples overwrite in turn."""
+    return tmp_path_factory.mktemp("damaged") / "clip.vidzip"
+
+
+def refused(path) -> str:
+    """Load what cannot be: the error names the file and what to do; return what else it says."""
+    with pytest.raises(BadPack) as caught:
+        PackedVideo.load(path)
+    assert repr(os.fspath(path)) in caught.value.message
+    assert caught.value.hint
+    return str(caught.value)
+
+
+# What is saved comes back.
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "kept"),
+    [
+        (torch.float32, None, torch.float16),
+        (torch.float64, None, torch.float16),
+        (torch.float16, None, torch.float16),
+        (torch.bfloat16, None, torch.bfloat16),
+        (torch.float32, torch.float32, torch.float32),
+        (torch.float32, torch.bfloat16, torch.bfloat16),
+        (torch.bfloat16, torch.float32, torch.float32),
+    ],
+)
+def test_everything_comes_back_but_for_the_rounding_of_tokens(path, made, asked, kept):
+    video = packed()
+    video = dataclasses.replace(video, tokens=video.tokens.to(made))
+    video.save(path, dtype=asked)
+    again = PackedVideo.load(path)
+    assert_same(again, dataclasses.replace(video, tokens=video.tokens.to(kept)))
+    assert [again.provenance(token) for token in range(18)] == [video.provenance(token) for token in range(18)]
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_name_without_the_suffix_does_as_well(tmp_path):
+    packed().save(str(tmp_path / "clip"))
+    assert PackedVideo.load(str(tmp_path / "clip")).num_tokens == 18
+
+
+def plan_over(frames, **others) -> Plan:
+    moments, counts = zip(*frames, strict=True)
+    return Plan(budget=Budget(total_tokens=12), timestamps_seconds=moments, tokens_per_frame=counts, **others)
+
+
+seconds = st.floats(0, 1e6, allow_nan=False)
+plans = st.builds(
+    plan_over,
+    frames=st.lists(st.tuples(seconds, st.integers(0, 3)), min_size=1, max_size=4),
+    video_identity=st.none() | st.text(),
+    policy=st.sampled_from(["middle", "linspace", None]),
+    start_seconds=st.none() | seconds | st.integers(0, 9),
+    end_seconds=st.none() | seconds,
+    snap=st.booleans(),
+    warnings=st.lists(st.text(), max_size=2).map(tuple),
+)
+
+
+@given(plans)
+def test_law_every_plan_comes_back(place, made):
+    zipped = zip_frames(random_features(made.num_frames, 5), made.tokens_per_frame)
+    video = pack_zipped(zipped, made, timestamps_seconds=made.timestamps_seconds, method="stride", tower="t")
+    video.save(place, dtype=torch.float32)
+    assert_same(PackedVideo.load(place), video)
+
+
+def test_a_plan_without_tokens(path):
+    video = packed()
+    none = dataclasses.replace(video.plan, tokens_per_frame=(0,) * 4)
+    zipped = zip_frames(random_features(4, 9), none.tokens_per_frame)
+    empty = pack_zipped(zipped, none, timestamps_seconds=SECONDS, method="visionzip", tower="t")
+    empty.save(path, dtype=torch.float32)
+    assert_same(PackedVideo.load(path), empty)
+
+
+def test_more_tokens_than_int16_counts(path):
+    video = packed(frames=4, total=40_000, size=10_000, dim=1)
+    video.save(path, dtype=torch.float32)
+    assert int(video.source.max()) == 39_999
+    assert_same(PackedVideo.load(path), video)
+
+
+def test_tensors_may_share_memory_or_need_gradients(path):
+    video = packed()
+    shared = video.anchor_of.int().clamp(max=3).sort().values
+    tokens = video.tokens.T.contiguous().T.requires_grad_()
+    assert not tokens.is_contiguous()
+    dataclasses.replace(video, frame_of=shared, anchor_of=shared, tokens=tokens).save(path)
+    again = PackedVideo.load(path)
+    assert again.frame_of.equal(shared.long())
+    assert again.tokens.equal(tokens.detach().half())
+
+
+def test_a_pack_of_the_default_budget_takes_0_3_megabytes(path):
+    video = packed(frames=34, total=136, size=257, dim=1024, tower="0123456789abcdef" * 2)
+    assert video.tokens.shape == (136, 1024)
+    video.save(path)
+    assert path.stat().st_size < 300e3
+
+
+def test_the_same_pack_makes_the_same_bytes(path, whole):
+    for _ in range(5):
+        packed().save(path)
+        assert path.read_bytes() == whole
+    PackedVideo.load(path).save(path)
+    assert path.read_bytes() == whole
+
+
+def test_other_programs_read_the_tensors(path):
+    packed().save(path)
+    tensors = safetensors.torch.load_file(path)
+    assert tensors["tokens"].equal(packed().tokens.half())
+    assert tensors["source"].dtype == torch.int16
+
+
+def test_files_of_the_first_format_are_read_for_good():
+    again = PackedVideo.load(Path(__file__).with_name("format_1.vidzip"))
+    assert again.tokens.tolist() == [[1.0, -2.0], [0.5, 65504.0], [0.0, 0.25]]
+    assert (again.frame_of.tolist(), again.anchor_of.tolist()) == ([0, 0, 1], [0, 2, 1])
+    assert again.source.tolist() == [[0, -1, 1], [-1, 2, 2]]
+    assert again.timestamps_seconds == (0.04, 1.96)
+    assert again.plan == Plan(
+        video_identity="abc",
+        budget=Budget(total_tokens=4, num_frames=2),
+        timestamps_seconds=(0.05, 2.0),
+        tokens_per_frame=(2, 1),
+        policy="middle",
+        start_seconds=0.05,
+        snap=True,
+        warnings=("a warning",),
+    )
+    assert (again.method, again.tower, again.warnings) == ("visionzip", "def", ("a warning",))
+    assert again.stage_seconds == {"decode": 0.5}
+
+
+def test_a_device_that_is_not_there(path):
+    packed().save(path)
+    with pytest.raises(DeviceUnavailable, match="cannot be put on cuda:99"):
+        PackedVideo.load(path, "cuda:99")
+    assert PackedVideo.load(path, torch.device("cpu")).tokens.device.type == "cpu"
+
+
+# What cannot be saved is not.
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_tokens_too_large_for_half_floats_are_refused(path, dtype):
+    video = packed()
+    video.tokens[3, 3] = -70_000
+    with pytest.raises(BadArgument, match=r"the tokens reach 70000, but torch\.float16 holds up to 65504") as caught:
+        video.save(path, dtype=dtype)
+    assert "dtype=torch.float32" in caught.value.hint
+    assert not path.exists()
+    video.save(path, dtype=torch.float32)
+    assert_same(PackedVideo.load(path), video)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int16, "float16"])
+def test_an_unknown_dtype(path, dtype):
+    with pytest.raises(BadArgument, match=r"unknown dtype .*float"):
+        packed().save(path, dtype=dtype)
+
+
+def counts(value):
+    return dataclasses.replace(packed().plan, tokens_per_frame=tuple(map(value, packed().plan.tokens_per_frame)))
+
+
+WRONG = {
+    "nan": ({"tokens": torch.full((18, 12), torch.nan)}, "tokens hold NaN or infinity"),
+    "infinity": ({"tokens": torch.full((18, 12), torch.inf)}, "tokens hold NaN or infinity"),
+    "frame": ({"frame_of": torch.full((18,), 4)}, "belong to frames that are not there"),
+    "order": ({"frame_of": torch.arange(18).flip(0).clamp(max=3)}, "do not come frame by frame"),
+    "anchor": ({"anchor_of": torch.full((18,), 9)}, "stand on source positions that are not there"),
+    "negative anchor": ({"anchor_of": torch.full((18,), -1)}, "stand on source positions that are not there"),
+    "source": ({"source": torch.full((4, 9), 18)}, "ended in tokens that are not there"),
+    "negative source": ({"source": torch.full((4, 9), -2)}, "ended in tokens that are not there"),
+    "time": ({"timestamps_seconds": (0.0, 1.0, 2.0, float("nan"))}, "timestamps are no moments"),
+    "flat": ({"tokens": torch.zeros(18)}, r"the shapes do not fit: tokens \(18,\)"),
+    "fewer frames": ({"frame_of": torch.zeros(17)}, r"the shapes do not fit: .* frame_of \(17,\)"),
+}
+
+
+@pytest.mark.parametrize(("changes", "says"), WRONG.values(), ids=WRONG)
+def test_a_pack_that_describes_no_tokens_is_refused(path, changes, says):
+    with pytest.raises(BadArgument, match=f"cannot be saved: .*{says}"):
+        packed(**changes).save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stage_seconds": {"decode": float("nan")}},
+        {"stage_seconds": {1: 2.0}, "method": 5},
+        {"method": None},
+        {"plan": counts(np.int64)},
+        {"plan": counts(float)},
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(path, changes):
+    with pytest.raises(BadArgument, match="cannot be saved"):
+        packed(**changes).save(path)
+    assert not path.exists()
+
+
+# Files are whole or not there.
+
+
+def test_a_pack_takes_the_place_of_another(path):
+    packed().save(path)
+    packed(method="stride").save(path)
+    assert PackedVideo.load(path).method == "stride"
+    path.write_bytes(path.read_bytes()[:100])
+    packed().save(path)
+    assert PackedVideo.load(path).method == "visionzip"
+
+
+def test_another_file_is_never_overwritten(tmp_path):
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"a video")
+    with pytest.raises(WriteError, match="exists already, and is no packed video"):
+        packed().save(video)
+    assert video.read_bytes() == b"a video"
+    with pytest.raises(WriteError, match="exists already"):
+        packed().save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, WriteError)]
+)
+def test_a_disk_that_fails_leaves_the_old_file(path, whole, monkeypatch, number, kind):
+    path.write_bytes(whole)
+
+    class Failing:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *raised):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[: len(content) // 2])
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files, "open", lambda *args: Failing(open(*args)), raising=False)  # noqa: SIM115
+    with pytest.raises(WriteError, match=r"clip\.vidzip") as caught:
+        packed(method="stride").save(path)
+    assert type(caught.value) is kind
+    assert path.read_bytes() == whole
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no disk that is always full")
+def test_a_disk_that_is_full(path):
+    os.symlink("/dev/full", f"{path}.part")
+    with pytest.raises(DiskFull, match="no room to write"):
+        packed().save(path)
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("name", ["no/folder.vidzip", "file/below.vidzip", "n" * 300, "null\0.vidzip", "folder.vidzip"])
+def test_where_no_file_can_be(tmp_path, name):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder.vidzip").mkdir()
+    with pytest.raises(WriteError, match="cannot be written"):
+        packed().save(f"{tmp_path}/{name}")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.vidzip"]
+
+
+# What is read is what was written, or nothing.
+
+
+@given(st.data())
+def test_law_a_changed_byte_is_found(place, whole, data):
+    at = data.draw(st.one_of(st.integers(0, 7), st.integers(0, len(whole) - 1)))
+    content = bytearray(whole)
+    content[at] ^= data.draw(st.integers(1, 255))
+    place.write_bytes(content)
+    refused(place)
+
+
+@given(st.data())
+def test_law_a_cut_file_is_found(place, whole, data):
+    place.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    refused(place)
+
+
+@given(st.binary(min_size=1))
+def test_law_bytes_too_many_are_found(place, whole, more):
+    place.write_bytes(whole + more)
+    assert "it is damaged" in refused(place)
+
+
+@given(st.binary(), st.booleans())
+def test_law_random_bytes_are_no_pack(place, content, with_length):
+    place.write_bytes((len(content).to_bytes(8, "little") if with_length else b"") + content)
+    refused(place)
+
+
+def header(content: bytes) -> bytes:
+    return len(content).to_bytes(8, "little") + content
+
+
+NO_PACKS = {
+    "text": (b"a packed video, believe me", "is no packed video"),
+    "empty": (b"", r"is empty \(0 bytes\)"),
+    "zeros": (bytes(4096), "is no packed video"),
+    "video": (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", "is no packed video"),
+    "pickle": (pickle.dumps({"tokens": [1.0]}), "is no packed video"),
+    "model": (safetensors.torch.save({"weight": torch.zeros(2)}, {"format": "pt"}), "is no packed video"),
+    "model without words": (safetensors.torch.save({"weight": torch.zeros(2)}), "is no packed video"),
+    "endless header": ((2**63).to_bytes(8, "little") + b"{}", "is no packed video"),
+    "cut header": (header(b"{}")[:8], "is no packed video"),
+    "deep header": (header(b"[" * 100_000), "is no packed video"),
+    "list": (header(b"[]"), "is no packed video"),
+    "number": (header(b"1"), "is no packed video"),
+    "words of no kind": (header(b'{"__metadata__":[]}'), "is no packed video"),
+    "utf-16": (header('{"__metadata__":{}}'.encode("utf-16")), "is no packed video"),
+    "other kind of words": (header(b'{"__metadata__":{"vidzip/pack/1":7}}'), "it is damaged"),
+    "nothing else": (safetensors.torch.save({}, {files.FORMAT: "{}"}), "it is damaged"),
+    "no checksum": (safetensors.torch.save({"tokens": torch.zeros(2)}, {files.FORMAT: "{}"}), "it is damaged"),
+    "newer": (
+        safetensors.torch.save({"unheard": torch.zeros(2)}, {"vidzip/pack/2": "of"}),
+        "is of the format 'vidzip/pack/2', but vidzip .* reads 'vidzip/pack/1'; use a newer vidzip, or pack the video",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), NO_PACKS.values(), ids=NO_PACKS)
+def test_what_is_no_pack(path, content, says):
+    path.write_bytes(content)
+    message = refused(path)
+    assert re.search(says, message)
+    assert "pack the video again" in message
+
+
+def test_where_no_file_is(tmp_path):
+    (tmp_path / "folder.vidzip").mkdir()
+    os.mkfifo(tmp_path / "pipe.vidzip")
+    assert "there is no file" in refused(tmp_path / "none.vidzip")
+    assert "is a folder" in refused(tmp_path / "folder.vidzip")
+    assert "is no regular file" in refused(tmp_path / "pipe.vidzip")
+    assert "cannot be opened" in refused(tmp_path / "null\0.vidzip")
+    assert "cannot be opened" in refused(tmp_path / ("n" * 300))
+
+
+def test_a_file_that_may_not_be_read(tmp_path, whole, monkeypatch):
+    def forbid(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(files, "open", forbid, raising=False)
+    (tmp_path / "clip").write_bytes(whole)
+    assert "cannot be opened: Permission denied" in refused(tmp_path / "clip")
+    assert not is_pack(tmp_path / "clip")
+
+
+def forge(path, whole, *, description=None, **tensors) -> None:
+    """Write a file with a checksum that fits, and something else that does not."""
+    (text,) = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"].values()
+    there = safetensors.torch.load(whole)
+    del there["checksum"]
+    there = {name: tensor for name, tensor in (there | tensors).items() if tensor is not None}
+    path.write_bytes(files._seal(there, text if description is None else description(text)))
+
+
+def test_a_forgery_that_fits_is_read(path, whole):
+    forge(path, whole)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("changes", "says"), WRONG.values(), ids=WRONG)
+def test_tensors_that_describe_no_tokens(path, whole, changes, says):
+    (name, value), *_ = changes.items()
+    kinds = {"tokens": torch.float16, "source": torch.int16, "timestamps_seconds": torch.float64}
+    forge(path, whole, **{name: torch.as_tensor(value, dtype=kinds.get(name, torch.int32))})
+    message = refused(path)
+    assert re.search(says, message)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ({"tokens": None}, r"its tensors are anchor_of .*, frame_of .*, source .*, timestamps_seconds"),
+        ({"more": torch.zeros(3)}, "its tensors are .*more"),
+        ({"tokens": torch.zeros(18, 12, dtype=torch.int32)}, "its tensors are .*tokens .torch.int32"),
+        ({"tokens": torch.zeros(18, 12, dtype=torch.float64)}, "its tensors are .*tokens .torch.float64"),
+        ({"source": torch.tensor(3, dtype=torch.int16)}, r"the shapes do not fit: .*source \(\)"),
+        ({"tokens": torch.zeros(17, 12).half()}, r"the shapes do not fit: tokens \(17, 12\)"),
+        ({"timestamps_seconds": torch.zeros(3).double()}, r"the shapes do not fit: .*timestamps_seconds \(3,\)"),
+    ],
+)
+def test_other_tensors(path, whole, tensors, says):
+    forge(path, whole, **tensors)
+    message = refused(path)
+    assert re.search(says, message)
+
+
+def put(*keys, to):
+    """Change one value of the description."""
+
+    def change(text):
+        description = json.loads(text)
+        inner = description
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = to
+        return json.dumps(description)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("description", "says"),
+    [
+        (lambda _: "", "Expecting value"),
+        (lambda _: "[]", "description is [], not _Description"),
+        (lambda _: "{}", "description lacks vidzip, method, tower"),
+        (lambda _: "[" * 100_000, "recursion"),
+        (put("colour", to=3), "description has the unknown fields ['colour']"),
+        (put("tower", to=None), "description.tower is None, not str"),
+        (put("warnings", to="none"), "description.warnings is 'none'"),
+        (put("stage_seconds", to={"decode": 1e999}), "description.stage_seconds['decode'] is inf"),
+        (put("plan", to=None), "description.plan is None, not Plan"),
+        (put("plan", "unheard", to=3), "description.plan has the unknown fields ['unheard']"),
+        (put("plan", "policy", to="newest"), "description.plan.policy is 'newest'"),
+        (put("plan", "budget", "total_tokens", to=0), "the token budget is 0"),
+        (put("plan", "budget", "total_tokens", to=17), "past the budget of 17"),
+        (put("plan", "tokens_per_frame", to=[4, 4, 4, 4]), "18 visual tokens for a plan of 16"),
+        (put("plan", "tokens_per_frame", to=[18]), "4 timestamps for 1 token counts"),
+    ],
+)
+def test_other_descriptions(path, whole, description, says):
+    forge(path, whole, description=description)
+    message = refused(path)
+    assert says in message
+    assert message.endswith("; pack the video again")
+
+
+def test_fields_that_came_later_take_their_defaults(path, whole):
+    def without(text):
+        description = json.loads(text)
+        del description["plan"]["snap"]
+        return json.dumps(description)
+
+    forge(path, whole, description=without)
+    assert PackedVideo.load(path).plan.snap is False
+
+
+def test_the_file_says_which_vidzip_wrote_it(whole):
+    assert f'\\"vidzip\\":\\"{vidzip.__version__}\\"'.encode() in whole
+
+
+# Which files are packs.
+
+
+@pytest.mark.parametrize(("content", "_"), NO_PACKS.values(), ids=NO_PACKS)
+def test_packs_are_told_by_their_name_or_content(tmp_path, whole, content, _):
+    (tmp_path / "a.vidzip").write_bytes(content)
+    (tmp_path / "b.VIDZIP").write_bytes(content)
+    (tmp_path / "c.mp4").write_bytes(content)
+    (tmp_path / "d").write_bytes(whole)
+    assert [is_pack(tmp_path / name) for name in ("a.vidzip", "b.VIDZIP", "d")] == [True] * 3
+    assert is_pack(str(tmp_path / "c.mp4")) == (files._FORMATS.encode() in content)
+
+
+def test_what_is_there_in_no_way_is_no_pack(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_pack(tmp_path / "none.mp4")
+    assert not is_pack(tmp_path)
+    assert not is_pack(tmp_path / "pipe")
+    assert not is_pack("null\0")
+    assert is_pack(tmp_path / "none.vidzip")
