@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from shared_prefix import ask_all
 
 import vidzip
 from eval.datasets import DatasetError, Sample
@@ -32,7 +31,7 @@ from eval.metrics import Score, exact_match
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, Question, make_clip
 from eval.statistics import Estimate, Graded, mean_score, paired_difference
 from pipelines.terminal import Progress, markdown_table, progress, remark, say, table
-from vidzip import Budget, Frames, PackedVideo, VideoLlava, VidzipError, zip_frames
+from vidzip import Budget, Frames, PackedVideo, Session, VideoLlava, VidzipError, zip_frames
 from vidzip.packing import pack_zipped
 from vidzip.planner import merge_repeats
 from vidzip.video.sampling import check_count
@@ -312,7 +311,7 @@ def _rows(
     if packed is not None:
         visual = model.project(packed)
         frames = sorted(clip.scene.frame_at(seconds) for seconds in packed.timestamps_seconds)
-    answers = ask_all(model, visual, [one.question.text for one in asked], MAX_NEW_TOKENS)
+    answers = Session(model, visual).ask_many([one.question.text for one in asked], MAX_NEW_TOKENS)
     for one, answer in zip(asked, answers, strict=True):
         question = one.question
         yield Row(

@@ -394,7 +394,7 @@ def train_tiny(*, folder: str, device: str, workers: int | None, **numbers: int 
     """Train tiny anew, in a folder; a second run goes on where the first was ended."""
     from pipelines.tiny.recipe import Recipe
     from pipelines.train_tiny import train_tiny as train
-    from vidzip.models.loading import find_device
+    from vidzip.models.placing import find_device
 
     recipe = Recipe(**{name: number for name, number in numbers.items() if number is not None})
     with _progress_that_stays("what was learnt up to the last checkpoint stays") as show:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vidzip.encoders import observe
     from vidzip.errors import BudgetTooSmall, VidzipError
     from vidzip.features import FrameFeatures
-    from vidzip.models import Answer, VideoLlava, load
+    from vidzip.models import Answer, Chat, Session, VideoLlava, load
     from vidzip.packing import PackedVideo
     from vidzip.planner import Budget, Plan, plan, split_budget, token_split
     from vidzip.video.decoding import Frames, decode, decode_chunks
@@ -30,11 +30,13 @@ _HOMES = {
     "Answer": "vidzip.models",
     "Budget": "vidzip.planner",
     "BudgetTooSmall": "vidzip.errors",
+    "Chat": "vidzip.models",
     "Decoding": "vidzip.video.options",
     "FrameFeatures": "vidzip.features",
     "Frames": "vidzip.video.decoding",
     "PackedVideo": "vidzip.packing",
     "Plan": "vidzip.planner",
+    "Session": "vidzip.models",
     "VideoInfo": "vidzip.video.info",
     "VideoLlava": "vidzip.models",
     "VidzipError": "vidzip.errors",
@@ -57,11 +59,13 @@ __all__ = [
     "Answer",
     "Budget",
     "BudgetTooSmall",
+    "Chat",
     "Decoding",
     "FrameFeatures",
     "Frames",
     "PackedVideo",
     "Plan",
+    "Session",
     "VideoInfo",
     "VideoLlava",
     "VidzipError",

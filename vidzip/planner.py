@@ -54,6 +54,7 @@ class Plan:
         start_seconds: where the stretch that was asked for begins; None for the video's start.
         end_seconds: where it ends; None for the video's end.
         snap: whether the moments were moved to keyframes.
+        frames_per_clip: frames that the model's tower encodes together; 1 where each is encoded alone.
         warnings: what differs from what was asked for, in words.
 
     Raises:
@@ -68,9 +69,11 @@ class Plan:
     start_seconds: float | None = None
     end_seconds: float | None = None
     snap: bool = False
+    frames_per_clip: int = 1
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "frames_per_clip", check_count(self.frames_per_clip, "frames_per_clip"))
         if len(self.timestamps_seconds) != len(self.tokens_per_frame):
             raise BadArgument(
                 f"{len(self.timestamps_seconds)} timestamps for {len(self.tokens_per_frame)} token counts",
@@ -92,6 +95,29 @@ class Plan:
         return len(self.timestamps_seconds)
 
     @property
+    def num_repeats(self) -> int:
+        """How often the last frame is encoded once more, to fill the last clip; the repeats get no tokens."""
+        return -self.num_frames % self.frames_per_clip
+
+    @property
+    def num_encoded_frames(self) -> int:
+        """Frames that the tower encodes, the repeats among them: whole clips."""
+        return self.num_frames + self.num_repeats
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing about the plan, in words."""
+        if self.frames_per_clip == 1:
+            return ()
+        clips = self.num_encoded_frames // self.frames_per_clip
+        note = f"{self.num_frames} frames are encoded in clips of {self.frames_per_clip}, {clips} in all"
+        if self.num_repeats:
+            note += (
+                f": the last one is repeated {self.num_repeats} times to fill its clip, and the repeats get no tokens"
+            )
+        return (note,)
+
+    @property
     def total_tokens(self) -> int:
         """Tokens all frames keep together."""
         return sum(self.tokens_per_frame)
@@ -111,6 +137,7 @@ def plan(
     start: float | None = None,
     end: float | None = None,
     snap: bool = False,
+    frames_per_clip: int = 1,
 ) -> Plan:
     """Spread a budget over a video: as many frames as asked for, tokens as even as whole numbers allow.
 
@@ -125,6 +152,8 @@ def plan(
         end: seconds; the video's end when left out.
         snap: move each moment to a keyframe within half the way to its neighbours: long videos are decoded several
             times as fast then, and other frames are seen. ``warnings`` tells the largest shift.
+        frames_per_clip: frames that the model's tower encodes together. Where the frames fill no whole number of
+            clips, the last one is repeated in the tower; the repeats get no tokens, and ``notes`` tells how many.
 
     Raises:
         BudgetTooSmall: more frames were asked for than there are tokens.
@@ -161,6 +190,7 @@ def plan(
         start_seconds=start,
         end_seconds=end,
         snap=snap,
+        frames_per_clip=frames_per_clip,
         warnings=tuple(warnings),
     )
 
@@ -191,6 +221,7 @@ def replan(plan_: Plan, info: VideoInfo, ends_seconds: float, max_tokens_per_fra
         start=plan_.start_seconds,
         end=plan_.end_seconds,
         snap=plan_.snap,
+        frames_per_clip=plan_.frames_per_clip,
     )
     promised = info.start_seconds + (info.duration_seconds or 0.0)
     warning = (

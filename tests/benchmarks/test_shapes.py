@@ -90,7 +90,7 @@ def test_a_second_run_asks_nothing_and_prints_the_same(answered, folder, capsys,
     before = answered.read_bytes()
     assert command(folder, answered) == 0
     first = capsys.readouterr().out
-    monkeypatch.setattr(shapes, "ask_all", lambda *_: pytest.fail("a question was asked again"))
+    monkeypatch.setattr(shapes, "Session", lambda *_: pytest.fail("a question was asked again"))
     monkeypatch.setattr(shapes.vidzip, "decode", lambda *_: pytest.fail("a video was decoded again"))
     assert command(folder, answered) == 0
     assert capsys.readouterr().out == first

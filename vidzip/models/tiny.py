@@ -8,19 +8,18 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, VideoLlavaConfig
 from transformers import VideoLlavaForConditionalGeneration as Model
 
 from vidzip.encoders import Preprocessor
+from vidzip.models.saving import system_errors
 from vidzip.models.small import BEFORE_WORDS, PREPROCESSOR, build_config, finish_tokenizer
 
 CHECKPOINT = Path(__file__).with_name("checkpoints") / "tiny"
@@ -116,22 +115,14 @@ def save(model: Model, tokenizer: PreTrainedTokenizerFast, folder: str | os.Path
     Raises:
         OSError: it cannot be written.
     """
-    place = Path(folder)
     half = Model(model.config).half()
     half.load_state_dict({name: weight.half() for name, weight in model.state_dict().items()})
     half.get_submodule("model.image_tower").load_state_dict(half.get_submodule("model.video_tower").state_dict())
-    try:
-        half.save_pretrained(place)
-    except SafetensorError as error:
-        raise _as_system_error(error) from error
+    with system_errors():
+        half.save_pretrained(folder)
+    place = Path(folder)
     shutil.copymode(place / "config.json", place / "model.safetensors")  # safetensors lets the owner alone read them
     tokenizer.save_pretrained(place)
     settings = json.dumps(PREPROCESSOR.to_config(), indent=1)
     (place / "preprocessor_config.json").write_text(settings + "\n", encoding="utf-8")
     (place / "README.md").write_text(card, encoding="utf-8")
-
-
-def _as_system_error(error: SafetensorError) -> OSError:
-    """Recover what the system said from the text in which safetensors wraps it."""
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))

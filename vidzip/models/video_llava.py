@@ -2,60 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, VideoLlavaForConditionalGeneration
 
 from vidzip.compress import zip_frames
-from vidzip.encoders import Preprocessor, observe
-from vidzip.errors import BadModelFolder, ContextTooLong, EndsEarly, OutOfMemory, PlanMismatch, TowerMismatch
+from vidzip.encoders import FramePreprocessor
+from vidzip.errors import BadModelFolder, ContextTooLong, EndsEarly, PlanMismatch, TowerMismatch
 from vidzip.features import FrameFeatures
-from vidzip.models.generating import FinishReason, generate_greedily
-from vidzip.models.prompting import embed_prompt, prompt_ids
+from vidzip.models.encoding import FrameEncoder, Progress
+from vidzip.models.generating import generate_greedily
+from vidzip.models.memory import TOWER_MEMORY_BYTES, activation_bytes, memory_errors
+from vidzip.models.prompting import Prompting, embed_prompt
+from vidzip.models.session import BATCH_QUESTIONS, Answer, Session, as_answer
 from vidzip.models.timing import Stopwatch
+from vidzip.models.weights import fingerprint, stored_weights, tower_fingerprint
 from vidzip.packing import PackedVideo, check_token_count, pack_zipped
 from vidzip.planner import Budget, Plan, merge_repeats, plan, replan
-from vidzip.video.decoding import Frames, decode_chunks
+from vidzip.video.decoding import Frames
 from vidzip.video.info import VideoInfo
 from vidzip.video.options import Decoding
 from vidzip.video.probing import identify, probe
-from vidzip.video.resizing import Shape
 from vidzip.video.sampling import Policy, check_count
 
 Video = str | os.PathLike[str] | VideoInfo
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the model said.
-
-    Attributes:
-        text: the answer.
-        finish_reason: ``"stop"`` where the model ended it, ``"length"`` where ``max_new_tokens`` did.
-        visual_tokens: visual tokens the language model saw, T.
-        new_tokens: tokens generated, the end marker not counted.
-        stage_seconds: time spent in each stage on the way here; decode, preprocess, encode and compress were spent
-            once for all questions on the same packed video.
-        warnings: what differs from what was asked for, in words.
-    """
-
-    text: str
-    finish_reason: FinishReason
-    visual_tokens: int
-    new_tokens: int
-    stage_seconds: Mapping[str, float] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,14 +45,23 @@ class VideoLlava:
         model: the transformers model, in evaluation mode.
         tokenizer: its tokenizer.
         preprocessor: its pictures' preparation.
-        batch_frames: frames that run through the tower at once.
+        prompting: how it is asked.
+        stored: the folder that its weights come from; None where they were made in memory.
+        policy: how its own code chooses frames, see :func:`vidzip.sample`.
+        batch_frames: frames that run through the tower at once, at most; whole clips of them, and one clip at least.
+        tower_memory_bytes: what the tower may take to run, weights and results left out: fewer frames run at once
+            where they would take more.
     """
 
     name: str
     model: VideoLlavaForConditionalGeneration = field(repr=False)
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
-    preprocessor: Preprocessor = field(repr=False)
+    preprocessor: FramePreprocessor = field(repr=False)
+    prompting: Prompting = field(repr=False)
+    stored: Path | None = None
+    policy: Policy = "middle"
     batch_frames: int = 16
+    tower_memory_bytes: int = TOWER_MEMORY_BYTES
 
     @property
     def config(self) -> Any:
@@ -94,13 +81,45 @@ class VideoLlava:
     @property
     def device(self) -> torch.device:
         """Where the tower runs."""
-        return self.model.device
+        hook = getattr(self.tower, "_hf_hook", None)  # accelerate's, where the model is spread over devices
+        place = getattr(hook, "execution_device", None)
+        return self.model.device if place is None else torch.device(place)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the tower, and of the tokens it makes."""
+        return next(self.tower.parameters()).dtype
 
     @property
     def tokens_per_frame(self) -> int:
         """S: tokens of one uncompressed frame, CLS included."""
         vision = self.config.vision_config
         return int(vision.image_size // vision.patch_size) ** 2 + 1
+
+    @property
+    def frames_per_clip(self) -> int:
+        """Frames that the tower encodes together; 1 where each is encoded alone."""
+        return int(getattr(self.tower, "frames_per_clip", 1))
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames that run through the tower at once: whole clips, within the memory they may take."""
+        needs = activation_bytes(self.config.vision_config, self.dtype)
+        fitting = min(self.batch_frames, self.tower_memory_bytes // needs)
+        return max(1, fitting // self.frames_per_clip) * self.frames_per_clip
+
+    @property
+    def encoder(self) -> FrameEncoder:
+        """The tower and what it takes."""
+        return FrameEncoder(
+            tower=self.tower,
+            preprocessor=self.preprocessor,
+            layer=self.feature_layer,
+            frames_per_clip=self.frames_per_clip,
+            frames_at_once=self.frames_at_once,
+            device=self.device,
+            dtype=self.dtype,
+        )
 
     @property
     def feature_layer(self) -> int:
@@ -127,13 +146,17 @@ class VideoLlava:
 
     @cached_property
     def tower_fingerprint(self) -> str:
-        """A hash of the tower's weights: packed tokens mean something to the model with this tower only."""
-        return _fingerprint(self.tower)
+        """A hash of the tower's weights: packed tokens mean something to models with this tower only.
+
+        Of a model from a folder, they are hashed as they are stored, so that it is the same in every precision, on
+        every device and in either layout, whatever became of the projector.
+        """
+        return fingerprint(self.tower) if self.stored is None else tower_fingerprint(stored_weights(self.stored))
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all weights: answers belong to these alone."""
-        return _fingerprint(self.model)
+        """A hash of all weights, as they are in memory: answers belong to these alone."""
+        return fingerprint(self.model)
 
     def pack(
         self,
@@ -165,26 +188,26 @@ class VideoLlava:
         """
         path = video.path if isinstance(video, VideoInfo) else os.fspath(video)
         self._check_plan(path, plan)
+        plan = replace(plan, frames_per_clip=self.frames_per_clip)
         decoding = decoding or Decoding()
         stopwatch = Stopwatch(self.device)
-        with _memory_errors(f"packing {plan.num_frames} frames"):
+        with memory_errors(f"packing {plan.num_frames} frames"):
             try:
-                encoded = self._encode_at(path, plan, decoding, stopwatch, on_progress)
+                encoded = self.encoder.encode_at(path, plan, decoding, stopwatch, on_progress)
             except EndsEarly as error:
                 if decoding.strict or plan.policy is None:
                     raise
                 info = video if isinstance(video, VideoInfo) else probe(path)
                 plan = replan(plan, info, error.ends_seconds, self.tokens_per_frame)
-                encoded = self._encode_at(path, plan, decoding, stopwatch, on_progress)
-            features, appears, warnings = encoded
-            plan = merge_repeats(plan, appears, self.tokens_per_frame)
-            plan = replace(plan, warnings=(*plan.warnings, *warnings))
+                encoded = self.encoder.encode_at(path, plan, decoding, stopwatch, on_progress)
+            plan = merge_repeats(plan, encoded.appears_seconds, self.tokens_per_frame)
+            plan = replace(plan, warnings=(*plan.warnings, *encoded.warnings))
             with stopwatch.stage("compress"):
-                zipped = zip_frames(features, plan.tokens_per_frame, method, **options)
+                zipped = zip_frames(encoded.features, plan.tokens_per_frame, method, **options)
         return pack_zipped(
             zipped,
             plan,
-            timestamps_seconds=tuple(dict.fromkeys(appears)),
+            timestamps_seconds=tuple(dict.fromkeys(encoded.appears_seconds)),
             method=method,
             tower=self.tower_fingerprint,
             stage_seconds=stopwatch.seconds,
@@ -192,12 +215,7 @@ class VideoLlava:
 
     def encode(self, frames: Frames) -> FrameFeatures:
         """Run decoded frames through the tower, a batch at a time."""
-        parts = []
-        for batch in torch.split(frames.pixels, self.batch_frames):
-            whole = batch.to(self.device) if self._resizes_on_device else batch
-            pixels = self.preprocessor(whole, device=self.device, dtype=self.model.dtype)
-            parts.append(self._encode_batch(pixels))
-        return FrameFeatures.cat(parts)
+        return self.encoder.encode(frames)
 
     def project(self, packed: PackedVideo) -> Float[Tensor, "kept width"]:
         """Turn packed tokens, (T, D), into the language model's embeddings, (T, width).
@@ -224,12 +242,20 @@ class VideoLlava:
             ContextTooLong: visual tokens, prompt and answer pass the language model's context.
             BadArgument: ``max_new_tokens`` is below 1.
         """
+        self.check_length(visual_tokens, self.prompting.opening(question).num_tokens, max_new_tokens)
+
+    def check_length(self, visual_tokens: int, text_tokens: int, max_new_tokens: int) -> None:
+        """Hold what the language model is to see, and to say, against its context.
+
+        Raises:
+            ContextTooLong: visual tokens, prompt and answer pass it.
+            BadArgument: ``max_new_tokens`` is below 1.
+        """
         max_new_tokens = check_count(max_new_tokens, "max_new_tokens")
-        prompt_tokens = len(prompt_ids(self.tokenizer, question, self.config.video_token_index)) - 1
         context = self.config.text_config.max_position_embeddings
-        if visual_tokens + prompt_tokens + max_new_tokens > context:
+        if visual_tokens + text_tokens + max_new_tokens > context:
             raise ContextTooLong(
-                f"{visual_tokens} visual, {prompt_tokens} prompt and {max_new_tokens} new tokens pass the model's "
+                f"{visual_tokens} visual, {text_tokens} prompt and {max_new_tokens} new tokens pass the model's "
                 f"context of {context}",
                 hint="take fewer frames or tokens, or lower --max-new-tokens",
             )
@@ -253,10 +279,9 @@ class VideoLlava:
             BadQuestion: an empty question, or one with the model's own markers.
             TowerMismatch, PlanMismatch: as :meth:`project`.
         """
-        video_token_id = self.config.video_token_index
-        ids = prompt_ids(self.tokenizer, question, video_token_id)
+        prompt = self.prompting.opening(question)
         with torch.no_grad():
-            return embed_prompt(ids, video_token_id, self.project(packed), self.model.get_input_embeddings())
+            return embed_prompt(prompt, self.project(packed), self.model.get_input_embeddings())
 
     def ask(self, packed: PackedVideo, question: str, max_new_tokens: int = 64) -> Answer:
         """Answer a question about a packed video, greedily.
@@ -270,25 +295,78 @@ class VideoLlava:
         """
         self.check_question(question, packed.num_tokens, max_new_tokens)
         stopwatch = Stopwatch(self.device)
-        with _memory_errors(f"answering over {packed.num_tokens} visual tokens"):
+        with memory_errors(f"answering over {packed.num_tokens} visual tokens"):
             with stopwatch.stage("project"):
                 inputs_embeds = self.embed(packed, question)
-            generated = generate_greedily(
+            (generated,) = generate_greedily(
                 self.model,
-                inputs_embeds,
+                [inputs_embeds],
                 max_new_tokens=max_new_tokens,
                 eos_token_ids=self.eos_token_ids,
-                pad_token_id=self._pad_token_id(),
+                pad_token_id=self.pad_token_id,
                 stopwatch=stopwatch,
             )
-        return Answer(
-            text=str(self.tokenizer.decode(generated.ids, skip_special_tokens=True)).strip(),
-            finish_reason=generated.finish_reason,
+        return as_answer(
+            self,
+            question,
+            generated,
             visual_tokens=packed.num_tokens,
-            new_tokens=len(generated.ids),
             stage_seconds={**packed.stage_seconds, **stopwatch.seconds},
-            warnings=(*packed.warnings, *self._warnings(question)),
+            warnings=packed.warnings,
         )
+
+    def session(self, packed: PackedVideo) -> Session:
+        """Read a packed video once, for any number of questions.
+
+        Raises:
+            TowerMismatch: another tower made the packed tokens.
+            OutOfMemory: the device cannot hold them.
+        """
+        stopwatch = Stopwatch(self.device)
+        with memory_errors(f"projecting {packed.num_tokens} visual tokens"), stopwatch.stage("project"):
+            visual = self.project(packed)
+        return Session(
+            self,
+            visual,
+            stage_seconds={**packed.stage_seconds, **stopwatch.seconds},
+            warnings=packed.warnings,
+        )
+
+    def ask_many(
+        self,
+        packed: PackedVideo,
+        questions: Sequence[str],
+        max_new_tokens: int = 64,
+        batch_questions: int = BATCH_QUESTIONS,
+    ) -> list[Answer]:
+        """Answer questions about a packed video side by side, each as :meth:`ask` would.
+
+        Args:
+            packed: the video, which is read once.
+            questions: any number of them.
+            max_new_tokens: tokens of an answer, at most.
+            batch_questions: how many at once.
+
+        Returns:
+            The answers, in the order of the questions.
+
+        Raises:
+            As :meth:`session` and :meth:`ask`.
+        """
+        return self.session(packed).ask_many(questions, max_new_tokens, batch_questions)
+
+    def plan(self, video: Video, budget: Budget | None = None, **options: Any) -> Plan:
+        """Plan frames for this model: what its frames hold, and how many it encodes together, are filled in.
+
+        Args:
+            video: a file, or what :func:`vidzip.probe` said of it.
+            budget: what may be spent; ``Budget()`` when left out.
+            options: policy, start, end and snap, as :func:`vidzip.plan` takes them.
+
+        Raises:
+            As :func:`vidzip.plan`.
+        """
+        return plan(video, budget, self.tokens_per_frame, frames_per_clip=self.frames_per_clip, **options)
 
     def ask_full(
         self,
@@ -297,17 +375,25 @@ class VideoLlava:
         num_frames: int = 8,
         max_new_tokens: int = 64,
         *,
-        policy: Policy = "middle",
+        policy: Policy | None = None,
         on_progress: Progress | None = None,
     ) -> Answer:
         """Answer with every token of every frame, the uncompressed model, through the same code.
+
+        Args:
+            video: a file, or what :func:`vidzip.probe` said of it.
+            question: about it.
+            num_frames: how many frames.
+            max_new_tokens: tokens of the answer, at most.
+            policy: how frames are chosen, see :func:`vidzip.sample`; as the model's own code does when left out.
+            on_progress: called as frames are encoded.
 
         Raises:
             As :func:`vidzip.plan`, :meth:`pack` and :meth:`ask`.
         """
         num_frames = check_count(num_frames, "num_frames")
         budget = Budget(total_tokens=num_frames * self.tokens_per_frame, num_frames=num_frames)
-        whole = plan(video, budget, self.tokens_per_frame, policy=policy)
+        whole = self.plan(video, budget, policy=policy or self.policy)
         self.check_question(question, whole.total_tokens, max_new_tokens)
         return self.ask(self.pack(video, whole, on_progress=on_progress), question, max_new_tokens)
 
@@ -330,96 +416,14 @@ class VideoLlava:
                 hint=f"plan with max_tokens_per_frame={self.tokens_per_frame}",
             )
 
-    def _encode_at(
-        self, path: str, plan: Plan, decoding: Decoding, stopwatch: Stopwatch, on_progress: Progress | None
-    ) -> tuple[FrameFeatures, list[float], list[str]]:
-        """Encode the frames of a plan while later ones are decoded, each once.
-
-        Returns:
-            Their features; when the frame shown at each moment appears, in seconds; what is wrong with the file.
-        """
-        appears: list[float] = []
-        parts: list[FrameFeatures] = []
-        warnings: dict[str, None] = {}
-        shape = Shape() if self._resizes_on_device else self.preprocessor.shape
-        chunks = decode_chunks(
-            path,
-            plan.timestamps_seconds,
-            self.batch_frames,
-            size=shape.size,
-            crop=shape.crop,
-            resize=shape.resize,
-            backend=decoding.backend,
-            workers=decoding.workers,
-            strict=decoding.strict,
-            time_limit_seconds=decoding.time_limit_seconds,
-        )
-        with closing(chunks):
-            for chunk in _timed(chunks, stopwatch):
-                shown = chunk.timestamps_seconds
-                before = (appears[-1] if appears else None, *shown)
-                new = [i for i, seconds in enumerate(shown) if seconds != before[i]]
-                appears += shown
-                warnings |= dict.fromkeys(chunk.warnings)
-                if not new:
-                    continue
-                with stopwatch.stage("preprocess"):
-                    prepared = self._prepare(chunk.pixels[new])
-                with stopwatch.stage("encode"):
-                    parts.append(self._encode_batch(prepared))
-                if on_progress:
-                    on_progress("encode", len(appears), plan.num_frames)
-        return FrameFeatures.cat(parts), appears, list(warnings)
-
-    @property
-    def _resizes_on_device(self) -> bool:
-        # CUDA resizes where it encodes; elsewhere the CPU does, since Apple's GPUs may lack antialiased bicubic.
-        return self.device.type == "cuda"
-
-    def _prepare(self, pixels: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames 3 side side"]:
-        """Bring frames, which decoding has resized unless the device does, to what the tower takes."""
-        if self._resizes_on_device:
-            return self.preprocessor(pixels.to(self.device), dtype=self.model.dtype)
-        return self.preprocessor.normalise(pixels, self.device, self.model.dtype)
-
-    def _encode_batch(self, pixel_values: Tensor) -> FrameFeatures:
-        return observe(self.tower, pixel_values, self.feature_layer)
-
-    def _warnings(self, question: str) -> Iterator[str]:
+    def warnings(self, question: str) -> Iterator[str]:
+        """Say what makes an answer to a question doubtful."""
         unknown = self.unknown_words(question)
         if unknown:
             yield f"{self.name} does not know {', '.join(map(repr, unknown))}"
 
-    def _pad_token_id(self) -> int:
+    @property
+    def pad_token_id(self) -> int:
+        """What fills a row of a batch that has ended."""
         pad = self.tokenizer.pad_token_id
         return self.eos_token_ids[0] if pad is None else int(pad)
-
-
-@contextmanager
-def _memory_errors(work: str) -> Iterator[None]:
-    """Say what did not fit a device's memory, and what to do."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"{work} does not fit the device's memory",
-            hint="take fewer frames or tokens, a half-precision dtype, or another device",
-        ) from error
-
-
-def _timed(chunks: Iterator[Frames], stopwatch: Stopwatch) -> Iterator[Frames]:
-    """Count the time that each next chunk is waited for towards decoding."""
-    while True:
-        with stopwatch.stage("decode"):
-            chunk = next(chunks, None)
-        if chunk is None:
-            return
-        yield chunk
-
-
-def _fingerprint(module: nn.Module) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, weight in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

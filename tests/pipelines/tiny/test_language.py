@@ -13,7 +13,7 @@ from pipelines.tiny.footage import plan_shot
 from pipelines.tiny.language import Answers, answer_questions, join, show, tokenise
 from pipelines.tiny.practice import MOST_COUNTS, PER_KIND, practice_questions
 from vidzip.models import tiny
-from vidzip.models.prompting import embed_prompt, prompt_ids
+from vidzip.models.prompting import PortPrompting, embed_prompt
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,10 @@ def test_many_questions_in_a_sequence_are_answered_as_each_alone(parts):
     for tokens, clip in zip(visual, clips, strict=True):
         for question in clip.questions:
             answer = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
-            ids = prompt_ids(tokenizer, question.text, video_token_id)
+            asked = PortPrompting(tokenizer=tokenizer, video_token_id=video_token_id).opening(question.text)
             with torch.no_grad():
                 shown = model.model.multi_modal_projector(tokens)
-                prompt = embed_prompt(ids, video_token_id, shown, model.get_input_embeddings())
+                prompt = embed_prompt(asked, shown, model.get_input_embeddings())
                 said = model.get_input_embeddings()(torch.tensor([answer]))
                 alone = model(inputs_embeds=torch.cat([prompt, said], dim=1)).logits[0, -1 - len(answer) :]
             end = start + len(answer) + 1

@@ -75,7 +75,7 @@ def test_a_pack_holds_136_tokens_at_every_frame_count(small, clip, frames):
     assert packed.full_tokens == frames * 257
     assert packed.tokens.shape == (136, 64)
     length = small.embed(packed, QUESTION).shape[1]
-    assert length == 136 + len(prompt_ids(small.tokenizer, QUESTION, small.config.video_token_index)) - 1
+    assert length == 136 + small.prompting.opening(QUESTION).num_tokens
 
 
 def test_packing_is_decode_encode_compress(small, clip):
@@ -238,7 +238,7 @@ def test_what_passes_the_devices_memory_is_said(small, clip, monkeypatch):
     monkeypatch.setattr(small.model, "generate", full)
     with pytest.raises(OutOfMemory, match=r"answering over 136 visual tokens does not fit .* half-precision"):
         small.ask(packed, QUESTION)
-    monkeypatch.setattr("vidzip.models.video_llava.observe", full)
+    monkeypatch.setattr("vidzip.models.encoding.observe", full)
     with pytest.raises(OutOfMemory, match="packing 8 frames does not fit"):
         pack(small, clip)
 
