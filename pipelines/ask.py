@@ -1,124 +1,98 @@
-"""One video, some questions: from a path to answers and to what is reported of them."""
+"""One video, some questions: to answers and to what is reported of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import vidzip
+import pipelines.source
+from pipelines.source import Opened, Source, open_source
 from pipelines.terminal import Progress
-from vidzip import Decoding
-from vidzip.errors import DecodeError
 
 if TYPE_CHECKING:
-    from vidzip import Answer, Budget, PackedVideo, VideoLlava
+    from vidzip import Answer, PackedVideo, VideoLlava
 
-DEFAULT_MODEL = "tiny"
-BASELINE_FRAMES = 8
-"""Frames that Video-LLaVA takes, uncompressed: the baseline of every report."""
+IN_SESSION = ("project", "prefix")
+"""Stages that a session spends once for all of its questions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for: a video, questions, what may be spent, and who answers."""
+    """What was asked for: what is looked at, questions, and how long an answer may be."""
 
-    video: str
+    source: Source
     questions: Sequence[str]
-    budget: Budget
-    start: float | None = None
-    end: float | None = None
-    model: str = DEFAULT_MODEL
-    revision: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
     max_new_tokens: int = 64
-    snap: bool = False
-    decoding: Decoding = field(default_factory=Decoding)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answered:
-    """One question with its answer, and the packed video and model it came from."""
+    """One question with its answer, and what it was asked about."""
 
-    request: Request
+    opened: Opened
     question: str
     answer: Answer
-    packed: PackedVideo
-    model: VideoLlava
 
 
-def ask(request: Request, progress: Progress) -> Iterator[Answered]:
-    """Pack the video once, then answer question by question.
+def ask(request: Request, progress: Progress) -> list[Answered]:
+    """Pack the video once, or read a packed one, then answer the questions: side by side, where there are several.
 
     Raises:
         VidzipError: whatever is wrong with the request; before a model is loaded, where that can be known.
     """
-    info = vidzip.probe(request.video)
-    if request.decoding.strict and info.warnings:
-        raise DecodeError(f"{request.video!r}: {info.warnings[0]}", hint="fetch it again, or go without --strict")
-    # A wrong budget or stretch shows before a model is loaded, which may take minutes.
-    vidzip.plan(info, request.budget, start=request.start, end=request.end)
+    questions, most = request.questions, request.max_new_tokens
 
-    progress(f"load {request.model}", 0, 1)
-    model = vidzip.load(request.model, revision=request.revision, device=request.device, dtype=request.dtype)
-    planned = vidzip.plan(
-        info, request.budget, model.tokens_per_frame, start=request.start, end=request.end, snap=request.snap
-    )
-    for question in request.questions:
-        model.check_question(question, planned.total_tokens, request.max_new_tokens)
-    progress("encode", 0, planned.num_frames)
-    packed = model.pack(info, planned, decoding=request.decoding, on_progress=progress)
-    for number, question in enumerate(request.questions):
-        progress("answer", number, len(request.questions))
-        answer = model.ask(packed, question, request.max_new_tokens)
-        yield Answered(request=request, question=question, answer=answer, packed=packed, model=model)
+    def check(model: VideoLlava, visual_tokens: int) -> None:
+        for question in questions:
+            model.check_question(question, visual_tokens, most)
+
+    opened = open_source(request.source, progress, check)
+    progress("answer", 0, len(questions))
+    if len(questions) == 1:
+        answers = [opened.model.ask(opened.packed, questions[0], most)]
+    else:
+        answers = opened.model.ask_many(opened.packed, questions, most)
+    return [
+        Answered(opened=opened, question=question, answer=answer)
+        for question, answer in zip(questions, answers, strict=True)
+    ]
 
 
 def record(answered: Answered) -> dict[str, Any]:
     """Report one answer as JSON takes it."""
-    packed, answer, request = answered.packed, answered.answer, answered.request
+    opened, answer = answered.opened, answered.answer
     return {
         "schema": "vidzip/answer/1",
         "question": answered.question,
         "answer": answer.text,
         "finish_reason": answer.finish_reason,
-        "frames_requested": request.budget.num_frames,
-        "frames": packed.num_frames,
-        "visual_tokens": answer.visual_tokens,
-        "full_tokens": packed.full_tokens,
-        "baseline_tokens": BASELINE_FRAMES * answered.model.tokens_per_frame,
-        "tokens_per_frame": list(packed.plan.tokens_per_frame),
-        "timestamps_seconds": [round(moment, 6) for moment in packed.timestamps_seconds],
+        **pipelines.source.record(opened),
         "stage_seconds": {stage: round(seconds, 6) for stage, seconds in answer.stage_seconds.items()},
-        "method": packed.method,
-        "model": answered.model.name,
-        "video": request.video,
+        "method": opened.packed.method,
+        "model": opened.model.name,
+        "video": opened.source.path,
         "warnings": list(answer.warnings),
     }
 
 
 def summary(all_answered: Sequence[Answered]) -> list[tuple[str, str]]:
-    """Report a run in a short table: frames, tokens before and after, and seconds a stage, all questions together."""
-    first = all_answered[0]
-    packed = first.packed
-    seconds = seconds_in_all(packed, [answered.answer for answered in all_answered])
-    baseline = BASELINE_FRAMES * first.model.tokens_per_frame
-    return [
-        ("frames", f"{packed.num_frames}"),
-        (
-            "tokens",
-            f"{packed.full_tokens:,} → {packed.num_tokens:,}   ({BASELINE_FRAMES} full frames take {baseline:,})",
-        ),
-        *((f"{stage} s", f"{spent:.3f}") for stage, spent in seconds.items()),
-    ]
+    """Report a run in a short table; a packed video's stages were spent by another run, and are left out."""
+    opened = all_answered[0].opened
+    seconds = seconds_in_all(opened.packed, [answered.answer for answered in all_answered])
+    if opened.source.is_pack:
+        seconds = {stage: spent for stage, spent in seconds.items() if stage not in opened.packed.stage_seconds}
+    return pipelines.source.summary(opened, seconds)
 
 
 def seconds_in_all(packed: PackedVideo, answers: Sequence[Answer]) -> dict[str, float]:
-    """Add up the seconds a stage: those of packing once, those of answering for every question."""
+    """Add up the seconds a stage: those of packing, and of reading in a session, once; the others for every question."""
     seconds = dict(packed.stage_seconds)
     for answer in answers:
+        in_session = IN_SESSION if IN_SESSION[-1] in answer.stage_seconds else ()
         for stage, spent in answer.stage_seconds.items():
-            if stage not in packed.stage_seconds:
+            if stage in packed.stage_seconds or stage in in_session:
+                seconds[stage] = spent
+            else:
                 seconds[stage] = seconds.get(stage, 0.0) + spent
     return seconds

@@ -1,4 +1,7 @@
-"""The command line: ``vidzip ask``, ``plan``, ``probe``, ``shapes``, ``train-tiny`` and ``demo``.
+"""The command line.
+
+``vidzip ask``, ``pack`` and ``chat`` look at videos, ``plan`` and ``probe`` say what there is to look at, ``convert``
+and ``train-tiny`` make models, ``shapes`` makes videos and questions, ``demo`` shows what it is all for.
 
 Nothing here loads torch or transformers before a command needs a model.
 """
@@ -7,33 +10,48 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shlex
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import click
 
+import pipelines.ask
+import pipelines.pack
 import vidzip
-from pipelines.ask import DEFAULT_MODEL, Answered, Request, record, summary
+from pipelines.ask import Answered
 from pipelines.ask import ask as ask_video
+from pipelines.options import (
+    VideoCommand,
+    answer_option,
+    budget_options,
+    debug_option,
+    device_option,
+    dtype_option,
+    output_options,
+    takes_source,
+    video_argument,
+)
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
-from pipelines.terminal import Progress, print_what_the_terminal_can, progress, remark, say, table
-from vidzip import Budget, Decoding, VidzipError, token_split
+from pipelines.source import DEFAULT_MODEL, Opened, Source, open_source
+from pipelines.terminal import Progress, print_what_the_terminal_can, progress, remark, say, size, table
+from vidzip import Budget, VidzipError, token_split
 from vidzip.errors import SystemFault
-from vidzip.planner import DEFAULT_NUM_FRAMES, WHOLE_FRAME_TOKENS
-from vidzip.video.backends import BACKENDS
+from vidzip.planner import WHOLE_FRAME_TOKENS
+
+if TYPE_CHECKING:
+    from vidzip import Answer, VideoLlava
 
 SAMPLE_QUESTION = "What is the color of the star?"
 """One that :data:`DEFAULT_MODEL` was trained on."""
 
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
-
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts", ".mpg", ".flv", ".wmv", ".ogv")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check_siblings()
         keep_workers_off_this_folder()
-        code = cli.main(args=arguments, prog_name="vidzip", standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="vidzip", standalone_mode=False, obj=is_debugging)
         if sys.stdout is not None:  # it is None where the caller closed it
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -58,13 +76,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: not worth a word
         return FAILURE
     except Exception as error:
-        if is_debugging:
-            traceback.print_exc()
-        return _report(error)
+        return _report(error, is_debugging=is_debugging)
 
 
-def _report(error: Exception) -> int:
-    """Say in one line what is wrong, in another what to do."""
+def _report(error: Exception, *, is_debugging: bool) -> int:
+    """Say in one line what is wrong, in another what to do; return the exit code."""
+    if is_debugging:
+        traceback.print_exception(error)
     if isinstance(error, VidzipError):
         remark("error", error.message)
         if error.hint:
@@ -87,105 +105,6 @@ def _report(error: Exception) -> int:
     return FAILURE
 
 
-class _Moment(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on only
-    """A moment of a video: seconds, minutes:seconds or hours:minutes:seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", value):
-            self.fail(f"{value!r} is no moment; write seconds (90.5), 1:30 or 1:02:03", param, ctx)
-        seconds = 0.0
-        for part in value.split(":"):
-            seconds = seconds * 60 + float(part)
-        return seconds
-
-
-class _Command(click.Command):
-    """A command whose video may have a name that begins with a dash: it is parsed under another, then given back."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        options = {name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)}
-        end = args.index("--") if "--" in args else len(args)
-        for place, argument in enumerate(args[:end]):
-            if _is_dashed_file(argument, options):
-                ctx.meta[_DASHED] = argument
-                args = [*args[:place], f"./{argument}", *args[place + 1 :]]
-                break
-        return super().parse_args(ctx, args)
-
-
-_DASHED = "pipelines.cli.dashed"
-
-
-def _as_written(ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    dashed: str | None = ctx.meta.get(_DASHED)
-    return dashed if dashed is not None and value == f"./{dashed}" else value
-
-
-def _is_dashed_file(argument: str, options: set[str]) -> bool:
-    return (
-        argument.startswith("-")
-        and argument.partition("=")[0] not in options
-        and (argument.lower().endswith(VIDEO_SUFFIXES) or os.path.isfile(argument))
-    )
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several options as one decorator."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-_video = click.argument("video", metavar="VIDEO", type=click.Path(), callback=_as_written)
-_budget_options = _options(
-    click.option(
-        "--frames", type=int, metavar="N", help=f"Frames to look at.  [default: {DEFAULT_NUM_FRAMES}, or all]"
-    ),
-    click.option(
-        "--budget",
-        type=int,
-        metavar="TOKENS",
-        default=Budget.total_tokens,
-        show_default=True,
-        help="Visual tokens in all; never passed.",
-    ),
-    click.option("--start", type=_Moment(), help="Where to begin: 90.5, 1:30 or 1:02:03."),
-    click.option("--end", type=_Moment(), help="Where to stop."),
-    click.option("--snap", is_flag=True, help="Move frames to nearby keyframes: faster on long videos, other frames."),
-)
-_decoding_options = _options(
-    click.option(
-        "--decoder",
-        type=click.Choice(["auto", *BACKENDS]),
-        default=Decoding.backend,
-        show_default=True,
-        help="Library that decodes.",
-    ),
-    click.option("--workers", type=int, metavar="N", help="Threads that decode.  [default: one a core]"),
-    click.option("--strict", is_flag=True, help="Damage in the file is an error."),
-    click.option(
-        "--time-limit",
-        type=float,
-        metavar="SECONDS",
-        default=Decoding.time_limit_seconds,
-        show_default=True,
-        help="How long one file may take to decode.",
-    ),
-)
-_debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
-_output_options = _options(
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."), _debug_option
-)
-
-
 @contextmanager
 def _progress_that_stays(what: str) -> Iterator[Progress]:
     """Show progress; where it is interrupted, say what of it stays."""
@@ -203,86 +122,169 @@ def cli() -> None:
     """Let a video LLM see many more frames at the price of few."""
 
 
-@cli.command(cls=_Command)
-@_video
+@cli.command(cls=VideoCommand)
+@takes_source("VIDEO|PACK")
 @click.argument("questions", metavar="QUESTION...", nargs=-1, required=True)
-@_budget_options
-@click.option("--model", metavar="NAME", help=f"Built-in name, folder or hub id.  [default: {DEFAULT_MODEL}]")
-@click.option("--revision", metavar="REV", help="Branch, tag or commit of a hub model.")
-@click.option("--device", default=Request.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--dtype", default=Request.dtype, show_default=True, help="auto, float32, float16 or bfloat16.")
-@click.option(
-    "--max-new-tokens", type=int, metavar="N", default=Request.max_new_tokens, show_default=True, help="Longest answer."
-)
-@_decoding_options
-@_output_options
-def ask(
-    *,
-    video: str,
-    questions: tuple[str, ...],
-    frames: int | None,
-    budget: int,
-    start: float | None,
-    end: float | None,
-    snap: bool,
-    model: str | None,
-    revision: str | None,
-    device: str,
-    dtype: str,
-    max_new_tokens: int,
-    decoder: str,
-    workers: int | None,
-    strict: bool,
-    time_limit: float,
-    as_json: bool,
-) -> None:
-    """Ask questions about a video: it is decoded, compressed and packed once."""
-    request = Request(
-        video=video,
-        questions=questions,
-        budget=Budget(total_tokens=budget, num_frames=frames),
-        start=start,
-        end=end,
-        model=DEFAULT_MODEL if model is None else model,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        max_new_tokens=max_new_tokens,
-        snap=snap,
-        decoding=Decoding(backend=decoder, workers=workers, strict=strict, time_limit_seconds=time_limit),
-    )
+@answer_option
+@output_options
+def ask(*, source: Source, questions: tuple[str, ...], max_new_tokens: int, as_json: bool) -> None:
+    """Answer questions about a video.
+
+    It is decoded, compressed and packed once for all of them. What 'vidzip pack' wrote is asked without the video.
+    """
+    request = pipelines.ask.Request(source=source, questions=questions, max_new_tokens=max_new_tokens)
     with progress() as show:
-        answered = list(ask_video(request, show))
-    if model is None:
-        remark("note", f"no --model was named: {DEFAULT_MODEL} answers, which knows coloured shapes only")
-    for warning in dict.fromkeys(warning for one in answered for warning in one.answer.warnings):
-        remark("warning", warning)
-    if answered[0].model.name == DEFAULT_MODEL and any(one.model.unknown_words(one.question) for one in answered):
-        remark(
-            "hint",
-            f"{DEFAULT_MODEL} was trained on videos of coloured shapes, to be asked such as {SAMPLE_QUESTION!r}; "
-            "name a --model for all else",
-        )
+        answered = ask_video(request, show)
+    opened = answered[0].opened
+    _note_default(source, "answers")
+    _note_clips(opened)
+    _warn(warning for one in answered for warning in one.answer.warnings)
+    if any(_is_beyond_tiny(opened.model, question) for question in questions):
+        _hint_at_tiny()
     for one in answered:
         _print_answer(one, as_json=as_json)
     if not as_json:
         say()
-        table(summary(answered))
+        table(pipelines.ask.summary(answered))
 
 
 def _print_answer(answered: Answered, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(record(answered)))
+        click.echo(json.dumps(pipelines.ask.record(answered)))
         return
     say(f"Q: {answered.question}")
-    ending = "" if answered.answer.finish_reason == "stop" else " …"
-    say(f"A: {answered.answer.text}{ending}")
+    say(f"A: {_shown_answer(answered.answer)}")
 
 
-@cli.command(cls=_Command)
-@_video
-@_budget_options
-@_output_options
+def _shown_answer(answer: Answer) -> str:
+    return answer.text + ("" if answer.finish_reason == "stop" else " …")
+
+
+def _note_default(source: Source, does: str) -> None:
+    if source.model is None:
+        remark("note", f"no --model was named: {DEFAULT_MODEL} {does}, which knows coloured shapes only")
+
+
+def _note_clips(opened: Opened) -> None:
+    """Say how frames were put into clips, where this run did that."""
+    for note in () if opened.source.is_pack else opened.packed.plan.notes:
+        remark("note", note)
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in dict.fromkeys(warnings):
+        remark("warning", warning)
+
+
+def _is_beyond_tiny(model: VideoLlava, question: str) -> bool:
+    return model.name == DEFAULT_MODEL and bool(model.unknown_words(question))
+
+
+def _hint_at_tiny() -> None:
+    remark(
+        "hint",
+        f"{DEFAULT_MODEL} was trained on videos of coloured shapes, to be asked such as {SAMPLE_QUESTION!r}; "
+        "name a --model for all else",
+    )
+
+
+@cli.command(cls=VideoCommand)
+@click.option("-o", "--output", type=click.Path(), required=True, metavar="FILE", help="File to write: NAME.vidzip.")
+@takes_source("VIDEO")
+@click.option(
+    "--pack-dtype",
+    type=click.Choice(["auto", "float16", "bfloat16", "float32"]),
+    default=pipelines.pack.PackRequest.dtype,
+    show_default=True,
+    help="Precision of the tokens in the file; auto keeps half precision, and rounds float32 to float16.",
+)
+@output_options
+def pack(*, source: Source, output: str, pack_dtype: str, as_json: bool) -> None:
+    """Pack a video into a small file.
+
+    'vidzip ask' and 'vidzip chat' take the file in the video's place, with the same --model.
+    """
+    request = pipelines.pack.PackRequest(source=source, file=output, dtype=pack_dtype)
+    with progress() as show:
+        packed = pipelines.pack.pack(request, show)
+    _note_default(source, "packs")
+    _note_clips(packed.opened)
+    _warn(packed.opened.packed.warnings)
+    if as_json:
+        click.echo(json.dumps(pipelines.pack.record(packed)))
+        return
+    model = [] if source.model is None else ["--model", source.model]
+    say(f"{output} holds the packed video: {shlex.join(['vidzip', 'ask', *model, output])} …")
+    table(pipelines.pack.summary(packed))
+
+
+@cli.command(cls=VideoCommand)
+@takes_source("VIDEO|PACK")
+@answer_option
+@output_options
+def chat(*, source: Source, max_new_tokens: int, as_json: bool) -> int:
+    """Talk about a video.
+
+    It is packed once, or read from what 'vidzip pack' wrote; every question is put behind what was said before.
+
+    On a terminal, /new starts a new conversation, /quit or Ctrl-D ends it. Ctrl-C ends an answer, or drops what was
+    typed, and the conversation goes on as it was.
+
+    From a pipe, every line is a question, and every answer is printed on one. What is wrong with a question is said on
+    standard error, and the next one is answered; the exit code is 2 then.
+    """
+    from pipelines.chat import COMMANDS, Listener, converse, is_typed, lines_piped, lines_typed
+
+    is_debugging, typed = bool(click.get_current_context().obj), is_typed()
+    with progress() as show:
+        opened = open_source(source, show, lambda model, tokens: model.check_length(tokens, 0, max_new_tokens))
+        session = opened.model.session(opened.packed)
+    packed, hint_once = opened.packed, cache(_hint_at_tiny)
+    _note_default(source, "answers")
+    _note_clips(opened)
+    _warn(packed.warnings)
+    if typed:
+        remark("note", f"{packed.num_frames} frames in {packed.num_tokens} tokens; {COMMANDS}")
+
+    def tell(question: str, answer: Answer) -> None:
+        _warn(warning for warning in answer.warnings if warning not in packed.warnings)
+        if _is_beyond_tiny(opened.model, question):
+            hint_once()
+        if as_json:
+            click.echo(json.dumps(pipelines.ask.record(Answered(opened=opened, question=question, answer=answer))))
+        else:
+            shown = _shown_answer(answer)
+            say(shown if typed else " ".join(shown.splitlines()))
+
+    @contextmanager
+    def answering() -> Iterator[None]:
+        with progress() as show:
+            show("answer", 0, 1)
+            yield
+
+    listener = Listener(
+        tell=tell,
+        refuse=lambda error: _report(error, is_debugging=is_debugging),
+        answering=answering,
+        is_typed=typed,
+    )
+    is_well = converse(session, lines_typed() if typed else lines_piped(), listener, max_new_tokens)
+    return 0 if is_well or typed else BAD_INPUT
+
+
+@cli.command(cls=VideoCommand)
+@video_argument()
+@budget_options
+@click.option(
+    "--clip",
+    "frames_per_clip",
+    type=int,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Frames that the model's tower encodes together: 8 for the original Video-LLaVA.",
+)
+@output_options
 def plan(
     *,
     video: str,
@@ -291,10 +293,18 @@ def plan(
     start: float | None,
     end: float | None,
     snap: bool,
+    frames_per_clip: int,
     as_json: bool,
 ) -> None:
-    """Show which frames a budget buys, and how many tokens each; no model is needed."""
-    planned = vidzip.plan(video, Budget(total_tokens=budget, num_frames=frames), start=start, end=end, snap=snap)
+    """Show which frames a budget buys; no model is needed."""
+    planned = vidzip.plan(
+        video,
+        Budget(total_tokens=budget, num_frames=frames),
+        start=start,
+        end=end,
+        snap=snap,
+        frames_per_clip=frames_per_clip,
+    )
     if as_json:
         click.echo(
             json.dumps(
@@ -305,17 +315,19 @@ def plan(
                     "budget": planned.budget.total_tokens,
                     "frames_requested": frames,
                     "frames": planned.num_frames,
+                    "frames_per_clip": planned.frames_per_clip,
+                    "encoded_frames": planned.num_encoded_frames,
                     "visual_tokens": planned.total_tokens,
                     "unused_tokens": planned.unused_tokens,
                     "tokens_per_frame": list(planned.tokens_per_frame),
                     "timestamps_seconds": [round(moment, 6) for moment in planned.timestamps_seconds],
                     "warnings": list(planned.warnings),
+                    "notes": list(planned.notes),
                 }
             )
         )
         return
-    for warning in planned.warnings:
-        remark("warning", warning)
+    _warn(planned.warnings)
     say(
         f"{planned.num_frames} frames, {planned.total_tokens} of {planned.budget.total_tokens} tokens"
         + (f" ({planned.unused_tokens} unused: every frame is whole)" if planned.unused_tokens else "")
@@ -324,6 +336,8 @@ def plan(
     rows = [(str(count), str(k), _split_shown(k)) for k, count in sorted(shares.items())]
     table(rows, header=("frames", "tokens each", "dominant + contextual"))
     say("at seconds " + " ".join(f"{moment:.2f}" for moment in planned.timestamps_seconds))
+    for note in planned.notes:
+        remark("note", note)
 
 
 def _split_shown(tokens: int) -> str:
@@ -332,10 +346,10 @@ def _split_shown(tokens: int) -> str:
     return "{} + {}".format(*token_split(tokens))
 
 
-@cli.command(cls=_Command)
-@_video
+@cli.command(cls=VideoCommand)
+@video_argument()
 @click.option("--count", is_flag=True, help="Decode every frame, and count those that can be.")
-@_output_options
+@output_options
 def probe(*, video: str, count: bool, as_json: bool) -> None:
     """Show what is in a video file; no model is needed."""
     info = asdict(vidzip.probe(video, count=count))
@@ -366,9 +380,12 @@ def _shown(value: Any) -> str:
 )
 @click.option("--seed", type=int, metavar="N", default=7, show_default=True, help="Other seeds make other videos.")
 @click.option("--workers", type=int, metavar="N", help="Processes, one a video.  [default: one a CPU]")
-@_debug_option
+@debug_option
 def shapes(*, folder: str, split: str, videos: int | None, seed: int, workers: int | None) -> None:
-    """Write the synthetic question set into a folder; a second run goes on where the first was ended."""
+    """Write the synthetic question set into a folder.
+
+    A second run goes on where the first was ended.
+    """
     from pipelines.shapes import SetRequest, make_set
     from pipelines.shapes import summary as summary_of_set
 
@@ -380,6 +397,33 @@ def shapes(*, folder: str, split: str, videos: int | None, seed: int, workers: i
     table(summary_of_set(made))
 
 
+@cli.command()
+@click.argument("folder", metavar="FOLDER", type=click.Path())
+@click.argument("out", metavar="OUT", type=click.Path())
+@device_option
+@dtype_option
+@debug_option
+def convert(*, folder: str, out: str, device: str, dtype: str) -> None:
+    """Write the original Video-LLaVA as safetensors.
+
+    FOLDER holds the original, such as a snapshot of LanguageBind/Video-LLaVA-7B; OUT is new or empty, and holds all of
+    it in the end, or nothing. Both are asked the same question, and their logits have to be equal.
+    """
+    from vidzip.models.converting import convert as convert_folder
+
+    with progress() as show:
+        made = convert_folder(folder, out, device=device, dtype=dtype, on_progress=show)
+    say(f"{out} holds the converted model: {shlex.join(['vidzip', 'ask', '--model', out])} …")
+    table(
+        [
+            ("tensors", f"{made.num_weights:,}, bit by bit the original's"),
+            ("of attention over time", f"{made.num_temporal_weights:,}"),
+            ("size", size(made.size_bytes)),
+            ("logits compared", f"{made.num_logits:,}, equal to the original's"),
+        ]
+    )
+
+
 @cli.command(name="train-tiny")
 @click.argument("folder", metavar="OUT", type=click.Path())
 @click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Other seeds make other models.")
@@ -387,11 +431,14 @@ def shapes(*, folder: str, split: str, videos: int | None, seed: int, workers: i
 @click.option("--tower-steps", type=int, metavar="N", help="Steps of the vision tower.")
 @click.option("--alignment-steps", type=int, metavar="N", help="Steps of the projector alone.")
 @click.option("--language-steps", type=int, metavar="N", help="Steps of projector and language model.")
-@click.option("--device", default=Request.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@device_option
 @click.option("--workers", type=int, metavar="N", help="Processes that film.  [default: one a CPU]")
-@_debug_option
+@debug_option
 def train_tiny(*, folder: str, device: str, workers: int | None, **numbers: int | None) -> None:
-    """Train tiny anew, in a folder; a second run goes on where the first was ended."""
+    """Train tiny anew, in a folder.
+
+    A second run goes on where the first was ended.
+    """
     from pipelines.tiny.recipe import Recipe
     from pipelines.train_tiny import train_tiny as train
     from vidzip.models.placing import find_device
@@ -399,14 +446,17 @@ def train_tiny(*, folder: str, device: str, workers: int | None, **numbers: int 
     recipe = Recipe(**{name: number for name, number in numbers.items() if number is not None})
     with _progress_that_stays("what was learnt up to the last checkpoint stays") as show:
         trained = train(folder, recipe, find_device(device), show, workers)
-    say(f"{trained.folder} holds the model ({trained.size_bytes / 1e6:.1f} MB): vidzip ask --model {trained.folder} …")
+    say(f"{trained.folder} holds the model ({size(trained.size_bytes)}): vidzip ask --model {trained.folder} …")
     say(f"{trained.curves} shows how it learnt")
 
 
-@cli.command(cls=_Command)
-@_debug_option
+@cli.command()
+@debug_option
 def demo() -> None:
-    """Write a video of coloured shapes and ask about it, with 8 full frames and with packed ones."""
+    """Write a video of shapes and ask about it.
+
+    It is looked at twice: with 8 full frames, and with packed ones.
+    """
     import contextlib
     import tempfile
 

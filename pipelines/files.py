@@ -1,26 +1,13 @@
-"""Files and folders that are whole or not there, and that one run writes at a time."""
+"""Folders that one run writes at a time, and text as whole files."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from vidzip.errors import WriteError
-from vidzip.video.writing import PARTIAL, cannot_write
-
-
-@contextmanager
-def whole_file(path: str) -> Iterator[BinaryIO]:
-    """Open a file to write that appears, or takes the old one's place, once the block has ended well.
-
-    Raises:
-        WriteError: it cannot be written; ``DiskFull`` where there is no room.
-    """
-    with _beside(path, os.remove) as partial, open(partial, "wb") as file:
-        yield file
+from vidzip.files import whole_file
 
 
 def write_text(path: str, text: str) -> None:
@@ -31,36 +18,6 @@ def write_text(path: str, text: str) -> None:
     """
     with whole_file(path) as file:
         file.write(text.encode())
-
-
-@contextmanager
-def whole_folder(path: str) -> Iterator[str]:
-    """Make a folder that appears, or takes the old one's place, once the block has ended well; it yields where to write.
-
-    Raises:
-        WriteError: it cannot be written; ``DiskFull`` where there is no room.
-    """
-    with _beside(path, shutil.rmtree) as partial:
-        if os.path.lexists(partial):  # of a run that was ended at once
-            shutil.rmtree(partial)
-        os.makedirs(partial)
-        yield partial
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-
-
-@contextmanager
-def _beside(path: str, remove: Callable[[str], object]) -> Iterator[str]:
-    """Yield another path to write to; what lies there then takes the first one's place, or is removed after an error."""
-    partial = path + PARTIAL
-    try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):  # what was wrong before is what to say
-            remove(partial)
 
 
 @contextmanager

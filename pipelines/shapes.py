@@ -22,7 +22,8 @@ from pipelines.files import alone_in, write_text
 from pipelines.terminal import Progress
 from pipelines.workers import check_workers, for_each, until_told
 from vidzip.errors import BadArgument, DiskFull, SystemFault, VidzipError, WriteError
-from vidzip.video.writing import PARTIAL, cannot_write, write
+from vidzip.files import PARTIAL, cannot_write
+from vidzip.video.writing import write
 
 DESCRIPTION, VIDEOS, SUFFIX = "shapes.json", "videos", ".mp4"
 

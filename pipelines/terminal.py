@@ -58,6 +58,13 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
         click.echo(line.rstrip())
 
 
+def size(num_bytes: int) -> str:
+    """Show a number of bytes."""
+    if num_bytes >= 1e9:
+        return f"{num_bytes / 1e9:.1f} GB"
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"
+
+
 def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
     """Print rows as a table of Markdown."""
     for line in (header, ["---"] * len(header), *rows):

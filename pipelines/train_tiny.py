@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from eval.shapes.questions import vocabulary
-from pipelines.files import alone_in, whole_file, whole_folder
+from pipelines.files import alone_in
 from pipelines.terminal import Progress
 from pipelines.tiny.alignment import align
 from pipelines.tiny.card import model_card
@@ -25,6 +25,7 @@ from pipelines.tiny.recipe import Recipe
 from pipelines.tiny.runs import Run
 from pipelines.tiny.tower import features, to_pixel_values, train_tower
 from pipelines.workers import check_workers, for_each
+from vidzip.files import whole_file, whole_folder
 from vidzip.models import tiny
 
 SPLIT, CURVES = "train", "curves.png"

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int8, UInt8
 from eval.shapes import Clip, Scene, make_clip
 from eval.shapes.drawing import Painter
 from eval.shapes.scene import COLOURS, SHAPES, draws_for
-from pipelines.files import whole_file
 from pipelines.workers import until_told
+from vidzip.files import whole_file
 from vidzip.video.writing import write
 
 SIDES = (224, 240, 256, 272, 288)

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.files import whole_file, write_text
+from pipelines.files import write_text
 from pipelines.terminal import Progress
 from pipelines.tiny.footage import Lesson, Shot
 from pipelines.tiny.muon import Muon
 from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
 from vidzip.errors import VidzipError
-from vidzip.video.writing import cannot_write
+from vidzip.files import cannot_write, whole_file
 
 CHECKPOINT_SECONDS = 300
 """Between two checkpoints."""

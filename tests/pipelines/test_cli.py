@@ -41,7 +41,7 @@ def test_ask_prints_one_object_a_question(clip, capsys):
     assert first["timestamps_seconds"] == sorted(set(first["timestamps_seconds"]))
     assert len(first["timestamps_seconds"]) == len(first["tokens_per_frame"]) == 34
     assert list(first["stage_seconds"]) == [
-        "decode", "preprocess", "encode", "compress", "project", "prefill", "generate",
+        "decode", "preprocess", "encode", "compress", "project", "prefix", "prefill", "generate",
     ]  # fmt: skip
     assert (first["method"], first["model"], first["video"]) == ("visionzip", "tiny", str(clip))
     assert first["finish_reason"] == "stop"

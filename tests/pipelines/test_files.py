@@ -1,75 +1,17 @@
 from __future__ import annotations
 
-import errno
 import os
 
 import pytest
 
-from pipelines.files import alone_in, whole_file, whole_folder, write_text
-from vidzip.errors import DiskFull, WriteError
-from vidzip.video.writing import PARTIAL
+from pipelines.files import alone_in, write_text
+from vidzip.errors import WriteError
 
 
-def test_a_file_appears_once_it_is_whole(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-    with whole_file(str(path)) as file:
-        file.write(b"new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
+def test_text_is_written_as_a_whole_file(tmp_path):
+    write_text(str(tmp_path / "file"), "früher\n")
+    assert (tmp_path / "file").read_bytes() == "früher\n".encode()
     assert os.listdir(tmp_path) == ["file"]
-
-
-def test_what_fails_half_way_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def write_half() -> None:
-        with whole_file(str(path)) as file:
-            file.write(b"ne")
-            raise LookupError
-
-    with pytest.raises(LookupError):
-        write_half()
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-@pytest.mark.parametrize("name", ["file/below", "no/folder", "n" * 300])
-def test_a_file_that_cannot_be_is_said(tmp_path, name):
-    (tmp_path / "file").write_text("old")
-    with pytest.raises(WriteError, match="cannot be written"):
-        write_text(str(tmp_path / name), "new")
-    assert os.listdir(tmp_path) == ["file"]
-    assert not list(tmp_path.glob(f"*{PARTIAL}"))
-
-
-def test_a_folder_appears_once_it_is_whole(tmp_path):
-    path = tmp_path / "folder"
-    for text in ("old", "new"):
-        with whole_folder(str(path)) as place:
-            assert path.exists() == (text == "new")
-            write_text(os.path.join(place, text), text)
-        assert os.listdir(path) == [text]
-    assert os.listdir(tmp_path) == ["folder"]
-
-
-def test_a_folder_that_fails_half_way_leaves_the_old_one(tmp_path):
-    path = tmp_path / "folder"
-    path.mkdir()
-    (path / "old").write_text("old")
-
-    def write_half(error) -> None:
-        with whole_folder(str(path)) as place:
-            write_text(os.path.join(place, "new"), "new")
-            raise error
-
-    with pytest.raises(LookupError):
-        write_half(LookupError())
-    with pytest.raises(DiskFull, match="no room"):
-        write_half(OSError(errno.ENOSPC, "full"))
-    assert os.listdir(tmp_path) == ["folder"]
-    assert os.listdir(path) == ["old"]
 
 
 def test_one_run_at_a_time_is_in_a_folder(tmp_path):

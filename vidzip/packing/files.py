@@ -12,7 +12,6 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import BinaryIO
 
@@ -23,10 +22,10 @@ from torch import Tensor
 
 from vidzip import __version__
 from vidzip.errors import BadArgument, BadPack, DeviceUnavailable, PlanMismatch, VidzipError, WriteError
+from vidzip.files import whole_file
 from vidzip.packing.packed import PackedVideo
 from vidzip.packing.rebuilding import rebuild
 from vidzip.planner import Plan
-from vidzip.video.writing import PARTIAL, cannot_write
 
 SUFFIX = ".vidzip"
 """What the name of a packed video ends in, by custom."""
@@ -91,19 +90,25 @@ def save(packed: PackedVideo, path: str | os.PathLike[str], *, dtype: torch.dtyp
     """Write a packed video; see :meth:`PackedVideo.save`."""
     name = os.fspath(path)
     content = _to_bytes(packed, dtype)
+    check_place(name)
+    # In Python's own words: safetensors' writer maps the file, and a full disk then ends the process.
+    with whole_file(name) as file:
+        file.write(content)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Make sure, before there is work to lose, that a packed video may be written to a path.
+
+    Raises:
+        WriteError: something else than an older packed video is there, or no folder to write to.
+    """
+    name = os.fspath(path)
     if os.path.lexists(name) and not is_pack(name):
         raise WriteError(f"{name!r} exists already, and is no packed video", hint="give a new name, or remove it first")
-    partial = name + PARTIAL
-    try:
-        # In Python's own words: safetensors' writer maps the file, and a full disk then ends the process.
-        with open(partial, "wb") as file:
-            file.write(content)
-        os.replace(partial, name)
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise cannot_write(name, error) from error
-    finally:
-        with suppress(OSError, ValueError):  # what was wrong before is what to say
-            os.remove(partial)
+    folder = os.path.dirname(name) or os.curdir
+    if os.path.isdir(name) or not os.path.isdir(folder):
+        reason = "it is a folder" if os.path.isdir(name) else f"there is no folder {folder!r}"
+        raise WriteError(f"{name!r} cannot be written: {reason}", hint="give a file in a folder that is there")
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> PackedVideo:
@@ -171,7 +176,7 @@ def _to_bytes(packed: PackedVideo, dtype: torch.dtype | None) -> bytes:
     if not tensors["tokens"].isfinite().all():
         raise BadArgument(
             f"the tokens reach {packed.tokens.abs().max():g}, but {dtype} holds up to {torch.finfo(dtype).max:g}",
-            hint="save them with dtype=torch.float32",
+            hint="save them with dtype=torch.float32, or --pack-dtype float32",
         )
     return _seal(tensors, text)
 

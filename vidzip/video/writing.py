@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from fractions import Fraction
@@ -11,21 +10,16 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from vidzip.errors import BadArgument, DiskFull, WriteError
+from vidzip.errors import BadArgument, WriteError
+from vidzip.files import cannot_write, whole_path
 
 MAX_CRF = 51
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 """x264's own scales: of loss, and of time spent on a smaller file."""
 
-PARTIAL = ".part"
-"""What the name of a file ends in until it is whole."""
-
 _REPRODUCIBLE = {"threads": "1", "mbtree": "0"}
 """x264's bytes depend on the number of threads; and, with its macroblock tree, on what lay in memory before: twelve
 runs on one processor with AVX-512 made up to twelve files of the same pictures."""
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What the system says where a disk, a quota or a file's largest size is reached."""
 
 
 def write(
@@ -65,24 +59,12 @@ def write(
         raise BadArgument(f"unknown preset {preset!r}", hint=f"use one of {', '.join(PRESETS)}")
     if os.path.lexists(name):
         raise WriteError(f"{name!r} exists already", hint="give a new name, or remove it first")
-    partial = name + PARTIAL
-    try:
-        options = {"crf": str(crf), "preset": preset, **(_REPRODUCIBLE if reproducible else {})}
-        count = _encode(partial, pictures, Fraction(fps).limit_denominator(100_000), options)
-        os.replace(partial, name)
-    except (OSError, av.FFmpegError) as error:
-        raise cannot_write(name, error) from error
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
-    return count
-
-
-def cannot_write(name: str, error: Exception) -> WriteError:
-    """Turn what the system says about a file that cannot be written into an error of ours, to be raised."""
-    if getattr(error, "errno", None) in _NO_ROOM:
-        return DiskFull(f"there is no room to write {name!r}", hint="free some space, or choose another folder")
-    return WriteError(f"{name!r} cannot be written: {error}", hint="check the folder and its permissions")
+    options = {"crf": str(crf), "preset": preset, **(_REPRODUCIBLE if reproducible else {})}
+    with whole_path(name) as partial:
+        try:
+            return _encode(partial, pictures, Fraction(fps).limit_denominator(100_000), options)
+        except av.FFmpegError as error:
+            raise cannot_write(name, error) from error
 
 
 def _encode(name: str, pictures: Iterable[np.ndarray], fps: Fraction, options: dict[str, str]) -> int:

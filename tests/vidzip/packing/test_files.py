@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from towers import random_features
 
 import vidzip
+import vidzip.files
 from vidzip import Budget, PackedVideo, Plan, VideoInfo, plan, zip_frames
 from vidzip.errors import BadArgument, BadPack, DeviceUnavailable, DiskFull, WriteError
 from vidzip.packing import SUFFIX, files, is_pack, pack_zipped
@@ -313,7 +314,7 @@ def test_a_disk_that_fails_leaves_the_old_file(path, whole, monkeypatch, number,
             self.file.write(content[: len(content) // 2])
             raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files, "open", lambda *args: Failing(open(*args)), raising=False)  # noqa: SIM115
+    monkeypatch.setattr(vidzip.files, "open", lambda *args: Failing(open(*args)), raising=False)  # noqa: SIM115
     with pytest.raises(WriteError, match=r"clip\.vidzip") as caught:
         packed(method="stride").save(path)
     assert type(caught.value) is kind

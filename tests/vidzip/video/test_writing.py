@@ -10,7 +10,8 @@ from clips import number_of, numbered_picture
 
 from vidzip import decode, probe, sample
 from vidzip.errors import BadArgument, DiskFull, WriteError
-from vidzip.video.writing import cannot_write, write
+from vidzip.files import cannot_write
+from vidzip.video.writing import write
 
 
 def pictures(count):
