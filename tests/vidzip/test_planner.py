@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vidzip import Budget, BudgetTooSmall, VideoInfo, plan, split_budget, token_split
 from vidzip.errors import BadArgument
-from vidzip.planner import Plan, merge_repeats
+from vidzip.planner import Plan, merge_repeats, replan
 
 
 def video(num_frames=300, fps=25.0, **fields) -> VideoInfo:
@@ -172,3 +172,38 @@ def test_errors_survive_another_process():
     copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
     assert (type(copy), copy.message, copy.hint) == (BudgetTooSmall, caught.value.message, caught.value.hint)
     assert str(copy) == "1 tokens cannot hold 2 frames at 1 each; lower --frames to 1 or raise --budget to 2"
+
+
+def test_frames_that_fill_no_whole_clip_are_rounded_up_and_said_so():
+    planned = plan(video(), Budget(num_frames=34), frames_per_clip=8)
+    assert (planned.num_frames, planned.num_repeats, planned.num_encoded_frames) == (34, 6, 40)
+    assert planned.tokens_per_frame == (4,) * 34  # the repeats get none
+    assert planned.notes == (
+        "34 frames are encoded in clips of 8, 5 in all: the last one is repeated 6 times to fill its clip, "
+        "and the repeats get no tokens",
+    )
+    whole = plan(video(), Budget(num_frames=16), frames_per_clip=8)
+    assert (whole.num_repeats, whole.num_encoded_frames) == (0, 16)
+    assert whole.notes == ("16 frames are encoded in clips of 8, 2 in all",)
+    alone = plan(video(), Budget(num_frames=34))
+    assert (alone.num_repeats, alone.notes) == (0, ())
+
+
+@given(st.integers(1, 136), st.integers(1, 20))
+def test_law_clips_change_neither_moments_nor_tokens(frames, clip):
+    planned = plan(video(), Budget(num_frames=frames), frames_per_clip=clip)
+    alone = plan(video(), Budget(num_frames=frames))
+    assert planned.timestamps_seconds == alone.timestamps_seconds
+    assert planned.tokens_per_frame == alone.tokens_per_frame
+    assert planned.num_encoded_frames % clip == 0
+    assert 0 <= planned.num_repeats < clip
+
+
+def test_a_plan_made_anew_keeps_its_clips():
+    planned = plan(video(), Budget(num_frames=34), frames_per_clip=8)
+    remade = replan(planned, video(), 1.0, 257)
+    assert remade.frames_per_clip == 8
+    assert remade.num_frames == 25
+    assert remade.num_repeats == 7
+    with pytest.raises(BadArgument, match="frames_per_clip is 0"):
+        plan(video(), frames_per_clip=0)

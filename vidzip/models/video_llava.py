@@ -231,7 +231,7 @@ class VideoLlava:
             )
         check_token_count(packed.num_tokens, packed.plan)
         with torch.no_grad():
-            projected: Tensor = self.projector(packed.tokens.to(self.device, self.model.dtype))
+            projected: Tensor = self.projector(packed.tokens.to(self.device, self.dtype))
         return projected
 
     def check_question(self, question: str, visual_tokens: int, max_new_tokens: int = 64) -> None:

@@ -1,0 +1,93 @@
+"""Clips: a tower that encodes several frames together, shown by the original's, of clips of four."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from clips import write_numbered
+from originals import write_original
+
+from vidzip import Budget, Frames, decode, load, observe, plan, probe, zip_frames
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("original")
+    write_original(folder / "model")
+    return load(folder / "model", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def frames(clip):
+    return decode(clip, plan(clip, Budget(num_frames=10)).timestamps_seconds)
+
+
+def own_features(model, pixels):
+    """What the tower says of frames whose last clip is filled by hand."""
+    prepared = model.preprocessor(pixels)
+    repeats = -len(prepared) % 4
+    return observe(model.tower, torch.cat([prepared, *[prepared[-1:]] * repeats]))[: len(prepared)]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 10])
+def test_the_last_frame_fills_the_last_clip_and_its_repeats_are_not_seen(original, frames, count):
+    some = Frames(pixels=frames.pixels[:count], timestamps_seconds=frames.timestamps_seconds[:count])
+    features = original.encode(some)
+    assert features.num_frames == count
+    torch.testing.assert_close(features.hidden, own_features(original, some.pixels).hidden, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 6, 8, 100])
+def test_how_many_clips_run_at_once_changes_nothing(original, clip, frames, at_once):
+    model = dataclasses.replace(original, batch_frames=at_once)
+    assert model.frames_at_once % 4 == 0
+    planned = model.plan(clip, Budget(num_frames=10))
+    packed = model.pack(clip, planned)
+    expected = zip_frames(own_features(original, frames.pixels), planned.tokens_per_frame)
+    torch.testing.assert_close(packed.tokens, expected.tokens, rtol=0, atol=1e-5)
+    assert packed.source.equal(expected.source)
+
+
+def test_a_plan_without_clips_is_packed_with_the_models(original, clip):
+    packed = original.pack(clip, plan(clip, Budget(num_frames=10), 17))
+    assert packed.num_frames == 10
+    assert packed.num_tokens == 136
+    assert packed.plan.num_encoded_frames == 12
+    assert packed.plan == original.plan(clip, Budget(num_frames=10))
+    assert packed.plan.notes[0].startswith("10 frames are encoded in clips of 4, 3 in all: the last one is repeated 2")
+
+
+def test_frames_that_repeat_leave_clips_of_distinct_frames(original, tmp_path):
+    # The third of four pictures stays for two seconds, planned as if the rate were constant: it is seen twice or more.
+    path = tmp_path / "slides.mkv"
+    write_numbered(path, times=[0.0, 0.5, 1.0, 3.0])
+    steady = dataclasses.replace(probe(path), num_frames=100, frame_times_seconds=None)
+    planned = original.plan(steady, Budget(total_tokens=40, num_frames=6))
+    packed = original.pack(path, planned)
+    assert packed.timestamps_seconds == (0.0, 0.5, 1.0)
+    assert packed.plan.num_encoded_frames == 4
+    pixels = decode(path, packed.timestamps_seconds).pixels
+    expected = zip_frames(own_features(original, pixels), packed.plan.tokens_per_frame)
+    torch.testing.assert_close(packed.tokens, expected.tokens, rtol=0, atol=1e-5)
+
+
+def test_a_smaller_memory_takes_fewer_frames_at_once_but_a_clip_at_least(original, small):
+    assert small.frames_at_once == 16
+    assert dataclasses.replace(small, tower_memory_bytes=2**20).frames_at_once == 1
+    assert dataclasses.replace(original, tower_memory_bytes=1).frames_at_once == 4
+    assert dataclasses.replace(original, batch_frames=7).frames_at_once == 4
+
+
+def test_the_uncompressed_original_takes_its_own_frames(original, clip):
+    seen = []
+    hook = original.tower.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        answer = original.ask_full(clip, "What is shown?", max_new_tokens=2)
+    finally:
+        hook.remove()
+    assert answer.visual_tokens == 8 * 17
+    numbers = [0, 7, 14, 21, 28, 35, 42, 49]  # as numpy's linspace gives them for 8 of 50, in whole numbers
+    pixels = decode(clip, [(number + 0.5) / 25 for number in numbers]).pixels
+    torch.testing.assert_close(torch.cat(seen), original.preprocessor(pixels), rtol=0, atol=1e-6)
