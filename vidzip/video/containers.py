@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,17 +22,15 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from vidzip.errors import NoFrames, NotAVideo, NoVideoStream, VideoNotFound
+from vidzip.errors import NoFrames, NotAVideo, NoVideoStream
 from vidzip.video.limits import MAX_PIXELS, TimeLimit, check_picture_size
+from vidzip.video.opening import begins_as_gif, open_file, reason
 
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "mpegts", "mpeg", "flv", "asf", "ogg")
 """FFmpeg's names of the container formats that may be opened."""
 
 CLOCK_SLIP_SECONDS = 1.0
 """How far timestamps may fall back, beyond what reordering explains, before the clock counts as restarted."""
-
-_GIF = b"GIF8"
-"""What a GIF begins with."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 
@@ -71,6 +68,11 @@ class OpenVideo:
         """How many times as wide as high a stored pixel is shown."""
         return _fraction(self.stream.sample_aspect_ratio) or Fraction(1)
 
+    @property
+    def promised_seconds(self) -> float:
+        """How long the container says that it lasts; 0 where it does not say."""
+        return float((self.container.duration or 0) * _MICROSECOND)
+
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """Read the stream's packets; an empty one comes last, for which the decoder gives the frames that it holds."""
         with suppress(IndexError):  # PyAV's, after the last packet, where streams that the header lacks have appeared
@@ -100,7 +102,7 @@ def open_video(path: str | os.PathLike[str], limit: TimeLimit | None = None) -> 
     name = os.fspath(path)
     with open_file(name) as file:
         settings = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
-        if _begins_as_gif(file):
+        if begins_as_gif(file):
             settings["analyzeduration"] = "1"  # its first picture tells all; FFmpeg would read five seconds of it
         try:
             container = av.open(_Unnamed(file, limit), mode="r", container_options=settings)
@@ -117,65 +119,12 @@ def open_video(path: str | os.PathLike[str], limit: TimeLimit | None = None) -> 
             yield OpenVideo(path=name, size_bytes=size_bytes, container=container, stream=stream)
 
 
-@contextmanager
-def open_file(name: str) -> Iterator[BinaryIO]:
-    """Open a file that must be a regular one and not empty, whatever its name looks like.
-
-    Raises:
-        VideoNotFound, NotAVideo: as :func:`open_video`.
-    """
-    try:
-        status = os.stat(name)
-        _check_regular(name, status)
-        opened = open(name, "rb")  # noqa: SIM115 - the caller's block closes it, below
-    except FileNotFoundError as error:
-        raise VideoNotFound(
-            f"there is no file {name!r}", hint="check the path; a relative one begins in the current folder"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise VideoNotFound(
-            f"{name!r} cannot be opened: {reason(error)}", hint="check the path and its permissions"
-        ) from error
-    with opened as file:
-        yield file
-
-
-def is_gif(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as a GIF, whose frames all build on the first one.
-
-    Raises:
-        VideoNotFound, NotAVideo: as :func:`open_video`.
-    """
-    with open_file(os.fspath(path)) as file:
-        return _begins_as_gif(file)
-
-
-def _begins_as_gif(file: BinaryIO) -> bool:
-    begins = file.read(len(_GIF))
-    file.seek(0)
-    return begins == _GIF
-
-
-def _check_regular(name: str, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise NotAVideo(f"{name!r} is a folder", hint="give a video file in it")
-    if not stat.S_ISREG(status.st_mode):
-        raise NotAVideo(f"{name!r} is not a regular file", hint="save the stream to a file first")
-    if status.st_size == 0:
-        raise NotAVideo(f"{name!r} is empty (0 bytes)", hint="fetch or record it again")
-
-
 def no_frame(name: str, why: str = "") -> NoFrames:
     """Say that a file's stream of pictures holds none, or, in words, why none can be had; to be raised."""
     return NoFrames(
         f"{name!r} has a video stream, but no frame in it" + (f" ({why})" if why else ""),
         hint="give a video that has pictures",
     )
-
-
-def reason(error: Exception) -> str:
-    """Say in FFmpeg's or the system's words what went wrong, without numbers and file names."""
-    return str(getattr(error, "strerror", None) or error)
 
 
 def _fraction(rate: Fraction | None) -> Fraction | None:

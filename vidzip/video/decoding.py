@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import UInt8
@@ -16,10 +17,12 @@ from torch import Tensor
 from vidzip.errors import BadArgument, DecodeError
 from vidzip.video.backends import Backend, find_backend
 from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS
-from vidzip.video.pictures import Picture
 from vidzip.video.request import Request
 from vidzip.video.resizing import Filter, Shape
 from vidzip.video.sampling import check_count
+
+if TYPE_CHECKING:  # a decoder is loaded where a file is decoded
+    from vidzip.video.pictures import Picture
 
 _WAITING_BYTES = 64 << 20
 """What decoded pictures that wait for their turn may hold."""

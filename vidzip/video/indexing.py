@@ -16,9 +16,10 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
 from vidzip.errors import DecodeError
-from vidzip.video.containers import CLOCK_SLIP_SECONDS, OpenVideo, no_frame, open_video, reason
+from vidzip.video.containers import CLOCK_SLIP_SECONDS, OpenVideo, no_frame, open_video
 from vidzip.video.geometry import degrees_clockwise, shown_size
 from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS, TimeLimit
+from vidzip.video.opening import reason
 
 _ALONE_SECONDS = 1.0
 """How long the only picture of a file counts as shown where the file does not say."""

@@ -12,9 +12,10 @@ import av
 from av.video.frame import VideoFrame
 
 from vidzip.errors import DecodeError
-from vidzip.video.containers import CLOCK_SLIP_SECONDS, OpenVideo, no_frame, open_video, reason
+from vidzip.video.containers import CLOCK_SLIP_SECONDS, OpenVideo, no_frame, open_video
 from vidzip.video.info import ROUNDING_SECONDS
 from vidzip.video.limits import TimeLimit
+from vidzip.video.opening import reason
 from vidzip.video.pictures import Converter, Picture
 from vidzip.video.request import Request
 

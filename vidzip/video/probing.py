@@ -6,13 +6,15 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import av
-
-from vidzip.video.containers import OpenVideo, open_file, open_video
-from vidzip.video.indexing import Index, index_of
 from vidzip.video.info import VideoInfo
 from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS, TimeLimit
+from vidzip.video.opening import open_file
+
+if TYPE_CHECKING:
+    from vidzip.video.containers import OpenVideo
+    from vidzip.video.indexing import Index
 
 _SAMPLE_BYTES, _SAMPLES = 1 << 20, 16
 """A file's identity is taken from so many samples of so many bytes, evenly spread: all of a file of up to 16 MiB."""
@@ -34,6 +36,9 @@ def probe(path: str | os.PathLike[str], *, count: bool = False) -> VideoInfo:
     Raises:
         VideoError: no such file, not a video, no pictures in it, or not one of them can be decoded.
     """
+    from vidzip.video.containers import open_video  # which loads a decoder, as identifying a file does not
+    from vidzip.video.indexing import index_of
+
     name = os.fspath(path)
     index = index_of(name)
     start, ends = float(index.seconds[0]), index.ends_seconds
@@ -80,7 +85,7 @@ def identify(path: str | os.PathLike[str]) -> str:
 
 def _warnings(video: OpenVideo, index: Index) -> Iterator[str]:
     """Say where a container promises a longer video than its frames last; sound may outlast them a little."""
-    promised, ends = (video.container.duration or 0) / av.time_base, index.ends_seconds
+    promised, ends = video.promised_seconds, index.ends_seconds
     if index.breaks:
         yield f"the file breaks after {ends:.1f} s ({index.breaks})"
     elif promised > ends * _OUTLASTS + 1:
@@ -89,6 +94,7 @@ def _warnings(video: OpenVideo, index: Index) -> Iterator[str]:
 
 def _counted(info: VideoInfo) -> VideoInfo:
     """Decode every frame, and count those that can be."""
+    from vidzip.video.containers import open_video
     from vidzip.video.one_pass import Damage, frames_in_order  # which loads torch, as no other probe does
 
     limit = TimeLimit(DEFAULT_TIME_LIMIT_SECONDS, info.path)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
 
 from vidzip.errors import EndsEarly
-from vidzip.video.indexing import Index
 from vidzip.video.info import ROUNDING_SECONDS
 from vidzip.video.limits import TimeLimit
 from vidzip.video.resizing import Shape
+
+if TYPE_CHECKING:  # what decodes is loaded where a file is opened
+    from vidzip.video.indexing import Index
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

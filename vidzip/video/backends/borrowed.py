@@ -18,10 +18,11 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from vidzip.errors import DecodeError
-from vidzip.video.containers import OpenVideo, open_file, open_video
+from vidzip.video.containers import OpenVideo, open_video
 from vidzip.video.geometry import shown_size
 from vidzip.video.indexing import Index, index_of
 from vidzip.video.limits import TimeLimit
+from vidzip.video.opening import open_file
 from vidzip.video.pictures import has_alpha
 from vidzip.video.request import Request
 

@@ -11,12 +11,12 @@ import av
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vidzip.video.containers import is_gif
 from vidzip.video.crew import Crew
 from vidzip.video.grouping import Group, group
 from vidzip.video.indexing import Index, index_of
 from vidzip.video.limits import TimeLimit
 from vidzip.video.one_pass import in_one_pass
+from vidzip.video.opening import is_gif
 from vidzip.video.pictures import Converter, Picture
 from vidzip.video.reading import NotThereError, Reader
 from vidzip.video.request import Request

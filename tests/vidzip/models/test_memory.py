@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from vidzip import Frames, observe
+from vidzip.encoders import LanguageBindTower
+from vidzip.errors import OutOfMemory
+from vidzip.models.memory import activation_bytes, memory_errors
+
+
+def allocated_at_once(work) -> int:
+    """The most bytes that PyTorch's allocator held at once while some work was done, beyond what it held before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        work()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda one: one.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+def tower(kind, side, width, act, dtype):
+    config = CLIPVisionConfig(
+        image_size=side,
+        patch_size=14,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=3,
+        num_attention_heads=width // 64,
+        hidden_act=act,
+        add_time_attn=True,
+        num_frames=8,
+    )
+    return kind(config).to(dtype).eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("act", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize(("side", "width"), [(224, 1024), (336, 256), (224, 128)])
+@pytest.mark.parametrize("kind", [CLIPVisionModel, LanguageBindTower])
+def test_oracle_a_frame_takes_what_pytorch_allocates(kind, side, width, act, dtype):
+    frames = 8
+    model = tower(kind, side, width, act, dtype)
+    pixels = torch.randn(frames, 3, side, side).to(dtype)
+    seen = []
+    taken = (allocated_at_once(lambda: seen.append(observe(model, pixels))) + pixels.nbytes) / frames
+    bound = activation_bytes(model.config, dtype)
+    assert bound / 1.5 < taken <= bound
+    if width == 1024:
+        assert bound / 1.15 < taken
+
+
+def test_an_unknown_activation_counts_as_the_most(small):
+    vision = small.config.vision_config
+    other = CLIPVisionConfig(**{**vision.to_dict(), "hidden_act": "gelu_new"})
+    assert activation_bytes(other, torch.float32) > activation_bytes(vision, torch.float32)
+
+
+def test_chunks_of_many_frames_stay_below_what_the_tower_may_take(small):
+    model = replace(small, batch_frames=512)
+    assert 1 < model.frames_at_once < 512
+    chunks = []
+    hook = model.tower.register_forward_pre_hook(lambda _, args: chunks.append(args[0].shape[0]))
+    try:
+        pixels = torch.zeros(512, 3, 8, 8, dtype=torch.uint8)
+        seen = model.encode(Frames(pixels=pixels, timestamps_seconds=tuple(range(512))))
+    finally:
+        hook.remove()
+    assert seen.num_frames == sum(chunks) == 512
+    assert max(chunks) == model.frames_at_once
+    prepared = torch.randn(max(chunks), 3, 224, 224)
+    taken = allocated_at_once(lambda: observe(model.tower, prepared, model.feature_layer)) + prepared.nbytes
+    assert model.tower_memory_bytes / 2 < taken <= model.tower_memory_bytes
+
+
+def test_what_does_not_fit_is_said():
+    with pytest.raises(OutOfMemory, match="packing 3 frames does not fit"), memory_errors("packing 3 frames"):
+        raise torch.OutOfMemoryError("CUDA out of memory")

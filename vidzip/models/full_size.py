@@ -1,0 +1,191 @@
+"""Video-LLaVA at its full size, 7B, with random weights: what speed and memory are measured on; no download.
+
+Its words mean nothing. Weights are drawn where they stay and in the precision they keep: at half precision the model
+takes 14.7 GB of the device from the first moment to the last, and nothing of the host. The image tower, 0.6 GB of it,
+is of no use to a video; it is there because a checkpoint brings it too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+from transformers import (
+    CLIPVisionConfig,
+    GenerationConfig,
+    LlamaConfig,
+    PreTrainedTokenizerBase,
+    VideoLlavaConfig,
+    VideoLlavaForConditionalGeneration,
+)
+from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from vidzip.encoders import FramePreprocessor
+from vidzip.errors import BadArgument
+from vidzip.models import tiny
+from vidzip.models.memory import memory_errors
+from vidzip.models.original import KNOWN_TOWERS, TemporalVideoLlava, TemporalVideoLlavaConfig, original_preprocessor
+from vidzip.models.placing import find_device, find_dtype
+from vidzip.models.prompting import SYSTEM, OriginalPrompting, PortPrompting
+from vidzip.models.small import PREPROCESSOR
+from vidzip.models.video_llava import VideoLlava
+
+Kind = Literal["port", "original"]
+
+QUESTIONS = (
+    "What is the person in the video doing?",
+    "Where does it take place, and how many people are there?",
+)
+"""What the tokenizer has words for, beside the prompts' own; of any other word it makes one token all the same."""
+
+_TOWER = KNOWN_TOWERS["LanguageBind_Video_merge"]
+_TIME = ("add_time_attn", "num_frames")
+
+_VICUNA: dict[str, Any] = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+}
+"""Vicuna-7B v1.5's shape."""
+
+_PORT_VOCABULARY = 32064
+"""Vicuna's with the port's three markers, rounded up to a multiple of 64."""
+
+_FEWEST_LAYERS = 2
+"""Tokens are taken from the last layer but one."""
+
+
+def build(
+    kind: Kind = "port",
+    depth: Fraction | float = 1,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    *,
+    seed: int = 0,
+) -> VideoLlava:
+    """Build the model, the same weights every time on the same kind of device.
+
+    The tokenizer makes one token of a word, as Vicuna's does of a usual one, so that prompts are about as long as
+    there. No answer ends before ``max_new_tokens``.
+
+    Args:
+        kind: ``"port"`` for transformers' model, ``"original"`` for the one whose tower attends over time.
+        depth: the share of layers that is built, of the tower as of the language model, above 0 and up to 1; widths
+            are full in any case.
+        device, dtype: as :func:`vidzip.load` takes them.
+        seed: of the weights.
+
+    Raises:
+        BadArgument: an unknown kind, device or dtype, or a depth out of range.
+        DeviceUnavailable: the device is not there.
+        OutOfMemory: the device cannot hold the weights.
+    """
+    config, tokenizer = build_config(kind, depth)
+    where = find_device(device)
+    model = _skeleton(config)
+    with memory_errors("a model of 7B shape"), torch.no_grad():
+        _draw_weights(model, where, find_dtype(dtype, where), seed)
+        _compute_buffers(model, where)
+        model.lm_head.weight[tokenizer.eos_token_id] = 0  # never the most likely token
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, do_sample=False)
+    is_temporal = kind == "original"
+    preprocessor: FramePreprocessor = original_preprocessor(config) if is_temporal else PREPROCESSOR
+    return VideoLlava(
+        name=f"full-size {kind}",
+        model=model.eval(),
+        tokenizer=tokenizer,
+        preprocessor=preprocessor,
+        prompting=OriginalPrompting(tokenizer=tokenizer)
+        if is_temporal
+        else PortPrompting(tokenizer=tokenizer, video_token_id=config.video_token_index),
+        policy="linspace" if is_temporal else "middle",
+    )
+
+
+def build_config(kind: Kind = "port", depth: Fraction | float = 1) -> tuple[VideoLlavaConfig, PreTrainedTokenizerBase]:
+    """Build the config, of Vicuna-7B and ViT-L/14 at 224 pixels, and the tokenizer whose markers it names.
+
+    Raises:
+        BadArgument: an unknown kind, or a depth that is not above 0 and up to 1.
+    """
+    if kind not in get_args(Kind):
+        raise BadArgument(f"unknown kind {kind!r}", hint=f"use {' or '.join(get_args(Kind))}")
+    if not 0 < depth <= 1:
+        raise BadArgument(f"depth is {depth}", hint="give a share above 0 and up to 1, such as 0.125")
+    is_temporal = kind == "original"
+    tokenizer = tiny.build_tokenizer(re.findall(r"\w+|[^\w\s]+", " ".join([SYSTEM, *QUESTIONS]).lower()))
+    markers = tokenizer.get_vocab()
+    tower: dict[str, Any] = {name: value for name, value in _TOWER.items() if is_temporal or name not in _TIME}
+    text = dict(_VICUNA)
+    if not is_temporal:
+        tower["hidden_act"] = "quick_gelu"  # as the port's config says; LanguageBind's own towers have GELU
+        text["vocab_size"] = _PORT_VOCABULARY
+    for settings in (tower, text):
+        settings["num_hidden_layers"] = max(_FEWEST_LAYERS, round(settings["num_hidden_layers"] * depth))
+    make: Callable[..., VideoLlavaConfig] = TemporalVideoLlavaConfig if is_temporal else VideoLlavaConfig
+    config = make(
+        vision_config=CLIPVisionConfig(**tower),
+        text_config=LlamaConfig(
+            **text,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        image_token_index=markers["<image>"],
+        video_token_index=markers["<video>"],
+        projector_hidden_act="gelu",
+        vision_feature_layer=-2,
+        tie_word_embeddings=False,
+    )
+    return config, tokenizer
+
+
+def _skeleton(config: VideoLlavaConfig) -> Any:
+    """Build the model's modules without memory for what they hold."""
+    with torch.device("meta"):
+        if isinstance(config, TemporalVideoLlavaConfig):
+            return TemporalVideoLlava(config)
+        return VideoLlavaForConditionalGeneration(config)
+
+
+def _draw_weights(model: nn.Module, device: torch.device, dtype: torch.dtype, seed: int) -> None:
+    """Draw every weight in place: norms of one, biases of zero, rows of about length one elsewhere.
+
+    So what a layer makes is about as large as what it is given, and half precision holds all of it.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    for module in model.modules():
+        for name, planned in list(module.named_parameters(recurse=False)):
+            weight = torch.empty(planned.shape, dtype=dtype, device=device)
+            if name == "bias":
+                weight.zero_()
+            elif name == "weight" and weight.ndim == 1:
+                weight.fill_(1)
+            else:
+                weight.normal_(std=(len(weight) / weight.numel()) ** 0.5, generator=generator)
+            setattr(module, name, nn.Parameter(weight))
+
+
+def _compute_buffers(model: nn.Module, device: torch.device) -> None:
+    """Compute what is no weight: positions, and how fast they turn, in float32 whatever the weights are.
+
+    What another module may hold stays without memory, and fails loudly where it is used.
+    """
+    for module in model.modules():
+        if isinstance(module, LlamaRotaryEmbedding):
+            for name, value in LlamaRotaryEmbedding(module.config).named_buffers():
+                module.register_buffer(name, value.to(device), persistent=False)
+        elif isinstance(module, CLIPVisionEmbeddings):
+            positions = torch.arange(module.num_positions, device=device)[None]
+            module.register_buffer("position_ids", positions, persistent=False)
