@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 import torch
+from sentencepiece import sentencepiece_model_pb2
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from vidzip.models.original import TemporalVideoLlava, TemporalVideoLlavaConfig
@@ -29,6 +33,11 @@ TOWER = {
 
 TOWER_NAME = "LanguageBind/LanguageBind_Video_small"
 VOCABULARY = 420
+
+SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "and polite answers to the human's questions."
+)
 
 _TEXT = """A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful,
 detailed, and polite answers to the human's questions. USER: ASSISTANT: What is shown in the video? Where is the red
@@ -115,6 +124,12 @@ def write_original(folder: Path, *, dtype: torch.dtype = torch.float32) -> dict[
 
 
 def original_weights(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """Random weights, the same every time, by the original's names."""
+    return {name: weight.to(dtype) for name, weight in _random_weights().items()}
+
+
+@cache
+def _random_weights() -> dict[str, torch.Tensor]:
     text = {key: value for key, value in original_config().items() if key in _LLAMA}
     config = TemporalVideoLlavaConfig(
         vision_config=CLIPVisionConfig(**TOWER), text_config=LlamaConfig(**text, initializer_range=0.3)
@@ -125,7 +140,7 @@ def original_weights(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tens
         for name, weight in model.named_parameters():
             if "tower" in name:
                 torch.nn.init.normal_(weight, std=0.3)
-    return {original_name_of(name): weight.detach().to(dtype) for name, weight in model.state_dict().items()}
+    return {original_name_of(name): weight.detach() for name, weight in model.state_dict().items()}
 
 
 _LLAMA = (
@@ -158,6 +173,7 @@ def write_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
 
+@cache
 def sentencepiece_model() -> bytes:
     """A tokenizer of Llama's kind: BPE, with bytes for what it does not know."""
     held = io.BytesIO()
@@ -176,3 +192,46 @@ def sentencepiece_model() -> bytes:
         minloglevel=2,
     )
     return held.getvalue()
+
+
+def settings_of(file: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """What changes a folder's settings."""
+
+    def apply(folder: Path) -> None:
+        settings = json.loads((folder / file).read_text())
+        change(settings)
+        (folder / file).write_text(json.dumps(settings))
+
+    return apply
+
+
+def weights_of(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    """What changes a folder's weights, which stay in two shards."""
+
+    def apply(folder: Path) -> None:
+        weights = original_weights()
+        change(weights)
+        write_shards(folder, weights)
+
+    return apply
+
+
+def published_prompt(tokenizer: sentencepiece.SentencePieceProcessor, question: str) -> tuple[list[int], list[int]]:
+    """The ids before and behind eight frames, put together as the published code does (``tokenizer_image_token``)."""
+    frame = -200
+    text = f"{SYSTEM} USER: {'<image>' * 8}\n{question} ASSISTANT:"
+    chunks = [[1, *tokenizer.encode(chunk)] for chunk in text.split("<image>")]
+    ids = chunks[0][:1]
+    for number, chunk in enumerate(chunks):
+        ids += ([frame] if number else []) + chunk[1:]
+    first, last = ids.index(frame), len(ids) - 1 - ids[::-1].index(frame)
+    assert ids[first : last + 1] == [frame] * 8
+    return ids[:first], ids[last + 1 :]
+
+
+@cache
+def processor(*, dummy_prefix: bool = True) -> sentencepiece.SentencePieceProcessor:
+    """SentencePiece itself, with the tokenizer's model; without the space that it puts before a text, if told so."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(sentencepiece_model())
+    proto.normalizer_spec.add_dummy_prefix = dummy_prefix
+    return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())

@@ -178,9 +178,10 @@ def test_frames_that_fill_no_whole_clip_are_rounded_up_and_said_so():
     planned = plan(video(), Budget(num_frames=34), frames_per_clip=8)
     assert (planned.num_frames, planned.num_repeats, planned.num_encoded_frames) == (34, 6, 40)
     assert planned.tokens_per_frame == (4,) * 34  # the repeats get none
-    assert planned.notes == (
+    (note,) = planned.notes
+    assert note == (
         "34 frames are encoded in clips of 8, 5 in all: the last one is repeated 6 times to fill its clip, "
-        "and the repeats get no tokens",
+        "and the repeats get no tokens"
     )
     whole = plan(video(), Budget(num_frames=16), frames_per_clip=8)
     assert (whole.num_repeats, whole.num_encoded_frames) == (0, 16)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
+from torch import Tensor
 from transformers import (
     AutoTokenizer,
     GenerationConfig,
@@ -22,24 +20,25 @@ from transformers import (
     VideoLlavaConfig,
     VideoLlavaForConditionalGeneration,
 )
-from transformers.utils import logging as transformers_logging
 
 from vidzip.encoders import FramePreprocessor, Preprocessor, read_preprocessor
-from vidzip.errors import BadArgument, BadModelFolder, NotInstalled, UnknownModel
+from vidzip.errors import BadArgument, BadModelFolder, NotInstalled, UnknownModel, VidzipError
 from vidzip.models import tiny, tiny_random
+from vidzip.models.memory import memory_errors
 from vidzip.models.original import (
     MODEL_TYPE,
     TemporalVideoLlava,
     TemporalVideoLlavaConfig,
     is_original,
-    original_name,
     original_preprocessor,
+    original_weights,
     read_original_config,
 )
 from vidzip.models.placing import DeviceMap, Placement, place
 from vidzip.models.prompting import OriginalPrompting, PortPrompting
+from vidzip.models.reading import first_line, quietly, read_settings
 from vidzip.models.video_llava import VideoLlava
-from vidzip.models.weights import describe, shards, stored_weights
+from vidzip.models.weights import check_weights, mis_shaped, refuse, shards, stored_weights
 
 Parts = tuple[VideoLlavaForConditionalGeneration, PreTrainedTokenizerBase, FramePreprocessor]
 
@@ -81,7 +80,9 @@ def load(
         BadModelFolder: the folder lacks a file or a weight, or holds a model of another kind.
         DeviceUnavailable: the device is not there, or cannot do this.
         NotInstalled: an optional library is needed: for quantising, spreading, or the original's tokenizer.
-        BadArgument: an unknown device, dtype or quantisation, or a revision of what has none.
+        OutOfMemory: the device cannot hold the weights.
+        BadArgument: an unknown device, dtype or quantisation, a device map that does not fit the model, or a revision
+            of what has none.
     """
     name = os.fspath(model_id_or_folder)
     placement = place(device, dtype, quantize, device_map)
@@ -94,7 +95,8 @@ def load(
     if source is None:
         source = Path(name) if is_local else _download(name, revision)
     if isinstance(source, Path):
-        return _load_folder(name, source, placement)
+        with memory_errors(f"loading {name}"):
+            return _load_folder(name, source, placement)
     if placement.is_spread:
         raise BadArgument(f"{name} is too small to be spread or quantised", hint="leave quantize and device_map out")
     return _build(name, source, placement)
@@ -133,7 +135,7 @@ def _load_folder(name: str, folder: Path, placement: Placement) -> VideoLlava:
     elif kind == MODEL_TYPE:
         parts = _load_converted(folder, config, placement)
     elif kind == VideoLlavaConfig.model_type:
-        parts = _load_port(folder, placement)
+        parts = _load_port(folder, config, placement)
     else:
         raise BadModelFolder(
             f"{folder} holds a model of type {kind!r}",
@@ -162,24 +164,40 @@ def _load_folder(name: str, folder: Path, placement: Placement) -> VideoLlava:
     )
 
 
-def _load_port(folder: Path, placement: Placement) -> Parts:
+def _load_port(folder: Path, settings: dict[str, Any], placement: Placement) -> Parts:
+    config, outline = _outline(folder, VideoLlavaForConditionalGeneration, lambda: VideoLlavaConfig.from_dict(settings))
     preprocessor = Preprocessor.from_folder(folder)
-    tokenizer = load_tokenizer(folder)
-    return _load_weights(VideoLlavaForConditionalGeneration, folder, placement), tokenizer, preprocessor
+    tokenizer = _fitting(folder, load_tokenizer(folder), config)
+    if any(shard.suffix != ".safetensors" for shard in shards(folder)):
+        raise BadModelFolder(
+            f"{folder} holds its weights as pickles, which are read of an original checkpoint alone",
+            hint="take the checkpoint's safetensors files",
+        )
+    model = _load_weights(folder, outline, config, placement)
+    # transformers knows weights by names old and new, and of two with one place it takes the last without a word.
+    held, places = sum(1 for _ in stored_weights(folder)), len(list(outline.named_parameters(remove_duplicate=False)))
+    if held > places:
+        raise BadModelFolder(
+            f"{folder} holds {held} weights for {places} places: some are there by two names",
+            hint="fetch the checkpoint again",
+        )
+    return model, tokenizer, preprocessor
 
 
 def _load_converted(folder: Path, settings: dict[str, Any], placement: Placement) -> Parts:
+    config, outline = _outline(folder, TemporalVideoLlava, lambda: TemporalVideoLlavaConfig.from_dict(settings))
     preprocessor = read_preprocessor(folder)
-    tokenizer = load_tokenizer(folder)
-    config = TemporalVideoLlavaConfig.from_dict(settings)
-    return _load_weights(TemporalVideoLlava, folder, placement, config=config), tokenizer, preprocessor
+    tokenizer = _fitting(folder, load_tokenizer(folder), config)
+    _check_weights(folder, outline, dict(stored_weights(folder)))
+    return _load_weights(folder, outline, config, placement), tokenizer, preprocessor
 
 
 def _load_original(folder: Path, settings: dict[str, Any], placement: Placement) -> Parts:
-    config = read_original_config(folder, settings)
-    tokenizer = load_tokenizer(folder, LlamaTokenizer)
-    weights = {original_name(name): weight for name, weight in stored_weights(folder)}
-    model = _load_weights(TemporalVideoLlava, folder, placement, config=config, state_dict=weights)
+    config, outline = _outline(folder, TemporalVideoLlava, lambda: read_original_config(folder, settings))
+    tokenizer = _fitting(folder, load_original_tokenizer(folder), config)
+    weights = original_weights(folder)
+    _check_weights(folder, outline, weights)
+    model = _load_weights(folder, outline, config, placement, weights)
     ends = settings.get("eos_token_id", tokenizer.eos_token_id)
     model.generation_config = GenerationConfig(eos_token_id=ends)
     return model, tokenizer, original_preprocessor(config)
@@ -191,33 +209,38 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         BadModelFolder: it is not there, or cannot be read.
     """
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadModelFolder(
-            f"{folder} holds no config.json", hint="give a checkpoint's folder, with its config and weights"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise BadModelFolder(f"{file} cannot be read: {error}", hint="fetch the checkpoint again") from error
-    if not isinstance(config, dict):
-        raise BadModelFolder(f"{file} holds no settings", hint="fetch the checkpoint again")
-    return config
+    return read_settings(folder / "config.json")
 
 
-def load_tokenizer(folder: Path, kind: Any = AutoTokenizer) -> PreTrainedTokenizerBase:
+def load_original_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load an original checkpoint's tokenizer, a LLaMA's, as the published code does.
+
+    Where its config does not say whether texts behind a mark get a space of their own (``legacy``), they do: so it was
+    in the transformers that the published code is pinned to.
+
+    Raises:
+        BadModelFolder, NotInstalled: as :func:`load_tokenizer`.
+    """
+    file = folder / "tokenizer_config.json"
+    settings = read_settings(file) if file.is_file() else {}
+    return load_tokenizer(folder, LlamaTokenizer, legacy=settings.get("legacy", True))
+
+
+def load_tokenizer(folder: Path, kind: Any = AutoTokenizer, **options: Any) -> PreTrainedTokenizerBase:
     """Load a checkpoint's tokenizer.
 
     Args:
         folder: the checkpoint's.
         kind: transformers' class of tokenizers; the config says which where it is left out.
+        options: its settings, over those of the folder.
 
     Raises:
         BadModelFolder: there is none, or it cannot be used.
         NotInstalled: there is only a SentencePiece model, and what reads it is not installed.
     """
     if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
-        lacking = [package for package in ("sentencepiece", "google.protobuf") if not _is_installed(package)]
+        needed = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
+        lacking = [package for module, package in needed.items() if not _is_installed(module)]
         if lacking:
             raise NotInstalled(
                 f"{folder} holds its tokenizer as a SentencePiece model alone, and reading that needs "
@@ -225,47 +248,104 @@ def load_tokenizer(folder: Path, kind: Any = AutoTokenizer) -> PreTrainedTokeniz
                 hint="pip install 'vidzip[original]'; a converted folder does not need it",
             )
     try:
-        with _quietly():
+        with quietly():
             tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
+                folder, local_files_only=True, trust_remote_code=False, **options
             )
     except Exception as error:
         raise BadModelFolder(
-            f"{folder} holds no usable tokenizer: {_first_line(error)}",
+            f"{folder} holds no usable tokenizer: {first_line(error)}",
             hint="put the checkpoint's tokenizer.json or tokenizer.model there, and its tokenizer_config.json",
         ) from error
     tokenizer.padding_side = "left"
     return tokenizer
 
 
-def _is_installed(package: str) -> bool:
+def _fitting(folder: Path, tokenizer: PreTrainedTokenizerBase, config: Any) -> PreTrainedTokenizerBase:
+    """Hold a tokenizer against the words that its model has.
+
+    Raises:
+        BadModelFolder: it knows none but marks, as one of a LLaMA's class does without its file, or more.
+    """
+    words = tokenizer.get_vocab()
+    if set(words) <= set(tokenizer.all_special_tokens):
+        raise BadModelFolder(
+            f"{folder} holds no words of a tokenizer",
+            hint="put the checkpoint's tokenizer.json or tokenizer.model there, and its tokenizer_config.json",
+        )
+    if max(words.values()) >= config.text_config.vocab_size:
+        raise BadModelFolder(
+            f"the tokenizer in {folder} has ids up to {max(words.values())}, but its model has "
+            f"{config.text_config.vocab_size} words",
+            hint="use the tokenizer files that came with the checkpoint",
+        )
+    return tokenizer
+
+
+def _is_installed(module: str) -> bool:
     try:
-        return find_spec(package) is not None
+        return find_spec(module) is not None
     except ModuleNotFoundError:  # not even the package that would hold it
         return False
 
 
-def _load_weights(kind: Any, folder: Path, placement: Placement, **options: Any) -> Any:
-    place_of_weights = None if "state_dict" in options else folder
+def _outline(folder: Path, kind: Any, read: Callable[[], VideoLlavaConfig]) -> tuple[VideoLlavaConfig, Any]:
+    """Read a config, and build its model without weights: what has to be there, and what it is called."""
     try:
-        with _quietly():
-            model, report = kind.from_pretrained(
-                place_of_weights,
+        with quietly(), torch.device("meta"):
+            config = read()
+            return config, kind(config)
+    except BadModelFolder:
+        raise
+    except Exception as error:
+        said, hint = (error.message, error.hint) if isinstance(error, VidzipError) else (first_line(error), "")
+        raise BadModelFolder(
+            f"the config in {folder} makes no model: {said}", hint=hint or "fetch the checkpoint's config again"
+        ) from error
+
+
+def _check_weights(folder: Path, outline: Any, held: dict[str, Tensor]) -> None:
+    """Account for every weight before one of them is read."""
+    check_weights(folder, outline.state_dict(), held, tied=outline.all_tied_weights_keys)
+
+
+def _load_weights(
+    folder: Path,
+    outline: Any,
+    config: VideoLlavaConfig,
+    placement: Placement,
+    weights: dict[str, Tensor] | None = None,
+) -> Any:
+    """Load weights, those of the folder where none are given, and account for every one."""
+    placement.check_modules(outline)
+    source: dict[str, Any] = {"state_dict": weights} if weights is not None else {}
+    try:
+        with quietly():
+            model, report = type(outline).from_pretrained(
+                None if weights is not None else folder,
+                config=config,
                 local_files_only=True,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 output_loading_info=True,
                 **placement.loading_options(),
-                **options,
+                **source,
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise BadModelFolder(
-            f"the weights in {folder} cannot be loaded: {_first_line(error)}", hint="fetch the checkpoint again, whole"
-        ) from error
-    problems = describe({problem: report[f"{problem}_keys"] for problem in ("missing", "unexpected", "mismatched")})
-    if problems:
-        raise BadModelFolder(
-            f"the weights in {folder} do not fit its config: {problems}", hint="fetch the checkpoint again, whole"
-        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        hint = "fetch the checkpoint again, whole"
+        if placement.device_map is not None and weights is not None:
+            hint = "where they are to stay on the disk, convert the checkpoint first, with 'vidzip convert'"
+        raise BadModelFolder(f"the weights in {folder} cannot be loaded: {first_line(error)}", hint=hint) from error
+    refuse(
+        folder,
+        {
+            "missing": report["missing_keys"],
+            "unexpected": report["unexpected_keys"],
+            "mis-shaped": [mis_shaped(*one) for one in report["mismatched_keys"]],
+        },
+    )
     return model
 
 
@@ -279,24 +359,5 @@ def _download(name: str, revision: str | None) -> Path:
         if not any(folder.glob(_SAFETENSORS)):
             folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*_HUB_FILES, _PICKLES]))
     except Exception as error:
-        raise UnknownModel(f"the hub gave no model {name!r}: {_first_line(error)}", hint=known) from error
+        raise UnknownModel(f"the hub gave no model {name!r}: {first_line(error)}", hint=known) from error
     return folder
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Load in silence: a library draws on nobody's terminal, and what is wrong is raised."""
-    was_shown, loudness = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(loudness)
-        if was_shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -7,16 +7,19 @@ checkpoints that ``mm_video_tower`` and ``mm_image_tower`` name.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig, VideoLlavaForConditionalGeneration
 
 from vidzip.encoders import LanguageBindPreprocessor, LanguageBindTower
+from vidzip.encoders.languagebind import LanguageBindLayer
 from vidzip.errors import BadModelFolder
+from vidzip.models.reading import first_line, quietly, read_settings
+from vidzip.models.weights import stored_weights
 
 MODEL_TYPE = "video_llava_temporal"
 """What the config of a converted folder calls the model, so that no other loader takes it for one without time."""
@@ -89,6 +92,7 @@ class TemporalVideoLlava(VideoLlavaForConditionalGeneration):
     """transformers' Video-LLaVA, with the original's video tower in the place of CLIP's."""
 
     config_class = TemporalVideoLlavaConfig
+    _no_split_modules = [LanguageBindLayer.__name__]  # noqa: RUF012 - transformers declares it so
 
     def __init__(self, config: VideoLlavaConfig) -> None:
         super().__init__(config)
@@ -109,6 +113,23 @@ def original_name(name: str) -> str:
         if count:
             return renamed
     return name
+
+
+def original_weights(folder: Path) -> dict[str, Tensor]:
+    """Read an original checkpoint's weights, by our names, as :func:`vidzip.models.weights.stored_weights` does.
+
+    Raises:
+        BadModelFolder: a file is missing or cannot be read, or two weights have the same place.
+    """
+    weights: dict[str, Tensor] = {}
+    for name, weight in stored_weights(folder):
+        ours = original_name(name)
+        if ours in weights:
+            raise BadModelFolder(
+                f"{folder} holds the weight {name} twice, by another name too", hint="fetch the checkpoint again"
+            )
+        weights[ours] = weight
+    return weights
 
 
 def read_original_config(folder: Path, config: Mapping[str, Any]) -> TemporalVideoLlavaConfig:
@@ -136,25 +157,35 @@ def read_original_config(folder: Path, config: Mapping[str, Any]) -> TemporalVid
                 f"{folder} says {key} is {config.get(key)!r}, and only {values[0]!r} is known",
                 hint="give a checkpoint made as LanguageBind/Video-LLaVA-7B was",
             )
-    layer = config.get("mm_vision_select_layer", -2)
-    if isinstance(layer, bool) or not isinstance(layer, int):
-        raise BadModelFolder(
-            f"{folder} says mm_vision_select_layer is {layer!r}", hint="one layer is needed, such as -2"
-        )
     tower = _tower_config(folder, config)
     try:
-        vision = CLIPVisionConfig(**{key: tower[key] for key in TOWER_KEYS})
-        settings = {key: config[key] for key in _LLAMA_KEYS if config.get(key) is not None}
-        text = LlamaConfig(**settings, rope_parameters=_rope(config))
-        return TemporalVideoLlavaConfig(
-            vision_config=vision,
-            text_config=text,
-            vision_feature_layer=layer,
-            projector_hidden_act="gelu",
-            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+        with quietly():
+            vision = CLIPVisionConfig(**{key: tower[key] for key in TOWER_KEYS})
+            settings = {key: config[key] for key in _LLAMA_KEYS if config.get(key) is not None}
+            return TemporalVideoLlavaConfig(
+                vision_config=vision,
+                text_config=LlamaConfig(**settings, rope_parameters=_rope(config)),
+                vision_feature_layer=_layer(folder, config, vision.num_hidden_layers),
+                projector_hidden_act="gelu",
+                tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+            )
+    except BadModelFolder:
+        raise
+    except Exception as error:
+        raise BadModelFolder(
+            f"the config in {folder} is not usable: {first_line(error)}", hint="fetch it again"
+        ) from error
+
+
+def _layer(folder: Path, config: Mapping[str, Any], layers: int) -> int:
+    """The layer whose output is wanted: one from the start, where 0 is what goes in, or from the end."""
+    layer: Any = config.get("mm_vision_select_layer", -2)
+    if isinstance(layer, bool) or layer not in [*range(1, layers + 1), *range(-layers, 0)]:
+        raise BadModelFolder(
+            f"{folder} says mm_vision_select_layer is {layer!r}, and its tower has {layers} layers",
+            hint="one of these layers is needed, such as -2",
         )
-    except (TypeError, ValueError) as error:
-        raise BadModelFolder(f"the config in {folder} is not usable: {error}", hint="fetch it again") from error
+    return int(layer)
 
 
 def original_preprocessor(config: VideoLlavaConfig) -> LanguageBindPreprocessor:
@@ -172,14 +203,21 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tower_config(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    name = str(config["mm_video_tower"])
-    tower = config.get("video_tower_config")
-    last = Path(name).name
+    name = config["mm_video_tower"]
+    last = Path(name).name if isinstance(name, str) else ""
+    if not last:
+        raise BadModelFolder(
+            f"{folder} names no video tower: mm_video_tower is {name!r}",
+            hint="give a checkpoint made as LanguageBind/Video-LLaVA-7B was",
+        )
     places = [folder / name, folder / last, folder.parent / last]
-    for place in places:
-        if tower is None and (place / "config.json").is_file():
-            tower = _vision_settings(place / "config.json")
-    if tower is None:
+    files = [place / "config.json" for place in places if (place / "config.json").is_file()]
+    tower: Mapping[str, Any] | None
+    if config.get("video_tower_config") is not None:
+        tower = _vision_part(config["video_tower_config"], f"video_tower_config in {folder / 'config.json'}")
+    elif files:
+        tower = _vision_part(read_settings(files[0]), files[0])
+    else:
         tower = KNOWN_TOWERS.get(last)
     if tower is None:
         raise BadModelFolder(
@@ -189,18 +227,15 @@ def _tower_config(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     lacking = [key for key in TOWER_KEYS if key not in tower]
     if lacking:
         raise BadModelFolder(
-            f"the config of the video tower {name!r} lacks {', '.join(lacking)}", hint="fetch that tower's config again"
+            f"the config of the video tower {name!r} of {folder} lacks {', '.join(lacking)}",
+            hint="fetch that tower's config again",
         )
     return tower
 
 
-def _vision_settings(file: Path) -> Mapping[str, Any]:
-    """Read a tower's config, or the part of a whole LanguageBind's that is about vision."""
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        part = settings.get("vision_config", settings)
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadModelFolder(f"{file} cannot be read: {error}", hint="fetch it again") from error
+def _vision_part(settings: Any, where: Path | str) -> Mapping[str, Any]:
+    """The settings of a tower, or those of a whole LanguageBind that are about vision."""
+    part = settings.get("vision_config", settings) if isinstance(settings, dict) else settings
     if not isinstance(part, dict):
-        raise BadModelFolder(f"{file} holds no settings", hint="fetch it again")
+        raise BadModelFolder(f"{where} holds no settings of a video tower", hint="fetch it again")
     return part

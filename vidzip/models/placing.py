@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig
 
 from vidzip.errors import BadArgument, DeviceUnavailable, NotInstalled
@@ -17,8 +18,15 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 Quantize = Literal["8bit", "4bit"]
 DeviceMap = str | Mapping[str, int | str | torch.device]
 
-_FULL_PRECISION = ("video_tower", "image_tower", "multi_modal_projector", "lm_head")
-"""What is never quantised: it decides which tokens are kept, and takes a twentieth of the memory."""
+_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""How accelerate works out a device map by itself."""
+
+_PARTS = ("model.video_tower", "model.image_tower", "model.multi_modal_projector", "model.language_model", "lm_head")
+"""What a Video-LLaVA is made of."""
+
+_FULL_PRECISION = ("model.video_tower", "model.image_tower", "model.multi_modal_projector", "lm_head")
+"""What is never quantised: it decides which tokens are kept, and takes a tenth of the memory. Whole names: what only
+ends one would name that module alone, and none within it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +61,35 @@ class Placement:
             )
         return options
 
+    def check_modules(self, model: nn.Module) -> None:
+        """Hold a device map against the model it is for, which may be without weights.
+
+        Raises:
+            BadArgument: it names what is no part of the model, a part within another, or not all parts with weights.
+        """
+        if self.device_map is None or isinstance(self.device_map, str):
+            return
+        weights = [name for name, _ in model.named_parameters()]
+        parts = {*weights, *(name for name, _ in model.named_modules())}
+        unknown = sorted(repr(name) for name in self.device_map if name not in parts)
+        if unknown:
+            raise BadArgument(
+                f"device_map names {', '.join(unknown)}, which the model does not have",
+                hint="name modules, such as 'model.video_tower', 'model.language_model.layers.0' or '' for all",
+            )
+        within = [(one, other) for one in self.device_map for other in self.device_map if one != other]
+        nested = sorted(f"{one!r} within {other!r}" for one, other in within if _holds(other, one))
+        if nested:  # accelerate would place a part with what holds it, or fail where it is kept elsewhere
+            raise BadArgument(
+                f"device_map names {', '.join(nested)}", hint="name the parts of a module, or the module, not both"
+            )
+        left_out = [name for name in weights if not any(_holds(part, name) for part in self.device_map)]
+        if left_out:
+            raise BadArgument(
+                f"device_map leaves out {len(left_out)} weights, {left_out[0]} among them",
+                hint=f"give devices for {', '.join(_PARTS)}, or for the parts of these",
+            )
+
     @property
     def is_spread(self) -> bool:
         """Whether loading puts weights where they belong, so that nothing is to be moved afterwards."""
@@ -71,7 +108,8 @@ def place(
         device: ``"auto"`` takes CUDA, else MPS, else the CPU.
         dtype: ``"auto"`` takes bfloat16 on CUDA (float16 where it lacks bfloat16), float16 on MPS, float32 on a CPU.
         quantize: ``"8bit"`` or ``"4bit"``, on CUDA, through bitsandbytes.
-        device_map: ``"auto"``, or a device by module, through accelerate; for models larger than one device.
+        device_map: ``"auto"`` or another of accelerate's words, or a device by module, which may be ``"disk"`` where
+            weights are safetensors; for models larger than one device, through accelerate.
 
     Raises:
         DeviceUnavailable: the device is not there, or cannot do this.
@@ -84,7 +122,7 @@ def place(
                 f"device is {str(device)!r} and device_map is {device_map!r}", hint="give one of them, not both"
             )
         _need("accelerate", "spread", "spreading a model over devices")
-    where = find_device(device)
+    where = find_device(device) if device_map is None else _first_device(device_map, quantize)
     kind = find_dtype(dtype, where)
     if quantize is not None:
         if quantize not in get_args(Quantize):
@@ -100,6 +138,39 @@ def place(
         device=where, dtype=kind, quantize="4bit" if quantize == "4bit" else "8bit" if quantize else None,
         device_map=device_map,
     )  # fmt: skip
+
+
+def _first_device(device_map: DeviceMap, quantize: str | None) -> torch.device:
+    """Find the devices of a map on this machine; returns the first.
+
+    Raises:
+        DeviceUnavailable: one of them is not there, or cannot do this.
+        BadArgument: it is no device map.
+    """
+    if isinstance(device_map, str):
+        if device_map not in _MAPS:
+            raise BadArgument(
+                f"unknown device_map {device_map!r}", hint=f"use {', '.join(_MAPS)}, or give a device by module"
+            )
+        return find_device("auto")
+    if not isinstance(device_map, Mapping):
+        raise BadArgument(f"device_map is {device_map!r}", hint="use 'auto', or give a device by module")
+    devices = []
+    for device in device_map.values():
+        # What is kept on the disk runs on the CPU where there is no other device.
+        where = None if device == "disk" else find_device(f"cuda:{device}" if isinstance(device, int) else device)
+        if quantize is not None and (where is None or where.type != "cuda"):
+            raise DeviceUnavailable(
+                f"quantising to {quantize} needs CUDA, and device_map puts weights on {device}",
+                hint="leave --quantize out, or give CUDA devices alone",
+            )
+        devices += [] if where is None else [where]
+    return devices[0] if devices else torch.device("cpu")
+
+
+def _holds(part: str, name: str) -> bool:
+    """Whether a weight is that part of a model, or within it."""
+    return part in {"", name} or name.startswith(f"{part}.")
 
 
 def find_device(device: str | torch.device) -> torch.device:

@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 import torch
+from originals import original_weights, write_original
 from safetensors.torch import load_file, save_file
 from transformers import VideoLlavaForConditionalGeneration
 
 from vidzip import Budget, load, plan
-from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, UnknownModel
+from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, NotInstalled, UnknownModel
+from vidzip.models.loading import load_original_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,127 @@ def test_a_hub_id_is_fetched_at_its_revision_and_loaded(small, checkpoint, monke
     assert loaded.tower_fingerprint == small.tower_fingerprint
 
 
+@pytest.mark.parametrize("kind", ["pickles", "safetensors"])
+def test_a_hub_ids_pickles_are_fetched_where_there_is_nothing_else(original, tmp_path, monkeypatch, kind):
+    asked = []
+    cached = tmp_path / "snapshot"
+    if kind == "safetensors":
+        shutil.copytree(original, cached, ignore=shutil.ignore_patterns("*.bin*"))
+        save_file(original_weights(), cached / "model.safetensors")
+
+    def fetch(name, **options):
+        asked.append((name, options["revision"], options["allow_patterns"]))
+        shutil.copytree(original, cached, ignore=shutil.ignore_patterns("*.bin"), dirs_exist_ok=True)
+        if "pytorch_model*.bin" in options["allow_patterns"]:
+            shutil.copytree(original, cached, dirs_exist_ok=True)
+        return str(cached)
+
+    monkeypatch.setattr("vidzip.models.loading.snapshot_download", fetch)
+    loaded = load("LanguageBind/Video-LLaVA-7B", revision="abc", device="cpu")
+    first = ("LanguageBind/Video-LLaVA-7B", "abc", ["*.json", "tokenizer*", "*.safetensors"])
+    second = ("LanguageBind/Video-LLaVA-7B", "abc", ["*.json", "tokenizer*", "pytorch_model*.bin"])
+    assert asked == ([first, second] if kind == "pickles" else [first])
+    assert loaded.name == "LanguageBind/Video-LLaVA-7B"
+    assert loaded.frames_per_clip == 4
+
+
+def test_what_the_hub_does_not_give_is_said(monkeypatch):
+    def fetch(*_, **__):
+        raise OSError("401 Client Error.\nRepository Not Found")
+
+    monkeypatch.setattr("vidzip.models.loading.snapshot_download", fetch)
+    with pytest.raises(UnknownModel, match=r"the hub gave no model 'owner/model': 401 Client Error\.; built in: tiny"):
+        load("owner/model")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A small original, as the hub has it."""
+    folder = tmp_path_factory.mktemp("original") / "checkpoint"
+    write_original(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        ({"sentencepiece"}, "needs sentencepiece"),
+        ({"google.protobuf"}, "needs protobuf"),
+        ({"sentencepiece", "google.protobuf"}, "needs sentencepiece and protobuf"),
+    ],
+)
+def test_what_reads_a_sentencepiece_model_is_an_extra(original, tmp_path, monkeypatch, lacks, says):
+    monkeypatch.setattr("vidzip.models.loading.find_spec", lambda name: None if name in lacks else object())
+    with pytest.raises(
+        NotInstalled, match=rf"as a SentencePiece model alone, and reading that {says}; pip install"
+    ) as no:
+        load(original, device="cpu")
+    assert no.value.hint.startswith("pip install 'vidzip[original]'")
+    # With a tokenizer.json, nothing is needed.
+    copy = shutil.copytree(original, tmp_path / "copy")
+    load_original_tokenizer(original_with_json(copy))
+    assert load(copy, device="cpu").prompting.opening("Why?").num_tokens > 10
+
+
+def original_with_json(folder):
+    """Read the tokenizer as it is, and write it as tokenizer.json, in the place of tokenizer.model."""
+    with pytest.MonkeyPatch.context() as installed:
+        installed.setattr("vidzip.models.loading.find_spec", lambda name: object())
+        load_original_tokenizer(folder).backend_tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.model").unlink()
+    return folder
+
+
+def test_google_may_be_no_package_at_all(original, monkeypatch):
+    def find(name):
+        if name == "google.protobuf":
+            raise ModuleNotFoundError("No module named 'google'")
+        return object()
+
+    monkeypatch.setattr("vidzip.models.loading.find_spec", find)
+    with pytest.raises(NotInstalled, match="needs protobuf"):
+        load(original, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "tokenizer.model").unlink(),
+        lambda folder: (folder / "tokenizer.model").write_bytes(b""),
+        lambda folder: (folder / "tokenizer.model").write_bytes(b"<html>"),
+        lambda folder: (folder / "tokenizer.model").write_bytes((folder / "tokenizer.model").read_bytes()[:200]),
+        lambda folder: (folder / "tokenizer.json").write_text("{}"),
+        lambda folder: (folder / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": {}, "merges": []}}'),
+        lambda folder: (folder / "tokenizer_config.json").write_text("{"),
+    ],
+)
+def test_an_original_without_a_usable_tokenizer_is_refused(original, tmp_path, damage, capfd):
+    copy = shutil.copytree(original, tmp_path / "copy")
+    damage(copy)
+    with pytest.raises(BadModelFolder, match=r"holds no .*tokenizer|tokenizer_config\.json cannot be read") as caught:
+        load(copy, device="cpu")
+    assert caught.value.hint
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("layout", ["original", "checkpoint"])
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(request, tmp_path, layout):
+    copy = shutil.copytree(request.getfixturevalue(layout), tmp_path / "copy")
+    tokenizer = load(copy, device="cpu").tokenizer
+    words = len(tokenizer)
+    tokenizer.add_tokens(["another"])
+    tokenizer.save_pretrained(copy)
+    with pytest.raises(BadModelFolder, match=rf"has ids up to {words}, but its model has {words} words") as caught:
+        load(copy, device="cpu")
+    assert caught.value.hint == "use the tokenizer files that came with the checkpoint"
+
+
+def test_the_layout_is_known_by_the_config(original, checkpoint):
+    kinds = {folder: type(load(folder, device="cpu").model).__name__ for folder in (original, checkpoint)}
+    assert list(kinds.values()) == ["TemporalVideoLlava", "VideoLlavaForConditionalGeneration"]
+    assert [load(folder, device="cpu").policy for folder in kinds] == ["linspace", "middle"]
+
+
 def test_a_folder_that_is_no_checkpoint(tmp_path):
     with pytest.raises(BadModelFolder, match=r"holds no config\.json"):
         load(tmp_path)
@@ -153,12 +276,18 @@ def change_weights(change):
     return apply
 
 
+def pickle_weights(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
 def cut(folder):
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
 
 
 PROJECTOR = "multi_modal_projector.linear_1.weight"
+TEMPORAL = "video_tower.vision_model.encoder.layers.0.temporal_embedding"
 
 
 def the_projector(weights):
@@ -169,6 +298,7 @@ def the_projector(weights):
     ("damage", "says"),
     [
         (drop("*.safetensors"), "holds no weights"),
+        (pickle_weights, "holds its weights as pickles, which are read of an original checkpoint alone"),
         (drop("preprocessor_config.json"), "holds none of video_preprocessor_config.json"),
         (drop("tokenizer*"), "no usable tokenizer"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
@@ -179,16 +309,30 @@ def the_projector(weights):
         (change_weights(lambda weights: weights.update(stray=torch.ones(1))), r"1 unexpected weights \(stray\)"),
         (
             change_weights(lambda weights: weights.update({the_projector(weights): torch.ones(3, 3)})),
-            "linear_1|cannot be loaded",
+            rf"1 mis-shaped weights \(model\.{PROJECTOR} of \(3, 3\) instead of \(64, 64\)\)",
+        ),
+        (
+            change_weights(lambda weights: weights.update({TEMPORAL: torch.ones(1, 8, 64)})),
+            r"1 unexpected weights \(.*encoder\.layers\.0\.temporal_embedding\)",
+        ),
+        (
+            change_weights(lambda weights: weights.update({f"model.{PROJECTOR}": torch.ones(64, 64)})),
+            "holds 168 weights for 167 places: some are there by two names",
         ),
         (cut, "cannot be loaded"),
+        (rewrite("config.json", lambda config: config.update(text_config=3)), "the config in .* makes no model"),
+        (
+            rewrite("config.json", lambda config: config["text_config"].update(hidden_act="magic")),
+            "the config in .* makes no model: KeyError: 'magic'",
+        ),
     ],
 )
-def test_damaged_checkpoints_are_refused_by_name(copy, damage, says):
+def test_damaged_checkpoints_are_refused_by_name(copy, damage, says, capfd):
     damage(copy)
     with pytest.raises(BadModelFolder, match=says) as caught:
         load(copy, device="cpu")
     assert caught.value.hint
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

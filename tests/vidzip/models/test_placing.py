@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+import torch
+from accelerate import infer_auto_device_map
+from originals import write_original
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+from vidzip import Budget, load
+from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, NotInstalled, OutOfMemory
+from vidzip.models import BUILT_IN, placing
+from vidzip.models.converting import convert
+from vidzip.models.original import TemporalVideoLlava
+from vidzip.models.placing import Placement, find_device, find_dtype, place
+
+QUESTIONS = ["What is shown?", "Where is it?", "How many people are there in the video?"]
+PARTS = ("model.video_tower", "model.image_tower", "model.multi_modal_projector", "model.language_model", "lm_head")
+
+NEEDS_NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this is about machines without CUDA")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A small model in every layout."""
+    place = tmp_path_factory.mktemp("models")
+    write_original(place / "original")
+    convert(place / "original", place / "converted", device="cpu")
+    shutil.copytree(BUILT_IN["tiny"], place / "port")
+    return place
+
+
+@pytest.fixture(scope="module")
+def expected(folders, clip):
+    """What each layout says, all of it on the CPU."""
+    return {name: said(load(folders / name, device="cpu"), clip) for name in ("original", "converted", "port")}
+
+
+def said(model, clip):
+    packed = model.pack(clip, model.plan(clip, Budget(num_frames=9, total_tokens=60)))
+    session = model.session(packed)
+    chat = session.chat()
+    return [
+        packed.tokens.tolist(),
+        [model.ask(packed, question, 6).text for question in QUESTIONS],
+        [answer.text for answer in model.ask_many(packed, QUESTIONS, 6)],
+        [session.ask(question, 6).text for question in QUESTIONS],
+        [chat.ask(question, 6).text for question in QUESTIONS],
+    ]
+
+
+@NEEDS_NO_CUDA
+@pytest.mark.parametrize("layout", ["original", "converted", "port"])
+@pytest.mark.parametrize("whole", ["auto", "sequential", {"": "cpu"}, dict.fromkeys(PARTS, "cpu")])
+def test_a_map_to_the_cpu_changes_nothing(folders, expected, clip, *, layout, whole):
+    model = load(folders / layout, device_map=whole)
+    assert model.device == torch.device("cpu")
+    assert said(model, clip) == expected[layout]
+    assert model.dtype is torch.float32
+
+
+LAYERS = {"original": 3, "converted": 3, "port": 4}
+ON_DISK = {
+    "all of it": PARTS,
+    "the towers": ("model.video_tower", "model.image_tower"),
+    "the language model": ("model.language_model",),
+    "a layer": ("model.language_model.layers.1",),
+    "words and projector": ("model.language_model.embed_tokens", "lm_head", "model.multi_modal_projector"),
+}
+
+
+def device_map(layout, on_disk):
+    """Keep some parts on the disk, the rest on the CPU."""
+    names = ["embed_tokens", "norm", *(f"layers.{number}" for number in range(LAYERS[layout]))]
+    parts = [part for part in PARTS if part != "model.language_model" or part in ON_DISK[on_disk]]
+    if "model.language_model" not in parts:
+        parts += [f"model.language_model.{name}" for name in names]
+    return {part: "disk" if part in ON_DISK[on_disk] else "cpu" for part in parts}
+
+
+@NEEDS_NO_CUDA
+@pytest.mark.parametrize("layout", ["converted", "port"])
+@pytest.mark.parametrize("on_disk", ON_DISK)
+@pytest.mark.filterwarnings("ignore:You are calling .generate:UserWarning")  # 5.17's, where the tower is on the disk
+def test_what_is_on_the_disk_is_read_from_the_checkpoint(folders, expected, clip, *, layout, on_disk):
+    model = load(folders / layout, device_map=device_map(layout, on_disk), dtype="float32")
+    weights = dict(model.model.named_parameters())
+    assert {name for name, weight in weights.items() if weight.is_meta} == {
+        name for name in weights if name.startswith(tuple(f"{part}." for part in ON_DISK[on_disk]))
+    }
+    assert model.device == torch.device("cpu")
+    assert said(model, clip) == expected[layout]
+    with pytest.raises(BadArgument, match=r"weights are not in memory .*; load the model without a device map"):
+        _ = model.fingerprint
+
+
+@NEEDS_NO_CUDA
+def test_what_is_on_the_disk_takes_the_precision_that_is_asked_for_in_silence(folders, clip, caplog, capfd):
+    spread = load(folders / "converted", device_map=device_map("converted", "the language model"), dtype="bfloat16")
+    whole = load(folders / "converted", device="cpu", dtype="bfloat16")
+    assert said(spread, clip) == said(whole, clip)
+    assert (caplog.records, *capfd.readouterr()) == ([], "", "")
+
+
+@NEEDS_NO_CUDA
+def test_the_originals_own_shards_cannot_stay_on_the_disk(folders, capfd):
+    with pytest.raises(BadModelFolder, match="cannot be loaded") as caught:
+        load(folders / "original", device_map=device_map("original", "a layer"))
+    assert (
+        caught.value.hint == "where they are to stay on the disk, convert the checkpoint first, with 'vidzip convert'"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_towers_fingerprint_is_the_same_wherever_it_is(folders):
+    spread = load(folders / "converted", device_map=device_map("converted", "the towers"))
+    assert spread.tower_fingerprint == load(folders / "original", device="cpu").tower_fingerprint
+
+
+@pytest.mark.parametrize("layout", ["original", "port"])
+def test_no_layer_is_split_between_devices(folders, layout):
+    model = load(folders / layout, device="cpu").model
+    sizes = [weight.nbytes for weight in model.parameters()]
+    layers = re.compile(r"(video_tower|image_tower)\.encoder\.layers\.\d+\.|language_model\.layers\.\d+\.")
+    maps = []
+    for share in range(1, 20):
+        room = {"cpu": sum(sizes) * share // 20, "disk": sum(sizes) * 2}
+        maps.append(infer_auto_device_map(model, room, no_split_module_classes=list(model._no_split_modules)))
+    assert not [name for worked_out in maps for name in worked_out if layers.search(name)]
+    assert any({"cpu", "disk"} == set(worked_out.values()) for worked_out in maps)
+    assert ("LanguageBindLayer" in model._no_split_modules) == isinstance(model, TemporalVideoLlava)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"device_map": "auto", "device": "cpu"}, BadArgument, "device is 'cpu' and device_map is 'auto'; give one"),
+        ({"device_map": {"": "cpu"}, "device": "cuda"}, BadArgument, "give one of them, not both"),
+        ({"device_map": "cpu"}, BadArgument, "unknown device_map 'cpu'; use auto, balanced"),
+        ({"device_map": ["cpu"]}, BadArgument, r"device_map is \['cpu'\]; use 'auto'"),
+        ({"device_map": {"": "abacus"}}, BadArgument, "unknown device 'abacus'"),
+        ({"device_map": {"": "cuda:97"}}, DeviceUnavailable, "no device cuda:97 here"),
+        ({"device_map": {"": 97}}, DeviceUnavailable, "no device cuda:97 here"),
+        ({"device_map": {}}, BadArgument, r"leaves out \d+ weights, lm_head.weight|leaves out \d+ weights, model"),
+        ({"device_map": {"model.video_tower": "cpu"}}, BadArgument, r"leaves out \d+ weights, model\.image_tower"),
+        ({"device_map": {"": "cpu", "lm_head": "disk"}}, BadArgument, "names 'lm_head' within ''; name the parts of"),
+        (
+            {"device_map": {"": "cpu", "model.vision_tower": "cpu", "head": "cpu"}},
+            BadArgument,
+            "names 'head', 'model.vision_tower', which the model does not have",
+        ),
+        ({"quantize": "2bit", "device": "cpu"}, BadArgument, "unknown quantisation '2bit'; use 8bit or 4bit"),
+        ({"quantize": "8bit", "device": "cpu"}, DeviceUnavailable, "quantising to 8bit needs CUDA, .* run on cpu"),
+        ({"quantize": "4bit", "device": "cpu"}, DeviceUnavailable, "--dtype float16 or bfloat16 halves the memory"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["original", "converted", "port"])
+def test_what_cannot_be_placed_is_refused(folders, layout, options, error, says):
+    with pytest.raises(error, match=says) as caught:
+        load(folders / layout, **options)
+    assert caught.value.hint
+
+
+@NEEDS_NO_CUDA
+def test_without_cuda_nothing_is_quantised(folders):
+    with pytest.raises(DeviceUnavailable, match="quantising to 4bit needs CUDA, and the model would run on cpu"):
+        load(folders / "original", quantize="4bit")
+
+
+def test_what_is_built_in_code_is_not_spread():
+    for options in ({"device_map": "auto"}, {"device_map": {"": "cpu"}}):
+        with pytest.raises(BadArgument, match="tiny-random is too small to be spread or quantised"):
+            load("tiny-random", **options)
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """Two devices, as far as placing asks."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Say which libraries are installed; all when left out."""
+
+    def choose(*names):
+        monkeypatch.setattr(placing, "find_spec", lambda name: object() if not names or name in names else None)
+
+    choose()
+    return choose
+
+
+def test_what_is_not_installed_is_said_with_how_to_install_it(installed, cuda):
+    installed("accelerate")
+    with pytest.raises(NotInstalled, match=r"quantising needs bitsandbytes.*; pip install 'vidzip\[quantize\]'"):
+        place(quantize="8bit")
+    installed("bitsandbytes")
+    with pytest.raises(NotInstalled, match=r"quantising needs accelerate.*; pip install 'vidzip\[quantize\]'"):
+        place(quantize="4bit")
+    with pytest.raises(NotInstalled, match=r"spreading .* needs accelerate.*; pip install 'vidzip\[spread\]'"):
+        place(device_map="auto")
+    assert not place().is_spread
+
+
+@pytest.mark.parametrize("device", ["cpu", "disk"])
+def test_what_is_quantised_stays_on_cuda(installed, cuda, device):
+    says = f"quantising to 8bit needs CUDA, and device_map puts weights on {device}"
+    with pytest.raises(DeviceUnavailable, match=says):
+        place(quantize="8bit", device_map={"": 0, "lm_head": device})
+    assert place(quantize="8bit", device_map={"": 0, "lm_head": "cuda:1"}).device_map == {"": 0, "lm_head": "cuda:1"}
+
+
+@pytest.fixture
+def bitsandbytes(monkeypatch):
+    """A version of it, which transformers asks for."""
+    version = placing.BitsAndBytesConfig.__init__.__globals__["importlib"].metadata.version
+    monkeypatch.setattr(
+        "importlib.metadata.version", lambda name: "0.48.0" if name == "bitsandbytes" else version(name)
+    )
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_options_of_a_quantised_placement(installed, cuda, bitsandbytes, quantize, dtype):
+    placement = place(quantize=quantize, dtype=dtype)
+    assert placement.is_spread
+    options = placement.loading_options()
+    config = options["quantization_config"]
+    assert (config.load_in_8bit, config.load_in_4bit) == (quantize == "8bit", quantize == "4bit")
+    assert config.bnb_4bit_quant_type == "nf4"
+    assert config.bnb_4bit_compute_dtype is dtype
+    assert options["dtype"] is dtype
+    assert options["device_map"] == {"": torch.device("cuda")}
+    assert place(quantize=quantize, device_map="auto").loading_options()["device_map"] == "auto"
+    assert place(quantize=quantize, device="cuda:1").loading_options()["device_map"] == {"": torch.device("cuda:1")}
+
+
+@pytest.mark.parametrize("layout", ["original", "port"])
+def test_transformers_quantises_the_language_models_layers_and_nothing_else(
+    folders, installed, cuda, bitsandbytes, layout
+):
+    kept = place(quantize="4bit").loading_options()["quantization_config"].llm_int8_skip_modules
+    model = load(folders / layout, device="cpu").model
+    linear = [name for name, module in model.named_modules() if type(module) is torch.nn.Linear]
+    quantised = {name for name in linear if should_convert_module(name, kept)}
+    assert quantised == {name for name in linear if name.startswith("model.language_model.layers.")}
+    assert len(quantised) == 7 * model.config.text_config.num_hidden_layers
+    assert {"lm_head", "model.multi_modal_projector.linear_1", "model.video_tower.encoder.layers.0.mlp.fc1"} <= set(
+        linear
+    )
+
+
+def test_an_unquantised_placement_needs_no_library(monkeypatch):
+    monkeypatch.setattr(placing, "find_spec", lambda name: pytest.fail(f"{name} was looked for"))
+    placement = place(device="cpu", dtype="float16")
+    assert placement == Placement(device=torch.device("cpu"), dtype=torch.float16)
+    assert placement.loading_options() == {"dtype": torch.float16, "attn_implementation": "sdpa"}
+
+
+@pytest.mark.parametrize(
+    ("bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float16)], ids=["newer CUDA", "older CUDA"]
+)
+def test_auto_takes_the_half_precision_that_the_device_has(cuda, monkeypatch, bf16, dtype):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    placement = place()
+    assert (placement.device, placement.dtype) == (torch.device("cuda"), dtype)
+    assert find_device("cuda:1") == torch.device("cuda:1")
+    assert find_dtype("auto", torch.device("mps")) is torch.float16
+    assert find_dtype("auto", torch.device("cpu")) is torch.float32
+    with pytest.raises(DeviceUnavailable, match="no device cuda:2 here"):
+        find_device("cuda:2")
+
+
+def test_the_first_device_of_a_map_says_the_precision(installed, cuda):
+    assert place(device_map="auto").device == torch.device("cuda")
+    on_both = place(device_map={"model": "cuda:1", "lm_head": 0})
+    assert (on_both.device, on_both.dtype) == (torch.device("cuda:1"), torch.bfloat16)
+    on_disk_and_cpu = place(device_map={"model": "disk", "lm_head": "cpu"})
+    assert (on_disk_and_cpu.device, on_disk_and_cpu.dtype) == (torch.device("cpu"), torch.float32)
+    assert place(device_map={"": "disk"}).device == torch.device("cpu")
+
+
+def test_weights_that_do_not_fit_the_device_are_said(folders, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    for name in ("from_pretrained", "to"):
+        with monkeypatch.context() as context:
+            context.setattr(TemporalVideoLlava, name, full)
+            with pytest.raises(OutOfMemory, match=f"loading {folders / 'original'} does not fit .* half-precision"):
+                load(folders / "original", device="cpu")
