@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,9 +43,7 @@ def quietly() -> Iterator[None]:
     transformers_logging.set_verbosity_error()
     accelerate.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of old configs, which are read all the same
-            yield
+        yield
     finally:
         accelerate.setLevel(level)
         transformers_logging.set_verbosity(loudness)

@@ -81,9 +81,11 @@ class VideoLlava:
     @property
     def device(self) -> torch.device:
         """Where the tower runs."""
-        hook = getattr(self.tower, "_hf_hook", None)  # accelerate's, where the model is spread over devices
-        place = getattr(hook, "execution_device", None)
-        return self.model.device if place is None else torch.device(place)
+        for module in self.tower.modules():  # accelerate hangs its hooks on those that it places
+            place = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+            if place is not None:
+                return torch.device(place)
+        return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -333,6 +335,43 @@ def test_damaged_checkpoints_are_refused_by_name(copy, damage, says, capfd):
         load(copy, device="cpu")
     assert caught.value.hint
     assert capfd.readouterr() == ("", "")
+
+
+def test_no_library_says_a_word(original, checkpoint, tmp_path):
+    # In a process of its own, where nobody keeps back what they would say.
+    def rope(config):
+        config["text_config"].pop("rope_parameters")
+        config["text_config"]["rope_scaling"] = {"type": "linear", "factor": 2.0}
+
+    changes = [
+        (checkpoint, lambda folder: None, {"device_map": {"": "disk"}}),
+        (checkpoint, rewrite("config.json", rope), {}),
+        (checkpoint, change_weights(lambda weights: weights.pop(the_projector(weights))), {}),
+        (checkpoint, change_weights(lambda weights: weights.update(stray=torch.ones(1))), {}),
+        (original, rewrite("config.json", lambda config: config.update(rope_scaling={"type": "magic"})), {}),
+        (original, lambda folder: (folder / "tokenizer.model").write_bytes(b"<html>"), {}),
+        (original, lambda folder: (folder / "pytorch_model-00001-of-00002.bin").write_bytes(b"<html>"), {}),
+    ]
+    asked = []
+    for number, (source, change, options) in enumerate(changes):
+        copy = shutil.copytree(source, tmp_path / str(number))
+        change(copy)
+        asked.append((str(copy), options))
+    code = (
+        "import json, sys\n"
+        "from vidzip import load\n"
+        "from vidzip.errors import BadModelFolder\n"
+        "told = []\n"
+        "for folder, options in json.loads(sys.argv[1]):\n"
+        "    try:\n"
+        "        load(folder, **options)\n"
+        "        told.append('loaded')\n"
+        "    except BadModelFolder:\n"
+        "        told.append('refused')\n"
+        "assert told == ['loaded'] * 2 + ['refused'] * 5, told\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, json.dumps(asked)], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(
