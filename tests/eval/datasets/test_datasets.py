@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import json
+import copy
 import shutil
 
 import pytest
 
-from eval.datasets import LAYOUTS, DatasetError, Sample, load
+from eval.datasets import LAYOUTS, SETS, Counts, DatasetError, Sample, find, load, read
+from eval.shapes import KINDS, frozen_splits
 
 QUESTIONS = [
     {"question_id": "v_b_1", "video_name": "b", "question": "who?"},
@@ -17,18 +18,8 @@ ANSWERS = [
 ]
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(questions=QUESTIONS, answers=ANSWERS):
-        for name, rows in (("test_q.json", questions), ("test_a.json", answers)):
-            (tmp_path / name).write_text(rows if isinstance(rows, str) else json.dumps(rows), encoding="utf-8")
-        return tmp_path
-
-    return write
-
-
 def test_answers_join_by_id_and_questions_keep_their_order(write):
-    assert load(write()) == [
+    assert load(write(test_q__json=QUESTIONS, test_a__json=ANSWERS)) == [
         Sample(id="v_b_1", video="b", question="who?", answer="man", kind=None),
         Sample(id="v_a_0", video="a", question="what?", answer="dog", kind="3"),
     ]
@@ -49,7 +40,7 @@ def test_answers_join_by_id_and_questions_keep_their_order(write):
 )
 def test_broken_files_are_named_with_their_row(write, questions, answers, says):
     with pytest.raises(DatasetError, match=says):
-        load(write(questions, answers))
+        load(write(test_q__json=questions, test_a__json=answers))
 
 
 def test_folders_that_hold_no_set_are_named(tmp_path):
@@ -72,4 +63,186 @@ def test_real_rows(data, tmp_path, name, suffix, count):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_no_layout_claims_an_empty_folder(tmp_path, name):
-    assert not LAYOUTS[name].recognises(tmp_path)
+    assert LAYOUTS[name].find(tmp_path) == []
+
+
+def row(video: str, question: str = "what?", number: int = 0) -> dict[str, str]:
+    return {"question_id": f"v_{video}_{number}", "video_name": video, "question": question}
+
+
+def answers_to(questions, **more) -> list[dict[str, object]]:
+    return [{"question_id": row["question_id"], "answer": "yes", **more} for row in questions]
+
+
+@pytest.mark.parametrize(
+    ("videos", "question", "name"),
+    [
+        (["tumblr_nk172bbdPI1u1lr18o1_250"], "What does the butterfly do 10 or more than 10 times ?", "tgif-action"),
+        (["tumblr_nezfs4uELd1u1a7cmo1_250"], "How many times does the man adjust waistband ?", "tgif-count"),
+        (["tumblr_n9y2jhq01L1rts5xfo1_250"], "What does the man do beforehand down ?", "tgif-transition"),
+        (["tumblr_no73q2fm0I1uuf348o1_250"], "what is being placed in the white cone ?", "tgif-frameqa"),
+        (["rlQ2kW-FvMk_66_79", "-4wsuPCjDBc_5_15"], "who is it?", "msvd"),
+        (["video7010"], "who is it?", "msrvtt"),
+        (["1QIUV7WYKXg", "-1IBHYS3L-Y"], "is it a man", "activitynet"),
+        (["test_7_00000", "long_11_00003"], "What shape is the red object?", "shapes"),
+        (["caf\N{LATIN SMALL LETTER E WITH ACUTE}"], "who is it?", None),
+        (["video7010", "café", "thé"], "who is it?", None),
+        ([], "", None),
+    ],
+)
+def test_a_set_is_recognised_by_its_content(write, videos, question, name):
+    questions = [row(video, question) for video in videos]
+    root = write(test_q__json=questions, test_a__json=answers_to(questions))
+    assert [found.name for found in find(root)] == [name]
+    assert read(root).name == name
+
+
+def test_tgif_in_video_llavas_layout_is_a_mixture_where_kinds_are_mixed(write):
+    gif = "tumblr_nk172bbdPI1u1lr18o1_250"
+    questions = [
+        row(gif, "What does the man do 3 times ?", 0),
+        row(gif, "How many times does the man rub his hand ?", 1),
+        row(gif, "what is the white dog waving ?", 2),
+        row(gif, "What does the man do after sing passionately ?", 3),
+    ]
+    root = write(test_q__json=questions, test_a__json=answers_to(questions, type=3))
+    assert [(one.id[-1], one.kind) for one in load(root)] == [
+        ("0", "action"), ("1", "count"), ("2", "frameqa"), ("3", "transition"),
+    ]  # fmt: skip
+    assert read(root).name == "tgif-mixture"
+    with pytest.raises(
+        DatasetError, match=r"holds no tgif-frameqa, but tgif-mixture \(test_q\.json and test_a\.json\)"
+    ):
+        load(root, "tgif-frameqa")
+
+
+def test_the_type_that_video_llava_gave_every_row_is_no_kind(write):
+    questions = [row("tumblr_no73q2fm0I1uuf348o1_250", "what is being placed in the white cone ?")]
+    root = write(test_q__json=questions, test_a__json=answers_to(questions, type=3))
+    assert [one.kind for one in load(root, "tgif-frameqa")] == [None]
+
+
+def test_activitynets_codes_are_named_as_its_makers_name_them(write):
+    questions = [row("1QIUV7WYKXg", number=number) for number in range(3)]
+    answers = [{**one, "type": code} for one, code in zip(answers_to(questions), (3, 0, 12), strict=True)]
+    root = write(test_q__json=questions, test_a__json=answers)
+    assert [one.kind for one in load(root)] == ["yes/no", "motion", "12"]
+
+
+def test_content_that_tells_of_no_set_may_be_called_any(write):
+    questions = [row("-caf\N{LATIN SMALL LETTER E WITH ACUTE}")]
+    root = write(test_q__json=questions, test_a__json=answers_to(questions, type=4))
+    assert [(one.video, one.kind) for one in load(root, "activitynet")] == [("-café", "color")]
+    assert [(one.video, one.kind) for one in load(root)] == [("-café", "4")]
+
+
+def test_another_set_than_the_one_that_is_named_is_refused(write):
+    questions = [row("video7010")]
+    root = write(test_q__json=questions, test_a__json=answers_to(questions))
+    with pytest.raises(DatasetError, match="holds no msvd, but msrvtt"):
+        load(root, "msvd")
+    with pytest.raises(DatasetError, match="there is no question set 'tgif'; use one of tgif-frameqa, tgif-action"):
+        load(root, "tgif")
+
+
+def test_one_set_in_two_layouts_is_ambiguous(write):
+    questions = [row("video7010")]
+    original = [{"id": 1, "video_id": 7010, "category_id": 3, "question": "what?", "answer": "man"}]
+    root = write(test_q__json=questions, test_a__json=answers_to(questions), test_qa__json=original)
+    for name in (None, "msrvtt"):
+        with pytest.raises(
+            DatasetError, match=r"several question sets: msrvtt \(.*; keep one set in a folder of its own"
+        ):
+            load(root, name)
+
+
+def test_an_unknown_set_beside_a_known_one_is_ambiguous_unless_that_is_named(write):
+    questions = [row("café")]
+    original = [{"id": 1, "video_id": 7010, "category_id": 3, "question": "what?", "answer": "man"}]
+    root = write(test_q__json=questions, test_a__json=answers_to(questions), test_qa__json=original)
+    with pytest.raises(
+        DatasetError, match=r"an unknown set .*msrvtt .*; name msrvtt, or keep one set in a folder of its own"
+    ):
+        load(root)
+    assert [one.video for one in load(root, "msrvtt")] == ["video7010"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({"question": "who\0?"}, r"row 1: question is 'who\\x00\?', which holds a NUL"),
+        ({"video_name": "\ud800"}, r"row 1: video_name is '\\ud800', which holds half a character"),
+        ({"question_id": 5}, "row 1: question_id is 5, not text"),
+        ({"question": True}, "row 1: question is True, not text"),
+    ],
+)
+def test_text_that_no_one_could_ask_is_named(write, broken, says):
+    root = write(test_q__json=[QUESTIONS[0], {**QUESTIONS[1], **broken}], test_a__json=ANSWERS)
+    with pytest.raises(DatasetError, match=rf"test_q\.json, {says}"):
+        load(root)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_json_may_begin_with_a_byte_order_mark_or_be_of_utf_16(write, encoding):
+    text = '[{"question_id": "1", "video_name": "café", "question": "who?"}]'
+    root = write(test_q__json=text.encode(encoding), test_a__json=[{"question_id": "1", "answer": "man"}])
+    assert [one.video for one in load(root)] == ["café"]
+
+
+@pytest.mark.parametrize("content", [b"\xff[]", b"[" * 100_000, b""])
+def test_what_is_no_json_is_named(write, content):
+    with pytest.raises(DatasetError, match=r"test_q\.json cannot be read"):
+        load(write(test_q__json=content, test_a__json=ANSWERS))
+
+
+def test_reading_goes_on_past_what_is_broken(write):
+    questions = [5, QUESTIONS[0], {**QUESTIONS[0], "question": "again?"}, row("c"), QUESTIONS[1]]
+    root = write(test_q__json=questions, test_a__json=[*ANSWERS, {"question_id": "x", "answer": "?"}, None])
+    reading = read(root)
+    assert reading.num_rows == 5
+    assert [one.id for one in reading.samples] == ["v_b_1", "v_a_0"]
+    assert [(fault.place, fault.kind) for fault in reading.faults] == [
+        ("row 0", "broken"), ("row 2", "duplicate"), ("row 3", "broken"),
+    ]  # fmt: skip
+    assert (reading.unanswered, reading.unasked) == (("v_c_0",), ("x",))
+    with pytest.raises(DatasetError, match=r"test_q\.json, row 0: not an object but 5 \(2 more such rows\)"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("described", "promised"),
+    [
+        ({"num_questions": 7, "num_videos": 1}, Counts(questions=7, videos=1)),
+        ({"num_questions": "7", "num_videos": 1}, None),
+        ([], None),
+        ("{", None),
+    ],
+)
+def test_a_set_of_shapes_says_itself_how_large_it_is(write, described, promised):
+    questions = [row("test_7_00000")]
+    root = write(test_q__json=questions, test_a__json=answers_to(questions), shapes__json=described)
+    assert read(root, "shapes").promised == promised
+
+
+def test_errors_cross_process_boundaries():
+    error = copy.copy(DatasetError("no", hint="do"))  # which takes the way that pickle takes
+    assert (type(error), error.message, error.hint, str(error)) == (DatasetError, "no", "do", "no; do")
+
+
+def test_every_set_says_what_there_is_to_know():
+    for name, one in SETS.items():
+        assert one.name == name
+        assert all(suffix.startswith(".") for suffix in one.suffixes)
+        assert all(source.where and source.terms for source in (*one.questions, *one.videos))
+
+
+def test_published_counts_of_shapes_are_the_frozen_ones():
+    frozen = frozen_splits()["test"]
+    published = SETS["shapes"].published
+    assert (published.videos, published.questions) == (frozen.num_videos, frozen.num_videos * len(KINDS))
+    assert SETS["shapes"].kinds == KINDS
+
+
+def test_the_mixture_is_the_four_kinds_together():
+    kinds = [SETS[f"tgif-{kind}"].published.questions for kind in SETS["tgif-mixture"].kinds]
+    assert sum(kinds) == SETS["tgif-mixture"].published.questions
