@@ -27,6 +27,8 @@ import pipelines.pack
 import vidzip
 from pipelines.ask import Answered
 from pipelines.ask import ask as ask_video
+from pipelines.data import data
+from pipelines.evaluation.command import eval_command, merge_command
 from pipelines.options import (
     VideoCommand,
     answer_option,
@@ -471,3 +473,8 @@ def demo() -> None:
         table(shown.answers, header=shown.columns)
         say()
         table(shown.costs, header=shown.cost_columns)
+
+
+cli.add_command(data)
+cli.add_command(eval_command)
+cli.add_command(merge_command)

@@ -75,7 +75,7 @@ def for_each(
     told = context.Event()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(told,))
     try:
-        with _interruptions_held():  # processes that start here never see one: this process tells them
+        with interruptions_held():  # processes that start here never see one: this process tells them
             futures = [pool.submit(work, item) for item in items]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
@@ -119,10 +119,10 @@ def _begin(told: Event) -> None:
     """Prepare a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _told.append(told)
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    threading.Thread(target=leave_with_the_parent, daemon=True).start()
 
 
-def _leave_with_the_parent() -> None:
+def leave_with_the_parent() -> None:
     """End this process when the one that started it has ended, however it did."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -131,7 +131,7 @@ def _leave_with_the_parent() -> None:
 
 
 @contextmanager
-def _interruptions_held() -> Iterator[None]:
+def interruptions_held() -> Iterator[None]:
     """Hold interruptions back until the block ends; processes that start within it inherit that for good."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -64,6 +64,17 @@ class FrameEncoder:
         batches = torch.split(frames.pixels, self.frames_at_once)
         return FrameFeatures.cat(list(self._encode_clips(map(self._prepare_whole, batches), Stopwatch(self.device))))
 
+    def encode_shaped(self, pixels: UInt8[Tensor, "frames 3 height width"], stopwatch: Stopwatch) -> FrameFeatures:
+        """Encode frames that were decoded to the preprocessor's ``shape``."""
+
+        def prepared() -> Iterator[Tensor]:
+            for batch in torch.split(pixels, self.frames_at_once):
+                with stopwatch.stage("preprocess"):
+                    ready = self.preprocessor.finish(batch.to(self.device), self.device, self.dtype)
+                yield ready
+
+        return FrameFeatures.cat(list(self._encode_clips(prepared(), stopwatch)))
+
     def encode_at(
         self, path: str, plan: Plan, decoding: Decoding, stopwatch: Stopwatch, on_progress: Progress | None
     ) -> Encoded:

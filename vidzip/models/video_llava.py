@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerBase, VideoLlavaForConditionalGenera
 
 from vidzip.compress import zip_frames
 from vidzip.encoders import FramePreprocessor
-from vidzip.errors import BadModelFolder, ContextTooLong, EndsEarly, PlanMismatch, TowerMismatch
+from vidzip.errors import BadModelFolder, ContextTooLong, PlanMismatch, TowerMismatch
 from vidzip.features import FrameFeatures
+from vidzip.footage import Footage, over_what_there_is, settle
 from vidzip.models.encoding import FrameEncoder, Progress
 from vidzip.models.generating import generate_greedily
 from vidzip.models.memory import TOWER_MEMORY_BYTES, activation_bytes, memory_errors
@@ -26,11 +27,11 @@ from vidzip.models.session import BATCH_QUESTIONS, Answer, Session, as_answer
 from vidzip.models.timing import Stopwatch
 from vidzip.models.weights import fingerprint, stored_weights, tower_fingerprint
 from vidzip.packing import PackedVideo, check_token_count, pack_zipped
-from vidzip.planner import Budget, Plan, merge_repeats, plan, replan
+from vidzip.planner import Budget, Plan, plan
 from vidzip.video.decoding import Frames
 from vidzip.video.info import VideoInfo
 from vidzip.video.options import Decoding
-from vidzip.video.probing import identify, probe
+from vidzip.video.probing import identify
 from vidzip.video.sampling import Policy, check_count
 
 Video = str | os.PathLike[str] | VideoInfo
@@ -194,22 +195,55 @@ class VideoLlava:
         decoding = decoding or Decoding()
         stopwatch = Stopwatch(self.device)
         with memory_errors(f"packing {plan.num_frames} frames"):
-            try:
-                encoded = self.encoder.encode_at(path, plan, decoding, stopwatch, on_progress)
-            except EndsEarly as error:
-                if decoding.strict or plan.policy is None:
-                    raise
-                info = video if isinstance(video, VideoInfo) else probe(path)
-                plan = replan(plan, info, error.ends_seconds, self.tokens_per_frame)
-                encoded = self.encoder.encode_at(path, plan, decoding, stopwatch, on_progress)
-            plan = merge_repeats(plan, encoded.appears_seconds, self.tokens_per_frame)
-            plan = replace(plan, warnings=(*plan.warnings, *encoded.warnings))
-            with stopwatch.stage("compress"):
-                zipped = zip_frames(encoded.features, plan.tokens_per_frame, method, **options)
+            plan, encoded = over_what_there_is(
+                plan,
+                video,
+                decoding,
+                self.tokens_per_frame,
+                lambda real: self.encoder.encode_at(path, real, decoding, stopwatch, on_progress),
+            )
+            plan = settle(plan, encoded.appears_seconds, encoded.warnings, self.tokens_per_frame)
+            appears = tuple(dict.fromkeys(encoded.appears_seconds))
+            return self._compress(encoded.features, plan, appears, method, options=options, stopwatch=stopwatch)
+
+    def pack_footage(self, footage: Footage, method: str = "visionzip", **options: Any) -> PackedVideo:
+        """Pack frames that :func:`vidzip.footage.shoot` decoded to the shape of this model's :attr:`preprocessor`.
+
+        Args:
+            footage: the frames, and the plan that they were decoded by.
+            method: a name in :data:`vidzip.compress.METHODS`.
+            options: the method's own keyword arguments.
+
+        Raises:
+            PlanMismatch: the plan gives a frame more tokens than the tower has.
+            OutOfMemory: the device cannot hold the frames' features.
+            BadArgument: an unknown method or option.
+        """
+        plan = replace(footage.plan, frames_per_clip=self.frames_per_clip)
+        self._check_counts(plan)
+        stopwatch = Stopwatch(self.device)
+        with memory_errors(f"packing {plan.num_frames} frames"):
+            features = self.encoder.encode_shaped(footage.pixels, stopwatch)
+            return self._compress(
+                features, plan, footage.timestamps_seconds, method, options=options, stopwatch=stopwatch
+            )
+
+    def _compress(
+        self,
+        features: FrameFeatures,
+        plan: Plan,
+        timestamps_seconds: tuple[float, ...],
+        method: str,
+        *,
+        options: Mapping[str, Any],
+        stopwatch: Stopwatch,
+    ) -> PackedVideo:
+        with stopwatch.stage("compress"):
+            zipped = zip_frames(features, plan.tokens_per_frame, method, **options)
         return pack_zipped(
             zipped,
             plan,
-            timestamps_seconds=tuple(dict.fromkeys(encoded.appears_seconds)),
+            timestamps_seconds=timestamps_seconds,
             method=method,
             tower=self.tower_fingerprint,
             stage_seconds=stopwatch.seconds,
@@ -411,6 +445,9 @@ class VideoLlava:
                 f"the plan was made for the video {plan.video_identity}, but {path!r} is {identity}",
                 hint="make a plan for this video",
             )
+        self._check_counts(plan)
+
+    def _check_counts(self, plan: Plan) -> None:
         most = max(plan.tokens_per_frame)
         if most > self.tokens_per_frame:
             raise PlanMismatch(

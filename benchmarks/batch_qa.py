@@ -1,0 +1,131 @@
+"""Questions a second, of a loop as Video-LLaVA's script has it, of that loop with packed frames, and of a run.
+
+    python benchmarks/batch_qa.py [--videos 8] [--questions 26] [--rounds 3] [--model tiny] [--markdown]
+
+Videos of the set ``shapes``, each with so many questions. (a) decodes and encodes 8 full frames for every question;
+(b) does so with packed frames; (c) is what ``vidzip eval`` does, its processes' start counted in. All generate the
+same number of tokens, since no answer ends by itself; the answers of (b) and (c) have to be equal. One process, the
+ways taking turns; ratios are taken within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import vidzip
+from eval.datasets import Sample, list_videos, load
+from pipelines.evaluation.answering import Answerer
+from pipelines.evaluation.crew import usual_processes
+from pipelines.evaluation.journal import open_journal
+from pipelines.evaluation.running import Look, Work, run
+from pipelines.shapes import SetRequest, make_set
+from pipelines.terminal import markdown_table, table
+from vidzip import Budget, Decoding, VideoLlava
+
+NEW_TOKENS = 5
+WAYS = ("(a) 8 full frames for every question", "(b) 34 packed frames for every question", "(c) a run")
+
+
+class _Endless(VideoLlava):
+    """A model whose answers all have the same length."""
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """No token that an answer holds."""
+        return [int(self.tokenizer.convert_tokens_to_ids("<image>"))]
+
+
+def make_questions(folder: Path, videos: int, questions: int) -> list[Sample]:
+    """Write videos of the set, and ask each so many questions of it, over and over."""
+    make_set(SetRequest(folder=str(folder), split="validation", videos=videos, seed=7, workers=None), lambda *_: None)
+    samples: list[Sample] = []
+    of_video: dict[str, list[Sample]] = {}
+    for sample in load(folder):
+        of_video.setdefault(sample.video, []).append(sample)
+    for video, known in of_video.items():
+        samples.extend(
+            dataclasses.replace(known[number % len(known)], id=f"{video}-{number}") for number in range(questions)
+        )
+    return samples
+
+
+def one_by_one(model: VideoLlava, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
+    """Decode, encode and pack a video anew for every question."""
+    said = {}
+    for sample in samples:
+        path = folder / "videos" / f"{sample.video}.mp4"
+        packed = model.pack(path, model.plan(path, budget))
+        said[sample.id] = model.ask(packed, sample.question, NEW_TOKENS).text
+    return said
+
+
+def as_a_run(model: VideoLlava, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
+    """Do what ``vidzip eval`` does."""
+    work = Work(
+        samples=samples,
+        videos=list_videos(folder / "videos"),
+        look=Look(budget=budget),
+        decoding=Decoding(workers=2),
+        processes=usual_processes(),
+    )
+    with tempfile.TemporaryDirectory() as out, open_journal(out, {}) as journal:
+        run(work, Answerer(model=model, max_new_tokens=NEW_TOKENS), journal, lambda *_: None)
+        rows = dict(journal.rows)
+    lengths = {row["new_tokens"] for row in rows.values()}
+    if lengths != {NEW_TOKENS}:
+        raise SystemExit(f"answers have {lengths} tokens, not {NEW_TOKENS}")
+    return {key: row["prediction"] for key, row in rows.items()}
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=8)
+    parser.add_argument("--questions", type=int, default=26)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--markdown", action="store_true")
+    options = parser.parse_args()
+    loaded = vidzip.load(options.model, device=options.device)
+    model = _Endless(**{field.name: getattr(loaded, field.name) for field in dataclasses.fields(loaded)})
+    whole = Budget(total_tokens=8 * model.tokens_per_frame, num_frames=8)
+    packed = Budget(num_frames=34)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        samples = make_questions(folder, options.videos, options.questions)
+        works: tuple[Callable[[], dict[str, str]], ...] = (
+            lambda: one_by_one(model, folder, samples, whole),
+            lambda: one_by_one(model, folder, samples, packed),
+            lambda: as_a_run(model, folder, samples, packed),
+        )
+        seconds: list[list[float]] = []
+        for _ in range(options.rounds):
+            said, spent = [], []
+            for work in works:
+                began = time.perf_counter()
+                said.append(work())
+                spent.append(time.perf_counter() - began)
+            if said[1] != said[2]:
+                raise SystemExit("(b) and (c) do not answer alike")
+            seconds.append(spent)
+    rows = []
+    for place, way in enumerate(WAYS):
+        ratios = [spent[1] / spent[place] for spent in seconds]
+        rows.append((way, f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"))
+    header = ("way", "questions a second, over (b)'s")
+    print(
+        f"{options.videos} videos, {len(samples)} questions, {NEW_TOKENS} tokens each, {options.model} on "
+        f"{model.device.type}, {options.rounds} rounds; (b) and (c) answer alike\n"
+    )
+    (markdown_table if options.markdown else table)(rows, header)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""``vidzip eval`` and ``vidzip merge``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.options import answer_option, debug_option, decoding_options, model_options
+from pipelines.source import DEFAULT_MODEL
+from pipelines.terminal import progress, remark, say, table
+from vidzip import Budget, Decoding, split_budget
+from vidzip.errors import BadArgument, VidzipError
+from vidzip.planner import DEFAULT_NUM_FRAMES
+
+if TYPE_CHECKING:
+    from eval.datasets import Sample
+    from vidzip import VideoLlava
+
+BASELINE_FRAMES = 8
+
+
+class BadSetFolder(VidzipError):
+    """The questions cannot be read."""
+
+
+@click.command(name="eval")
+@click.argument("name", metavar="SET")
+@click.option("--data", metavar="DIR", required=True, type=click.Path(), help="Folder of the questions.")
+@click.option(
+    "--videos", metavar="DIR", type=click.Path(), help="Folder of the videos.  [default: DATA/videos, or DATA]"
+)
+@click.option(
+    "--out", metavar="RUN", required=True, type=click.Path(), help="Folder of the run; a second start goes on."
+)
+@click.option("--frames", type=int, metavar="N", help=f"Frames to look at.  [default: {DEFAULT_NUM_FRAMES}, or all]")
+@click.option(
+    "--budget",
+    type=int,
+    metavar="TOKENS",
+    default=Budget.total_tokens,
+    show_default=True,
+    help="Visual tokens a video.",
+)
+@click.option("--method", metavar="NAME", default="visionzip", show_default=True, help="How frames are compressed.")
+@click.option("--full", is_flag=True, help=f"{BASELINE_FRAMES} whole frames, uncompressed: the baseline.")
+@click.option("--blind", is_flag=True, help="Ask without the videos: the floor.")
+@click.option("--subset", metavar="firstN", help="The first N questions, in file order.")
+@click.option("--limit", type=int, metavar="N", help="The first N videos only.")
+@click.option("--shard", metavar="I/N", help="One of N parts, for N machines; 'vidzip merge' joins them.")
+@click.option("--gpus", metavar="all|N", help="Devices that share the work, a process each.")
+@click.option("--pack-cache", metavar="DIR", type=click.Path(), help="Keep packed videos, for runs to come.")
+@click.option("--batch", type=int, metavar="N", default=16, show_default=True, help="Questions of a video at once.")
+@click.option("--processes", type=int, metavar="N", help="Processes that decode.  [default: one for two CPUs, up to 8]")
+@model_options
+@decoding_options
+@answer_option
+@debug_option
+def eval_command(**options: Any) -> int:
+    """Ask a question set's questions of a model.
+
+    SET is a name such as msvd or tgif-frameqa ('vidzip data where' lists them). Each video is decoded, packed and read
+    once. Started again, the run goes on where it was ended.
+    """
+    with progress() as show:
+        report = evaluate(options, show)
+    for kind, count in report["failures"].items():
+        remark("warning", f"{count} questions have no answer: {kind}")
+    rows = [
+        ("questions", f"{report['questions']:,}"),
+        ("answered", f"{report['answered']:,}"),
+        ("failed", f"{report['failed']:,}"),
+        *((f"exact match, {name}", value) for name, value in report["accuracies"]),
+    ]
+    table(rows)
+    say(f"{options['out']} holds the run")
+    return 0
+
+
+def evaluate(options: dict[str, Any], show: Any) -> dict[str, Any]:
+    """Run what the command line asks for; returns what became of the questions."""
+    from eval.datasets import SETS, DatasetError, list_videos, load, subset
+    from pipelines.evaluation.answering import Answerer
+    from pipelines.evaluation.crew import usual_processes
+    from pipelines.evaluation.devices import Loading, run_on
+    from pipelines.evaluation.journal import open_journal
+    from pipelines.evaluation.merging import read_shard
+    from pipelines.evaluation.running import Look, Work, by_video, describe_model, run, summary
+    from vidzip import load as load_model
+
+    look, decoding = _look(options, Look), _decoding(options)
+    shard = options["shard"]
+    if shard is not None:
+        read_shard(shard)
+    try:
+        samples = load(options["data"], options["name"])
+        chosen: Sequence[Sample] = subset(samples, options["subset"]) if options["subset"] else samples
+        folder = None
+        if look.budget is not None:
+            folder = list_videos(_videos(options), SETS[options["name"]], annotations=options["data"])
+    except DatasetError as error:
+        raise BadSetFolder(str(error), hint=getattr(error, "hint", "")) from error
+    chosen = _limited(chosen, options["limit"])
+    parts = by_video(chosen)
+    mine = [one for number, video in enumerate(parts) if _is_mine(number, shard) for one in parts[video]]
+
+    devices = _devices(options["gpus"])
+    name = options["model"] or DEFAULT_MODEL
+    if options["model"] is None:
+        remark("note", f"no --model was named: {name} answers, which knows coloured shapes only")
+    loading = Loading(
+        load=_load,
+        options={
+            "name": name,
+            "revision": options["revision"],
+            "dtype": options["dtype"],
+            "quantize": options["quantize"],
+            "device_map": options["device_map"],
+        },
+        max_new_tokens=options["max_new_tokens"],
+        batch_questions=_count(options["batch"], "--batch"),
+    )
+    show(f"load {name}", 0, 1)
+    device = devices[0] if devices else options["device"]
+    model: VideoLlava = load_model(
+        name,
+        revision=options["revision"],
+        device=device,
+        dtype=options["dtype"],
+        quantize=options["quantize"],
+        device_map=options["device_map"],
+    )
+    if options["full"]:
+        whole = Budget(total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES)
+        look = replace(look, budget=whole, policy=model.policy)
+    described = {
+        "set": options["name"],
+        "questions": {"count": len(chosen), "fingerprint": _fingerprint(chosen)},
+        "subset": options["subset"],
+        "limit": options["limit"],
+        "shard": shard,
+        **look.described(),
+        **describe_model(model, options["revision"]),
+        "quantize": options["quantize"],
+        "max_new_tokens": options["max_new_tokens"],
+        "batch_questions": options["batch"],
+        "decoder": decoding.backend,
+        "strict": decoding.strict,
+    }
+    work = Work(
+        samples=mine,
+        videos=folder,
+        look=look,
+        decoding=decoding,
+        processes=usual_processes() if options["processes"] is None else _count(options["processes"], "--processes"),
+        cache=options["pack_cache"],
+    )
+    with open_journal(options["out"], described) as journal:
+        if len(devices) > 1 and look.budget is not None:
+            del model
+            run_on(devices, work, loading, journal, show)
+        else:
+            answerer = Answerer(
+                model=model, max_new_tokens=loading.max_new_tokens, batch_questions=loading.batch_questions
+            )
+            run(work, answerer, journal, show)
+        return {**summary(mine, journal.rows), "accuracies": accuracies(mine, journal.rows)}
+
+
+def accuracies(samples: Sequence[Sample], rows: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Exact match in percent: of the questions that were answered, and of all; with intervals clustered by video."""
+    from eval.metrics import Score, exact_match
+    from eval.statistics import Graded, mean_score
+
+    graded, strict = [], []
+    for sample in samples:
+        row = rows.get(sample.id)
+        score = exact_match(row["prediction"] if row else None, sample.answer)
+        graded.append(Graded(question_id=sample.id, video=sample.video, score=score))
+        counted = score if row and row["failure"] is None else Score(value=0.0)
+        strict.append(Graded(question_id=sample.id, video=sample.video, score=counted))
+    shown = []
+    for name, some in (("of the answered", graded), ("of all", strict)):
+        estimate = mean_score(some)
+        if estimate.value is None:
+            shown.append((name, "-"))
+            continue
+        text = f"{100 * estimate.value:.1f} %"
+        if estimate.low is not None and estimate.high is not None:
+            text += f" [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+        shown.append((name, text))
+    return shown
+
+
+def _load(*, device: str, name: str, **options: Any) -> VideoLlava:
+    """Load a model; a new process can import this."""
+    from vidzip import load
+
+    return load(name, device=device, **options)
+
+
+def _look(options: dict[str, Any], kind: Any) -> Any:
+    named = [flag for flag in ("full", "blind") if options[flag]]
+    if len(named) > 1 or (named and options["frames"] is not None):
+        raise BadArgument(
+            f"--{named[0]} comes with {'--' + named[1] if len(named) > 1 else '--frames'}", hint="give one of them"
+        )
+    from vidzip.compress import METHODS
+
+    if options["method"] not in METHODS:
+        raise BadArgument(f"unknown method {options['method']!r}", hint=f"use one of {', '.join(METHODS)}")
+    if options["blind"]:
+        return kind(budget=None)
+    if options["full"]:
+        return kind(budget=Budget(num_frames=BASELINE_FRAMES))  # the model says how many tokens that is
+    budget = Budget(total_tokens=options["budget"], num_frames=options["frames"])
+    if budget.num_frames is not None:
+        split_budget(budget.total_tokens, budget.num_frames)  # refuses what no video could be planned by
+    return kind(budget=budget, method=options["method"])
+
+
+def _decoding(options: dict[str, Any]) -> Decoding:
+    return Decoding(
+        backend=options["decoder"],
+        workers=2 if options["workers"] is None else options["workers"],
+        strict=options["strict"],
+        time_limit_seconds=options["time_limit"],
+    )
+
+
+def _videos(options: dict[str, Any]) -> str:
+    import os
+
+    if options["videos"] is not None:
+        return str(options["videos"])
+    inside = os.path.join(options["data"], "videos")
+    return inside if os.path.isdir(inside) else str(options["data"])
+
+
+def _limited(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+    if limit is None:
+        return samples
+    wanted = set(list(dict.fromkeys(sample.video for sample in samples))[: _count(limit, "--limit")])
+    return [sample for sample in samples if sample.video in wanted]
+
+
+def _is_mine(number: int, shard: str | None) -> bool:
+    from pipelines.evaluation.merging import shard_of
+
+    return shard_of(number, shard)
+
+
+def _devices(gpus: str | None) -> list[str]:
+    """Which devices share the work; none where there is one."""
+    if gpus is None:
+        return []
+    import torch
+
+    there = torch.cuda.device_count()
+    count = there if gpus == "all" else int(gpus) if gpus.isdecimal() else -1
+    if count < 1 or count > there:
+        raise BadArgument(f"--gpus is {gpus!r}, and this machine has {there}", hint="give all, or how many")
+    return [f"cuda:{number}" for number in range(count)]
+
+
+def _count(value: int, name: str) -> int:
+    if value < 1:
+        raise BadArgument(f"{name} is {value}", hint="give 1 or more")
+    return value
+
+
+def _fingerprint(samples: Iterable[Sample]) -> str:
+    """Hash a question list: a run is of this one, in this order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for sample in samples:
+        digest.update(json.dumps([sample.id, sample.video, sample.question, sample.answer]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+@click.command(name="merge")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path())
+@click.option("--out", metavar="RUN", required=True, type=click.Path(), help="Folder of the whole run.")
+@debug_option
+def merge_command(*, runs: tuple[str, ...], out: str) -> None:
+    """Join the parts of a run that were made with --shard."""
+    from pipelines.evaluation.merging import merge
+
+    whole = merge(runs, out)
+    say(f"{out} holds the whole run: {whole['questions']['count']:,} questions of {len(runs)} parts")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import shutil
+
+import hostile
+import pytest
+from clips import write_numbered
+
+from pipelines.evaluation.crew import Failure, Job, decode_ahead, processes_ended
+from vidzip import Budget, Decoding, decode, plan
+from vidzip.video.resizing import Shape
+
+SHAPE = Shape(size=56, crop=(56, 56))
+
+
+def job(path, key="", **changes):
+    made = Job(
+        key=key or path.name,
+        path=str(path),
+        budget=Budget(num_frames=8),
+        shape=SHAPE,
+        max_tokens_per_frame=257,
+        frames_per_clip=1,
+        decoding=Decoding(workers=1),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(4):
+        write_numbered(folder / f"{number}.mp4", num_frames=20 + number)
+    return folder
+
+
+def test_what_is_decoded_ahead_is_what_would_be_decoded_here(clips):
+    jobs = [job(clips / f"{number}.mp4") for number in range(4)]
+    done = {one.job.key: one.outcome for one in decode_ahead(jobs, 2)}
+    assert set(done) == {f"{number}.mp4" for number in range(4)}
+    for number in range(4):
+        footage = done[f"{number}.mp4"]
+        planned = plan(clips / f"{number}.mp4", Budget(num_frames=8))
+        frames = decode(clips / f"{number}.mp4", planned.timestamps_seconds, size=56, crop=56)
+        assert footage.plan == planned
+        assert footage.pixels.equal(frames.pixels)
+        assert footage.timestamps_seconds == frames.timestamps_seconds
+
+
+def test_a_video_that_ends_hangs_or_breaks_its_process_costs_itself_alone(clips, tmp_path):
+    names = ["a.mp4", "crash.mp4", "exit.mp4", "b.mp4", "hang.mp4", "empty.mp4", "raise.mp4", "c.mp4"]
+    for name in names:
+        shutil.copy(clips / "0.mp4", tmp_path / name)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    jobs = [job(tmp_path / name, decoding=Decoding(workers=1, time_limit_seconds=2.0)) for name in names]
+    jobs.append(job(tmp_path / "missing.mp4"))
+    done = {one.job.key: one.outcome for one in decode_ahead(jobs, 2, hostile.decode, grace_seconds=1.0)}
+    failures = {key: outcome.kind for key, outcome in done.items() if isinstance(outcome, Failure)}
+    assert failures == {
+        "crash.mp4": "Crashed", "exit.mp4": "Crashed", "hang.mp4": "TimedOut", "raise.mp4": "Crashed",
+        "empty.mp4": "NotAVideo", "missing.mp4": "VideoNotFound",
+    }  # fmt: skip
+    assert "SIGSEGV" in done["crash.mp4"].reason
+    assert "exit code 7" in done["exit.mp4"].reason
+    assert "did not come back within 3 s" in done["hang.mp4"].reason
+    assert all(done[name].pixels.shape == (8, 3, 56, 56) for name in ("a.mp4", "b.mp4", "c.mp4"))
+
+
+def test_no_process_is_left_behind(clips):
+    before = set(multiprocessing.active_children())
+    with processes_ended(decode_ahead((job(clips / "0.mp4", str(i)) for i in range(100)), 2)) as decoded:
+        next(decoded)
+        assert len(set(multiprocessing.active_children()) - before) == 2
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_no_more_videos_are_begun_than_there_is_room_for(clips):
+    begun = []
+
+    def jobs():
+        for i in range(50):
+            begun.append(i)
+            yield job(clips / "1.mp4", str(i))
+
+    with processes_ended(decode_ahead(jobs(), 2)) as decoded:
+        for number in range(3):
+            next(decoded)
+            assert len(begun) <= number + 3
+
+
+def test_without_jobs_nothing_is_started():
+    assert list(decode_ahead([], 3)) == []

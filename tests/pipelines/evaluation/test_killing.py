@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from killing import kill_test
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="it needs Linux's /proc to see what is written")
+def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
+    seen = kill_test(tmp_path, kills=4, inside=2, seed=1, videos=2)
+    assert seen.same
+    assert seen.kills == 4
+    assert seen.inside == 2
+    assert seen.starts_with_progress >= 2

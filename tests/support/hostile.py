@@ -1,0 +1,27 @@
+"""What a process that decodes may do to itself, told by the video's name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from pipelines.evaluation.crew import decode_job
+
+
+def decode(job):
+    """Decode, or end as the name of the file says."""
+    name = os.path.basename(job.path)
+    if "crash" in name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "exit" in name:
+        os._exit(7)
+    if "hang" in name:
+        time.sleep(3600)
+    if "raise" in name:
+        raise_nonsense()
+    return decode_job(job)
+
+
+def raise_nonsense():
+    raise SystemExit(3)
