@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,8 +28,6 @@ import pipelines.pack
 import vidzip
 from pipelines.ask import Answered
 from pipelines.ask import ask as ask_video
-from pipelines.data import data
-from pipelines.evaluation.command import eval_command, merge_command
 from pipelines.options import (
     VideoCommand,
     answer_option,
@@ -118,7 +117,31 @@ def _progress_that_stays(what: str) -> Iterator[Progress]:
         raise
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_ELSEWHERE = {
+    "data": ("pipelines.data", "data"),
+    "eval": ("pipelines.evaluation.command", "eval_command"),
+    "merge": ("pipelines.evaluation.command", "merge_command"),
+}
+"""Commands that live in modules of their own, loaded when they are asked for: the packages they need may be hidden."""
+
+
+class _Commands(click.Group):
+    """The commands of this module, and those that live elsewhere."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all of them, in order."""
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find one by its name."""
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, name = _ELSEWHERE[cmd_name]
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(vidzip.__version__, "-V", "--version", prog_name="vidzip")
 def cli() -> None:
     """Let a video LLM see many more frames at the price of few."""
@@ -473,8 +496,3 @@ def demo() -> None:
         table(shown.answers, header=shown.columns)
         say()
         table(shown.costs, header=shown.cost_columns)
-
-
-cli.add_command(data)
-cli.add_command(eval_command)
-cli.add_command(merge_command)

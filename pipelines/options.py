@@ -88,7 +88,7 @@ def video_argument(metavar: str = "VIDEO") -> Callable[[Any], Any]:
     return click.argument("video", metavar=metavar, type=click.Path(), callback=_as_written)
 
 
-budget_options = together(
+spending_options = together(
     click.option(
         "--frames", type=int, metavar="N", help=f"Frames to look at.  [default: {DEFAULT_NUM_FRAMES}, or all]"
     ),
@@ -100,6 +100,9 @@ budget_options = together(
         show_default=True,
         help="Visual tokens in all; never passed.",
     ),
+)
+budget_options = together(
+    spending_options,
     click.option("--start", type=Moment(), help="Where to begin: 90.5, 1:30 or 1:02:03."),
     click.option("--end", type=Moment(), help="Where to stop."),
     click.option("--snap", is_flag=True, help="Move frames to nearby keyframes: faster on long videos, other frames."),

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.options import answer_option, debug_option, decoding_options, model_options
+from pipelines.options import answer_option, debug_option, decoding_options, model_options, spending_options
 from pipelines.source import DEFAULT_MODEL
 from pipelines.terminal import progress, remark, say, table
 from vidzip import Budget, Decoding, split_budget
 from vidzip.errors import BadArgument, VidzipError
-from vidzip.planner import DEFAULT_NUM_FRAMES
 
 if TYPE_CHECKING:
     from eval.datasets import Sample
@@ -37,15 +36,7 @@ class BadSetFolder(VidzipError):
 @click.option(
     "--out", metavar="RUN", required=True, type=click.Path(), help="Folder of the run; a second start goes on."
 )
-@click.option("--frames", type=int, metavar="N", help=f"Frames to look at.  [default: {DEFAULT_NUM_FRAMES}, or all]")
-@click.option(
-    "--budget",
-    type=int,
-    metavar="TOKENS",
-    default=Budget.total_tokens,
-    show_default=True,
-    help="Visual tokens a video.",
-)
+@spending_options
 @click.option("--method", metavar="NAME", default="visionzip", show_default=True, help="How frames are compressed.")
 @click.option("--full", is_flag=True, help=f"{BASELINE_FRAMES} whole frames, uncompressed: the baseline.")
 @click.option("--blind", is_flag=True, help="Ask without the videos: the floor.")

@@ -32,7 +32,8 @@ _COUNTS = (
     "patch_size",
     "num_frames",
 )
-_NEEDED = (*_COUNTS, "hidden_act", "layer_norm_eps")
+TOWER_KEYS = (*_COUNTS, "hidden_act", "layer_norm_eps", "add_time_attn")
+"""What has to be known of a tower."""
 
 _MOST_NAMES = 50
 """Names of weights that a message lists of each kind of problem."""
@@ -160,7 +161,7 @@ class LanguageBindLayer(CLIPEncoderLayer):
 
 
 def _vision_config(config: Mapping[str, Any]) -> CLIPVisionConfig:
-    missing = [name for name in _NEEDED if name not in config]
+    missing = [name for name in TOWER_KEYS if name not in config and name != "add_time_attn"]
     if missing:
         raise BadArgument(f"the tower's config lacks {', '.join(missing)}", hint="give the checkpoint's vision config")
     _check_time(config)

@@ -16,27 +16,13 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig, VideoLlavaForConditionalGeneration
 
 from vidzip.encoders import LanguageBindPreprocessor, LanguageBindTower
-from vidzip.encoders.languagebind import LanguageBindLayer
+from vidzip.encoders.languagebind import TOWER_KEYS, LanguageBindLayer
 from vidzip.errors import BadModelFolder
 from vidzip.models.reading import first_line, quietly, read_settings
 from vidzip.models.weights import stored_weights
 
 MODEL_TYPE = "video_llava_temporal"
 """What the config of a converted folder calls the model, so that no other loader takes it for one without time."""
-
-TOWER_KEYS = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "image_size",
-    "patch_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "add_time_attn",
-    "num_frames",
-)
-"""What has to be known of a video tower."""
 
 KNOWN_TOWERS: Mapping[str, Mapping[str, Any]] = {
     "LanguageBind_Video_merge": {
