@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from vidzip import PackedVideo, Session, VideoLlava, VidzipError
 from vidzip.errors import OutOfMemory
 
 Row = dict[str, Any]
+
+_OF_QUESTION = ("prefill", "generate")
+"""Stages that each question takes; all others are spent once for a video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +34,20 @@ class Answerer:
     batch_questions: int = 16
     _blind: list[Session] = field(default_factory=list, init=False, repr=False)
 
-    def over(self, packed: PackedVideo, samples: Sequence[Sample], done: Container[str]) -> Iterator[list[Row]]:
+    def over(
+        self,
+        packed: PackedVideo,
+        samples: Sequence[Sample],
+        done: Container[str],
+        seconds: Mapping[str, float] | None = None,
+    ) -> Iterator[list[Row]]:
         """Answer a video's questions, batch by batch; those that are done are left out of what is given back.
 
         Args:
             packed: the video.
             samples: all questions about it, in file order, done or not: they decide what is answered side by side.
             done: ids of those that need no answer.
+            seconds: what the video took before, stage by stage.
 
         Raises:
             OutOfMemory: the device cannot hold a batch.
@@ -46,7 +56,7 @@ class Answerer:
 
         def ready() -> Session:
             if not session:
-                session.append(self.model.session(packed))
+                session.append(self.model.session(replace(packed, stage_seconds=seconds or {})))
             return session[0]
 
         about = {"frames": packed.num_frames, "warnings": list(packed.warnings)}
@@ -92,9 +102,12 @@ class Answerer:
                     "visual_tokens": answer.visual_tokens,
                     **about,
                     "seconds": {
-                        stage: round(answer.stage_seconds[stage], 6)
-                        for stage in ("prefill", "generate")
-                        if stage in answer.stage_seconds
+                        stage: round(spent, 6) for stage, spent in answer.stage_seconds.items() if stage in _OF_QUESTION
+                    },
+                    "video_seconds": {
+                        stage: round(spent, 6)
+                        for stage, spent in answer.stage_seconds.items()
+                        if stage not in _OF_QUESTION
                     },
                 }
                 for sample, answer in zip(batch, answers, strict=True)

@@ -45,6 +45,7 @@ class BadSetFolder(VidzipError):
 @click.option("--shard", metavar="I/N", help="One of N parts, for N machines; 'vidzip merge' joins them.")
 @click.option("--gpus", metavar="all|N", help="Devices that share the work, a process each.")
 @click.option("--pack-cache", metavar="DIR", type=click.Path(), help="Keep packed videos, for runs to come.")
+@click.option("--retry-failed", is_flag=True, help="Ask again what failed before, such as for want of a video.")
 @click.option("--batch", type=int, metavar="N", default=16, show_default=True, help="Questions of a video at once.")
 @click.option("--processes", type=int, metavar="N", help="Processes that decode.  [default: one for two CPUs, up to 8]")
 @model_options
@@ -61,6 +62,8 @@ def eval_command(**options: Any) -> int:
         report = evaluate(options, show)
     for kind, count in report["failures"].items():
         remark("warning", f"{count} questions have no answer: {kind}")
+    if report["failures"]:
+        remark("hint", "the same command with --retry-failed asks them again")
     rows = [
         ("questions", f"{report['questions']:,}"),
         ("answered", f"{report['answered']:,}"),
@@ -150,7 +153,7 @@ def evaluate(options: dict[str, Any], show: Any) -> dict[str, Any]:
         processes=usual_processes() if options["processes"] is None else _count(options["processes"], "--processes"),
         cache=options["pack_cache"],
     )
-    with open_journal(options["out"], described) as journal:
+    with open_journal(options["out"], described, retry_failed=options["retry_failed"]) as journal:
         if len(devices) > 1 and look.budget is not None:
             del model
             run_on(devices, work, loading, journal, show)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 import vidzip
 from pipelines.workers import interruptions_held, leave_with_the_parent
@@ -79,6 +79,10 @@ class Decoded:
     seconds: float
 
 
+T = TypeVar("T")
+Ready = TypeVar("Ready")
+
+
 def decode_job(job: Job) -> tuple[Any, ...]:
     """Decode one video, and pack what came of it for its way through a pipe."""
     try:
@@ -106,38 +110,44 @@ def _unpacked(answer: tuple[Any, ...]) -> Footage | Failure:
 
 
 def decode_ahead(
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | Ready],
     processes: int,
     decode: Callable[[Job], tuple[Any, ...]] = decode_job,
     grace_seconds: float = GRACE_SECONDS,
-) -> Iterator[Decoded]:
+) -> Iterator[Decoded | Ready]:
     """Decode videos in so many processes, and pass on what became of each, in the order in which they are done.
 
     One more video a process is begun while the last one is looked at; no more, so that memory stays bounded. Closing
     the iterator ends the processes.
 
     Args:
-        jobs: taken one by one, as processes become free.
+        jobs: taken one by one, as processes become free. What is no job needs no decoding, and is passed on at once.
         processes: how many, 1 or more.
         decode: what each of them does; a new process can import it.
         grace_seconds: how long a process may go on after its video's time is up.
     """
     todo = iter(jobs)
-    hands: list[_Hand] = []
+    hands = [_Hand(decode, grace_seconds) for _ in range(processes)]
+    idle = list(hands)
     try:
-        for _ in range(processes):
-            job = next(todo, None)
-            if job is None:
-                break
-            hands.append(_Hand(decode, grace_seconds))
-            hands[-1].give(job)
-        while any(hand.job for hand in hands):
-            done = _first_done(hands)
+        while True:
+            while idle and (one := next(todo, None)) is not None:
+                if isinstance(one, Job):
+                    idle.pop().give(one)
+                else:
+                    yield one
+            if len(idle) == len(hands):
+                return
+            hand, decoded = _first_done(hands)
             following = next(todo, None)
-            hand, decoded = done
-            if following is not None:
+            if isinstance(following, Job):
                 hand.give(following)
-            yield decoded
+                yield decoded
+            else:
+                idle.append(hand)
+                yield decoded
+                if following is not None:
+                    yield following
     finally:
         for hand in hands:
             hand.end()
@@ -267,7 +277,7 @@ def _decode_jobs(line: Connection, decode: Callable[[Job], tuple[Any, ...]]) -> 
 
 
 @contextmanager
-def processes_ended(decoded: Iterator[Decoded]) -> Iterator[Iterator[Decoded]]:
+def processes_ended(decoded: Iterator[T]) -> Iterator[Iterator[T]]:
     """End the processes with the block, however it ends."""
     try:
         yield decoded

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.evaluation.answering import Answerer
 from pipelines.evaluation.journal import Journal
-from pipelines.evaluation.running import Work, by_video, run
+from pipelines.evaluation.running import Teller, Work, by_video, run
 from pipelines.terminal import Progress
 from pipelines.workers import interruptions_held, leave_with_the_parent
 from vidzip import VideoLlava
@@ -79,7 +79,8 @@ def run_on(devices: Sequence[str], work: Work, loading: Loading, journal: Journa
                 process.start()
             theirs.close()
             lines[ours] = device, process
-        show("answer", len(journal.rows), len(work.samples))
+        teller = Teller(show, journal, len(work.samples))
+        teller.tell()
         while lines:
             for line in wait(list(lines)):
                 if not isinstance(line, Connection):
@@ -98,7 +99,7 @@ def run_on(devices: Sequence[str], work: Work, loading: Loading, journal: Journa
                 elif said == "rows":
                     journal.add(what)
                     line.send(None)
-                    show("answer", len(journal.rows), len(work.samples))
+                    teller.tell()
                 elif said == "failed":
                     raise what
                 else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipelines.files import alone_in, write_text
 from vidzip.errors import DiskFull, VidzipError, WriteError
+from vidzip.files import whole_file
 
 RUN, ANSWERS = "run.json", "answers.jsonl"
 SCHEMA = "vidzip/run/1"
@@ -54,14 +55,13 @@ class Journal:
         if not rows:
             return
         path = os.path.join(self.folder, ANSWERS)
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")
-        _append(path, text)
+        _append(path, _lines(rows))
         self.rows.update((str(row["id"]), dict(row)) for row in rows)
         self.num_failed += sum(row.get("failure") is not None for row in rows)
 
 
 @contextmanager
-def open_journal(folder: str, run: Mapping[str, Any]) -> Iterator[Journal]:
+def open_journal(folder: str, run: Mapping[str, Any], *, retry_failed: bool = False) -> Iterator[Journal]:
     """Open a run's folder, new or to be gone on with, and keep other processes out of it until the block ends.
 
     A line that was being written when the run was ended is taken away again.
@@ -69,6 +69,7 @@ def open_journal(folder: str, run: Mapping[str, Any]) -> Iterator[Journal]:
     Args:
         folder: new, empty, or this run's.
         run: what the run is: all that its answers depend on.
+        retry_failed: take away the lines that say why there is no answer, so that their questions are asked again.
 
     Raises:
         OtherRun: the folder holds another run, or something else.
@@ -87,7 +88,16 @@ def open_journal(folder: str, run: Mapping[str, Any]) -> Iterator[Journal]:
         else:
             _check_empty(folder)
             write_text(path, json.dumps(described, ensure_ascii=False, indent=1) + "\n")
-        yield Journal(folder, described, _read(os.path.join(folder, ANSWERS)))
+        rows = _read(os.path.join(folder, ANSWERS))
+        if retry_failed and any(row.get("failure") is not None for row in rows.values()):
+            rows = {key: row for key, row in rows.items() if row.get("failure") is None}
+            with whole_file(os.path.join(folder, ANSWERS)) as file:
+                file.write(_lines(rows.values()))
+        yield Journal(folder, described, rows)
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")
 
 
 def read_run(folder: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,11 +11,20 @@ from typing import Any
 import vidzip
 from eval.datasets import DatasetError, Sample, VideoFolder
 from pipelines.evaluation.answering import Answerer, Row, failed
-from pipelines.evaluation.crew import GRACE_SECONDS, Failure, Job, decode_ahead, decode_job, processes_ended
+from pipelines.evaluation.crew import (
+    GRACE_SECONDS,
+    Decoded,
+    Failure,
+    Job,
+    decode_ahead,
+    decode_job,
+    processes_ended,
+)
 from pipelines.evaluation.journal import Journal
 from pipelines.evaluation.packs import PackCache
 from pipelines.terminal import Progress
 from vidzip import Budget, Decoding, PackedVideo, VideoLlava, VidzipError
+from vidzip.errors import BadArgument, OutOfMemory, SystemFault
 from vidzip.video.probing import identify
 from vidzip.video.sampling import Policy
 
@@ -78,12 +86,16 @@ class Work:
     grace_seconds: float = GRACE_SECONDS
 
 
+def identify_model(model: VideoLlava) -> dict[str, Any]:
+    """Which model it is: its name, the hub's commit where it came from there, and its tower's hash."""
+    return {"model": model.name, "commit": model.commit, "tower": model.tower_fingerprint}
+
+
 def describe_model(model: VideoLlava, revision: str | None) -> dict[str, Any]:
     """What of a model its answers depend on, as a run's description holds it."""
     return {
-        "model": model.name,
+        **identify_model(model),
         "revision": revision,
-        "tower": model.tower_fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
     }
@@ -110,11 +122,12 @@ def run(
         OutOfMemory, WriteError, DiskFull: the machine lacks room; the same run goes on from there.
     """
     of_video = by_video(work.samples)
-    teller = _Teller(show, journal, len(work.samples))
+    traced = {"model": identify_model(answerer.model), "versions": versions()}
+    teller = Teller(show, journal, len(work.samples))
     teller.tell()
     if work.look.budget is None:
         for rows in answerer.blind(work.samples, journal.rows):
-            journal.add(rows)
+            journal.add([{**row, **traced} if row["failure"] is None else row for row in rows])
             teller.tell()
         return
     left = (
@@ -127,9 +140,10 @@ def run(
         if isinstance(outcome, Failure):
             journal.add([failed(one, outcome) for one in samples if one.id not in journal.rows])
         else:
-            traced = {"plan": _traced(outcome), "versions": versions()}
-            for rows in answerer.over(outcome, samples, journal.rows):
-                journal.add([{**row, **traced} if row["failure"] is None else row for row in rows])
+            for rows in answerer.over(outcome.packed, samples, journal.rows, outcome.seconds):
+                journal.add(
+                    [{**row, **traced, "plan": _traced(outcome)} if row["failure"] is None else row for row in rows]
+                )
                 teller.tell()
         teller.tell()
 
@@ -142,51 +156,46 @@ def by_video(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     return of_video
 
 
-def _packed(work: Work, model: VideoLlava, videos: Iterable[str]) -> Iterator[tuple[str, PackedVideo | Failure]]:
-    """Pack videos: those that are kept already as they come by, others as they are decoded."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Packed:
+    """A video to be asked about.
+
+    Attributes:
+        packed: it.
+        seconds: what it took, stage by stage; nothing of a pack that was kept.
+        is_kept: whether the pack was kept from before.
+    """
+
+    packed: PackedVideo
+    seconds: Mapping[str, float]
+    is_kept: bool
+
+
+def _packed(work: Work, model: VideoLlava, videos: Iterable[str]) -> Iterator[tuple[str, _Packed | Failure]]:
+    """Pack videos: those whose packs are kept as they come by, others as they are decoded."""
     cache = _cache(work, model)
-    aside: deque[tuple[str, str | Failure]] = (
-        deque()
-    )  # what needs no decoding: whose pack is kept, or why there is none
-
-    def jobs() -> Iterator[Job]:
-        for video in videos:
-            step = _first_step(work, model, cache, video)
-            if isinstance(step, Job):
-                yield step
+    steps = (_first_step(work, model, cache, video) for video in videos)
+    with processes_ended(decode_ahead(steps, work.processes, work.decode, work.grace_seconds)) as done:
+        for one in done:
+            if isinstance(one, Decoded):
+                yield one.job.key, _pack(work, model, cache, one)
             else:
-                aside.append((video, step))
-
-    def set_aside() -> Iterator[tuple[str, PackedVideo | Failure]]:
-        while aside:
-            video, there = aside.popleft()
-            kept = there if isinstance(there, Failure) else cache.get(there) if cache else None
-            yield video, kept or Failure(kind="BadPack", reason="its pack was taken from the cache during the run")
-
-    with processes_ended(decode_ahead(jobs(), work.processes, work.decode, work.grace_seconds)) as decoded:
-        for one in decoded:
-            yield from set_aside()
-            if isinstance(one.outcome, Failure):
-                yield one.job.key, one.outcome
-                continue
-            packed = model.pack_footage(one.outcome, work.look.method, **work.look.options)
-            if cache:
-                cache.keep(packed)
-            yield one.job.key, packed
-    yield from set_aside()
+                yield one
 
 
-def _first_step(work: Work, model: VideoLlava, cache: PackCache | None, video: str) -> Job | Failure | str:
-    """Find what a video needs: decoding; nothing, where its pack is kept (its identity); or why it cannot be had."""
+def _first_step(
+    work: Work, model: VideoLlava, cache: PackCache | None, video: str
+) -> Job | tuple[str, _Packed | Failure]:
+    """Find what a video needs: decoding; or nothing, where its pack is kept, or it cannot be had."""
     if work.look.budget is None or work.videos is None:
         raise ValueError("there is nothing to be packed")
     try:
         path = work.videos.find(video)
-        identity = identify(path) if cache else ""
+        kept = cache.get(identify(path)) if cache else None
     except (DatasetError, VidzipError) as error:
-        return Failure(kind=type(error).__name__, reason=str(error))
-    if cache and cache.get(identity) is not None:
-        return identity
+        return video, Failure(kind=type(error).__name__, reason=str(error))
+    if kept is not None:
+        return video, _Packed(packed=kept, seconds={}, is_kept=True)
     return Job(
         key=video,
         path=path,
@@ -197,6 +206,21 @@ def _first_step(work: Work, model: VideoLlava, cache: PackCache | None, video: s
         policy=work.look.policy,
         decoding=work.decoding,
     )
+
+
+def _pack(work: Work, model: VideoLlava, cache: PackCache | None, decoded: Decoded) -> _Packed | Failure:
+    """Encode and compress what was decoded; what is wrong with this video alone costs this video alone."""
+    if isinstance(decoded.outcome, Failure):
+        return decoded.outcome
+    try:
+        packed = model.pack_footage(decoded.outcome, work.look.method, **work.look.options)
+    except (BadArgument, OutOfMemory, SystemFault):
+        raise
+    except VidzipError as error:
+        return Failure(kind=type(error).__name__, reason=str(error))
+    if cache:
+        cache.keep(packed)
+    return _Packed(packed=packed, seconds={"decode": decoded.seconds, **packed.stage_seconds}, is_kept=False)
 
 
 def _cache(work: Work, model: VideoLlava) -> PackCache | None:
@@ -212,18 +236,19 @@ def _cache(work: Work, model: VideoLlava) -> PackCache | None:
     return PackCache(folder=work.cache, made_by=made_by)
 
 
-def _traced(packed: PackedVideo) -> dict[str, Any]:
+def _traced(shown: _Packed) -> dict[str, Any]:
     """What was shown, for whoever follows an answer back."""
-    plan = packed.plan
+    packed, plan = shown.packed, shown.packed.plan
     return {
         "video_identity": plan.video_identity,
         "timestamps_seconds": [round(moment, 6) for moment in packed.timestamps_seconds],
         "tokens_per_frame": list(plan.tokens_per_frame),
         "method": packed.method,
+        "from_cache": shown.is_kept,
     }
 
 
-class _Teller:
+class Teller:
     """Tells how far a run is: questions done of all, how fast, how long still, and failures."""
 
     def __init__(self, show: Progress, journal: Journal, total: int) -> None:

@@ -65,6 +65,12 @@ class VideoLlava:
     tower_memory_bytes: int = TOWER_MEMORY_BYTES
 
     @property
+    def commit(self) -> str | None:
+        """The commit on the hub that it was loaded from; None where it came from elsewhere."""
+        folder = self.stored
+        return folder.name if folder is not None and folder.parent.name == "snapshots" else None
+
+    @property
     def config(self) -> Any:
         """The checkpoint's config."""
         return self.model.config

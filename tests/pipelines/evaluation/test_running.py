@@ -12,7 +12,9 @@ from eval.datasets import list_videos, load
 from pipelines.evaluation.answering import Answerer
 from pipelines.evaluation.journal import open_journal
 from pipelines.evaluation.running import Look, Work, run, summary
-from vidzip import Budget, Decoding, plan
+from vidzip import Budget, Decoding, VideoLlava, plan
+from vidzip.errors import PlanMismatch
+from vidzip.video.probing import identify
 
 LOOK = Look(budget=Budget(num_frames=6))
 
@@ -58,6 +60,9 @@ def test_every_question_is_answered_as_if_asked_alone(small, folder, expected, t
     assert len(row["plan"]["timestamps_seconds"]) == 6
     assert sum(row["plan"]["tokens_per_frame"]) == 136
     assert row["versions"]["vidzip"]
+    assert row["model"] == {"model": "tiny-random", "commit": None, "tower": small.tower_fingerprint}
+    assert row["seconds"].keys() == {"prefill", "generate"}
+    assert {"decode", "encode", "compress", "project", "prefix"} <= row["video_seconds"].keys()
 
 
 def test_a_run_goes_on_from_wherever_it_was_cut(small, folder, expected, tmp_path):
@@ -121,10 +126,51 @@ def test_kept_packs_decode_nothing_and_answer_the_same(small, folder, expected, 
     monkeypatch.setattr("pipelines.evaluation.crew._Hand._start", lambda _: pytest.fail("a process was started"))
     second = answers(small, work, tmp_path / "second", batch=5)
     assert {key: row["prediction"] for key, row in second.items()} == expected
-    assert {key: row["plan"] for key, row in second.items()} == {key: row["plan"] for key, row in first.items()}
+    assert second["q0_0"]["plan"].pop("from_cache") is not first["q0_0"]["plan"].pop("from_cache")
+    assert second["q0_0"]["plan"] == first["q0_0"]["plan"]
+    assert second["q0_0"]["video_seconds"].keys() == {"project", "prefix"}
     monkeypatch.undo()
     other = dataclasses.replace(work, look=dataclasses.replace(LOOK, method="stride"))
     assert answers(small, other, tmp_path / "third")["q0_0"]["plan"]["method"] == "stride"
+
+
+def test_videos_with_and_without_a_kept_pack_go_through_one_run(small, folder, expected, tmp_path):
+    work = work_on(folder, cache=str(tmp_path / "packs"))
+    answers(small, work, tmp_path / "first", hand_out=iter(["clip1", "clip3"]))
+    rows = answers(small, work, tmp_path / "second")
+    assert {key: row["prediction"] for key, row in rows.items()} == expected
+    kept = {row["video"] for row in rows.values() if row["plan"]["from_cache"]}
+    assert kept == {"clip1", "clip3"}
+
+
+def test_a_video_that_cannot_be_packed_costs_itself_alone(small, folder, expected, tmp_path, monkeypatch):
+    pack = VideoLlava.pack_footage
+
+    def mostly(self, footage, method, **options):
+        if footage.plan.video_identity == identify(folder / "videos" / "clip2.mp4"):
+            raise PlanMismatch("one frame too many")
+        return pack(self, footage, method, **options)
+
+    monkeypatch.setattr(VideoLlava, "pack_footage", mostly)
+    rows = answers(small, work_on(folder), tmp_path / "run")
+    failed = {
+        key for key, row in rows.items() if row["failure"] == {"kind": "PlanMismatch", "reason": "one frame too many"}
+    }
+    assert failed == {key for key, row in rows.items() if row["video"] == "clip2"}
+    assert {key: row["prediction"] for key, row in rows.items() if key not in failed}.items() <= expected.items()
+
+
+def test_what_failed_is_asked_again_where_that_is_wanted(small, folder, expected, tmp_path):
+    there = folder / "videos"
+    work = work_on(folder, videos=list_videos(tmp_path))
+    assert all(row["failure"]["kind"] == "VideoMissing" for row in answers(small, work, tmp_path / "run").values())
+    work = work_on(folder, videos=list_videos(there))
+    assert all(row["failure"] for row in answers(small, work, tmp_path / "run").values())
+    with open_journal(str(tmp_path / "run"), {}, retry_failed=True) as journal:
+        assert not journal.rows
+        assert journal.num_failed == 0
+    rows = answers(small, work, tmp_path / "run")
+    assert {key: row["prediction"] for key, row in rows.items()} == expected
 
 
 def test_a_damaged_pack_is_made_anew(small, folder, expected, tmp_path):
