@@ -51,7 +51,7 @@ def load(root: str | os.PathLike[str], name: str | None = None) -> list[Sample]:
     """Read the questions of a folder, in file order, whichever layout they lie in.
 
     Args:
-        root: a folder that holds one set, or several if one is named.
+        root: a folder that holds one set, or several if one is named; or the very file of questions.
         name: in :data:`SETS`; None takes the only set that is there, published or not.
 
     Raises:
@@ -75,14 +75,14 @@ def read(root: str | os.PathLike[str], name: str | None = None) -> Reading:
 
 
 def find(root: str | os.PathLike[str]) -> list[Found]:
-    """List the question sets that lie in a folder.
+    """List the question sets that lie in a folder, or in a file.
 
     Raises:
-        DatasetError: no such folder, or it cannot be looked into.
+        DatasetError: there is neither, or it cannot be looked into.
     """
     folder = Path(root)
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is no folder", hint="give one that holds a question set")
+    if not folder.is_dir() and not folder.is_file():
+        raise DatasetError(f"{folder} is no folder and no file", hint="give a folder that holds a question set")
     try:
         return [found for layout in LAYOUTS.values() for found in layout.find(folder)]
     except OSError as error:

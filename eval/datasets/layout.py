@@ -31,7 +31,7 @@ class Layout:
 
     Attributes:
         looks_for: the files, in words.
-        find: the sets that lie in a folder in this way; raises nothing but what the system refuses.
+        find: the sets that lie in a folder, or in one file, in this way; raises nothing but what the system refuses.
     """
 
     looks_for: str

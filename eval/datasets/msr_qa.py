@@ -20,13 +20,16 @@ QUESTIONS, MAPPING = "test_qa.json", "youtube_mapping.txt"
 
 def find(root: Path) -> list[Found]:
     """Find the one set that the file holds: only MSRVTT-QA's rows have a category."""
-    file = root / QUESTIONS
+    is_named = root.is_file()
+    file = root if is_named else root / QUESTIONS
     if not file.is_file():
         return []
     try:
         rows = [row for row in json_list(file) if isinstance(row, dict) and "video_id" in row]
     except DatasetError:
         rows = []  # reading says why
+    if is_named and not rows and file.name != QUESTIONS:
+        return []
     with_category = sum("category_id" in row for row in rows)
     name = None if not rows else "msrvtt" if with_category * 2 > len(rows) else "msvd"
     return [Found(name=name, files=(str(file),), read=partial(_read, file))]

@@ -26,9 +26,10 @@ _OTHER_SPLITS = ("train_", "total_", "val_")
 def find(root: Path) -> list[Found]:
     """Find the sets that a folder's tables hold, one a kind; a table of the makers' name goes before others of its kind."""
     files: dict[str, list[Path]] = {}
-    for file in sorted(root.iterdir()):
+    for file in [root] if root.is_file() else sorted(root.iterdir()):
         name = file.name.lower()
-        if name.endswith((".csv", ".tsv")) and not name.startswith(_OTHER_SPLITS) and file.is_file():
+        is_meant = file == root or not name.startswith(_OTHER_SPLITS)
+        if name.endswith((".csv", ".tsv")) and is_meant and file.is_file():
             kind = _kind(file)
             if kind is not None:
                 files.setdefault(kind, []).append(file)

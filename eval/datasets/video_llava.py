@@ -20,7 +20,9 @@ QUESTIONS, ANSWERS = "test_q.json", "test_a.json"
 
 
 def find(root: Path) -> list[Found]:
-    """Find the one set that both files hold."""
+    """Find the one set that both files hold; one of them tells of the other."""
+    if root.name in (QUESTIONS, ANSWERS) and root.is_file():
+        root = root.parent
     if not ((root / QUESTIONS).is_file() and (root / ANSWERS).is_file()):
         return []
     try:

@@ -122,7 +122,7 @@ def list_videos(
     Args:
         folder: where the videos lie.
         questions: the set they are of, which knows how their files are named.
-        annotations: the folder of the questions. MSVD's ``youtube_mapping.txt`` is looked for there, in the videos'
+        annotations: the questions' folder or file. MSVD's ``youtube_mapping.txt`` is looked for there, in the videos'
             folder and above it: then videos are found under either name.
         follow_links: take files that links lead to outside of the folder.
 
@@ -190,6 +190,8 @@ def _rank(found: tuple[int, str]) -> int:
 
 def _aliases(root: str, annotations: str | os.PathLike[str] | None) -> dict[str, str]:
     """Read MSVD's two names of a video, each from the other."""
+    if annotations is not None and os.path.isfile(annotations):
+        annotations = os.path.dirname(annotations) or os.curdir
     for folder in (annotations, root, os.path.join(root, os.pardir)):
         if folder is not None and os.path.isfile(os.path.join(folder, MAPPING)):
             names = read_mapping(Path(folder, MAPPING))

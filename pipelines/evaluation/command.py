@@ -29,7 +29,7 @@ class BadSetFolder(VidzipError):
 
 @click.command(name="eval")
 @click.argument("name", metavar="SET")
-@click.option("--data", metavar="DIR", required=True, type=click.Path(), help="Folder of the questions.")
+@click.option("--data", metavar="DIR", required=True, type=click.Path(), help="Folder, or file, of the questions.")
 @click.option(
     "--videos", metavar="DIR", type=click.Path(), help="Folder of the videos.  [default: DATA/videos, or DATA]"
 )
@@ -97,7 +97,7 @@ def evaluate(options: dict[str, Any], show: Any) -> dict[str, Any]:
         if look.budget is not None:
             folder = list_videos(_videos(options), SETS[options["name"]], annotations=options["data"])
     except DatasetError as error:
-        raise BadSetFolder(str(error), hint=getattr(error, "hint", "")) from error
+        raise BadSetFolder(error.message, hint=error.hint) from error
     chosen = _limited(chosen, options["limit"])
     parts = by_video(chosen)
     mine = [one for number, video in enumerate(parts) if _is_mine(number, shard) for one in parts[video]]
@@ -231,8 +231,10 @@ def _videos(options: dict[str, Any]) -> str:
 
     if options["videos"] is not None:
         return str(options["videos"])
-    inside = os.path.join(options["data"], "videos")
-    return inside if os.path.isdir(inside) else str(options["data"])
+    data = str(options["data"])
+    folder = os.path.dirname(data) or "." if os.path.isfile(data) else data
+    inside = os.path.join(folder, "videos")
+    return inside if os.path.isdir(inside) else folder
 
 
 def _limited(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:

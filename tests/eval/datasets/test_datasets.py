@@ -246,3 +246,25 @@ def test_published_counts_of_shapes_are_the_frozen_ones():
 def test_the_mixture_is_the_four_kinds_together():
     kinds = [SETS[f"tgif-{kind}"].published.questions for kind in SETS["tgif-mixture"].kinds]
     assert sum(kinds) == SETS["tgif-mixture"].published.questions
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "count"),
+    [
+        ("tgif/Test_frameqa_question_one_gif.csv", "tgif-frameqa", 5),
+        ("tgif/Test_action_question_300.csv", "tgif-action", 300),
+        ("msvd/original_test_qa_300.json", "msvd", 300),
+        ("msvd/test_q.json", "msvd", 26),
+    ],
+)
+def test_a_file_may_be_named_in_place_of_its_folder(data, file, name, count):
+    assert len(load(data / file, name)) == count
+    (found,) = find(data / file)
+    assert found.name == name
+
+
+def test_a_file_that_holds_no_questions_is_refused(data, tmp_path):
+    with pytest.raises(DatasetError, match="holds no question set of a known layout"):
+        load(data / "msvd" / "youtube_mapping.txt")
+    with pytest.raises(DatasetError, match="is no folder and no file"):
+        load(tmp_path / "none.csv")
