@@ -196,7 +196,14 @@ def data() -> None:
 
 @data.command(name="check")
 @click.argument("name", metavar="SET", type=click.Choice(list(SETS)))
-@click.option("--data", "folder", metavar="DIR", type=click.Path(), required=True, help="Folder, or file, of questions and answers.")
+@click.option(
+    "--data",
+    "folder",
+    metavar="DIR",
+    type=click.Path(),
+    required=True,
+    help="Folder, or file, of questions and answers.",
+)
 @click.option("--videos", metavar="DIR", type=click.Path(), required=True, help="Videos.")
 @click.option("--subset", "part", metavar="NAME", help="Open the videos of a part only: first1000.")
 @click.option("--workers", type=int, metavar="N", help="Videos opened at a time.  [default: one a CPU]")
