@@ -79,3 +79,14 @@ def write_numbered(
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return [float(time) for time in times]
+
+
+def write_sound(path: Path) -> Path:
+    """Write a file that holds sound alone."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 44100, 0
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return path

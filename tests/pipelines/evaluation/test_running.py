@@ -6,6 +6,7 @@ import shutil
 
 import hostile
 import pytest
+from clips import write_sound
 from questions import write_set
 
 from eval.datasets import list_videos, load
@@ -91,7 +92,7 @@ def test_poison_costs_its_own_questions_and_the_denominator_stays(small, folder,
     shutil.copytree(folder, poisoned)
     videos = poisoned / "videos"
     asked, answers_ = (json.loads((poisoned / name).read_text()) for name in ("test_q.json", "test_a.json"))
-    for name in ("empty", "text", "cut", "missing", "crash", "exit", "hang"):
+    for name in ("empty", "text", "cut", "sound", "missing", "crash", "exit", "hang"):
         if name != "missing":
             shutil.copy(videos / "clip0.mp4", videos / f"{name}.mp4")
         asked.append({"question_id": name, "video_name": name, "question": "What?"})
@@ -104,6 +105,7 @@ def test_poison_costs_its_own_questions_and_the_denominator_stays(small, folder,
     (poisoned / "test_a.json").write_text(json.dumps(answers_))
     (videos / "empty.mp4").write_bytes(b"")
     (videos / "text.mp4").write_text("not a video")
+    write_sound(videos / "sound.mp4")
     (videos / "cut.mp4").write_bytes((videos / "clip0.mp4").read_bytes()[:200])
     decoding = Decoding(workers=1, time_limit_seconds=3.0)
     work = work_on(poisoned, decode=hostile.decode, decoding=decoding, grace_seconds=1.0)
@@ -111,11 +113,11 @@ def test_poison_costs_its_own_questions_and_the_denominator_stays(small, folder,
     assert {key: row["prediction"] for key, row in rows.items() if row["failure"] is None} == expected
     failures = {key: row["failure"]["kind"] for key, row in rows.items() if row["failure"]}
     assert failures == {
-        "empty": "NotAVideo", "text": "NotAVideo", "cut": failures["cut"], "missing": "VideoMissing",
+        "empty": "NotAVideo", "text": "NotAVideo", "cut": failures["cut"], "sound": "NoVideoStream", "missing": "VideoMissing",
         "crash": "Crashed", "exit": "Crashed", "hang": "TimedOut", "marker": "BadQuestion", "outside": "BadVideoName",
     }  # fmt: skip
     counted = summary(work.samples, rows)
-    assert (counted["questions"], counted["answered"], counted["failed"], counted["left"]) == (29, 20, 9, 0)
+    assert (counted["questions"], counted["answered"], counted["failed"], counted["left"]) == (30, 20, 10, 0)
     again = answers(small, work, tmp_path / "run")
     assert again == rows
 

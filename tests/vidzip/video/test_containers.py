@@ -6,7 +6,7 @@ import shutil
 import av
 import numpy as np
 import pytest
-from clips import write_numbered
+from clips import write_numbered, write_sound
 
 from vidzip import VidzipError, decode, probe
 from vidzip.errors import DecodeError, NotAVideo, NoVideoStream, VideoNotFound
@@ -101,15 +101,8 @@ def test_an_identity_is_of_the_content(tmp_path, size, at):
 
 
 def test_sound_alone_is_no_video(tmp_path):
-    path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("aac", rate=44100, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = 44100, 0
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode())
     with pytest.raises(NoVideoStream, match="only audio"):
-        probe(path)
+        probe(write_sound(tmp_path / "sound.mp4"))
 
 
 def test_a_cut_file_that_still_plays_carries_a_warning(tmp_path):
