@@ -1,0 +1,103 @@
+"""Memory of a run over many videos: what ``vidzip eval`` holds as it goes, and what the processes that decode do.
+
+    python benchmarks/batch_memory.py [--videos 500] [--frames 34] [--model tiny] [--markdown]
+
+A few videos of the set ``shapes``, each under many names, with two questions each. Resident memory is read from
+/proc after each video (Linux); the table gives it as multiples of what it was after a tenth of the videos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import multiprocessing
+import os
+import statistics
+import tempfile
+from pathlib import Path
+
+import vidzip
+from eval.datasets import Sample, list_videos, load
+from pipelines.evaluation.answering import Answerer
+from pipelines.evaluation.crew import usual_processes
+from pipelines.evaluation.journal import open_journal
+from pipelines.evaluation.running import Look, Work, run
+from pipelines.shapes import SetRequest, make_set
+from pipelines.terminal import markdown_table, table
+from vidzip import Budget, Decoding
+
+PARTS = 10
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process holds in memory now; 0 for one that has ended."""
+    try:
+        text = Path(f"/proc/{pid}/statm").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def make_questions(folder: Path, videos: int, distinct: int) -> list[Sample]:
+    """Write a few videos, give them many names, and ask two questions about each."""
+    make_set(SetRequest(folder=str(folder), split="validation", videos=distinct, seed=7, workers=None), lambda *_: None)
+    known = load(folder)
+    samples = []
+    for number in range(videos):
+        sample = known[number % len(known)]
+        name = f"{sample.video}-{number}"
+        os.link(folder / "videos" / f"{sample.video}.mp4", folder / "videos" / f"{name}.mp4")
+        samples += [dataclasses.replace(sample, id=f"{name}-{which}", video=name) for which in range(2)]
+    return samples
+
+
+def main() -> None:
+    """Run, and print what was held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=500)
+    parser.add_argument("--distinct", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=34)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--markdown", action="store_true")
+    options = parser.parse_args()
+    model = vidzip.load(options.model, device=options.device)
+    ours: dict[int, int] = {}
+    theirs: dict[int, int] = {}
+
+    def look(_stage: str, done: int, _total: int) -> None:
+        ours[done // 2] = resident_bytes(os.getpid())
+        theirs[done // 2] = sum(resident_bytes(one.pid or 0) for one in multiprocessing.active_children())
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "set")
+        work = Work(
+            samples=make_questions(folder, options.videos, options.distinct),
+            videos=list_videos(folder / "videos"),
+            look=Look(budget=Budget(num_frames=options.frames)),
+            decoding=Decoding(workers=2),
+            processes=usual_processes(),
+        )
+        with open_journal(os.path.join(name, "run"), {}) as journal:
+            run(work, Answerer(model=model, max_new_tokens=5), journal, look)
+            failed = journal.num_failed
+    if failed:
+        raise SystemExit(f"{failed} questions failed")
+    part = options.videos // PARTS
+    rows = []
+    for first in range(part, options.videos, part):
+        window = range(first + 1, first + part + 1)
+        rows.append(
+            (
+                f"{first + 1} to {first + part}",
+                *(f"{statistics.median(held[video] for video in window) / held[part]:.3f}" for held in (ours, theirs)),
+            )
+        )
+    header = ("videos", "the run's process", "those that decode")
+    print(f"{options.videos} videos, {options.frames} frames each, {options.model} on {model.device.type}; memory over")
+    print(f"what it was after video {part}, medians\n")
+    (markdown_table if options.markdown else table)(rows, header)
+
+
+if __name__ == "__main__":
+    main()
