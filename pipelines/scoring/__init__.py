@@ -1,0 +1,1 @@
+"""Scoring runs: judges asked, metrics taken, runs compared."""

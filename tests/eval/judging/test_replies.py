@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judge_server import answered
+
+from eval.judging import Judge, RepliesError, Reply, open_replies, read_replies, replay
+
+JUDGE, OTHER = Judge(model="m"), Judge(model="n")
+
+
+def reply(text='{"pred": "yes", "score": 4}', **fields) -> Reply:
+    return Reply(**{"text": text, "model": "m", "finish": "stop", "at": "2026-01-01T00:00:00Z", **fields})
+
+
+def texts(replies, judge, *triple):
+    return [one.text for one in replies.of(judge.fingerprint, *triple)]
+
+
+def test_what_was_added_is_there_again_for_its_judge_and_its_three_texts_alone(tmp_path):
+    path = str(tmp_path / "judge.jsonl")
+    hostile = 'zwölf 🎬\u2028 \x00 \ud800 "}\n{"by": "x"}'
+    with open_replies(path) as replies:
+        replies.add(JUDGE, hostile, "a", "p", reply(hostile))
+        replies.add(JUDGE, hostile, "a", "p", reply("second"))
+        replies.add(OTHER, hostile, "a", "p", reply("other"))
+        before = texts(replies, JUDGE, hostile, "a", "p")
+    again = read_replies(path)
+    assert texts(again, JUDGE, hostile, "a", "p") == before == [hostile, "second"]
+    assert texts(again, OTHER, hostile, "a", "p") == ["other"]
+    assert texts(again, JUDGE, "a", hostile, "p") == []
+    assert again.judges == {
+        JUDGE.fingerprint: again.judges[JUDGE.fingerprint],
+        OTHER.fingerprint: {**OTHER.described()},
+    }
+    assert again.judges[JUDGE.fingerprint] == JUDGE.described()
+    assert again.of(JUDGE.fingerprint, hostile, "a", "p")[0] == reply(hostile)
+
+
+def test_the_file_says_which_words_the_judge_was_asked_in(tmp_path):
+    path = tmp_path / "judge.jsonl"
+    with open_replies(str(path)) as replies:
+        replies.add(JUDGE, "q", "a", "p", reply())
+        replies.add(JUDGE, "q2", "a", "p", reply())
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 3
+    assert "paraphrases" in lines[0]["messages"][0]["content"]
+
+
+@given(st.integers(0, 3000))
+def test_law_a_file_cut_anywhere_keeps_its_whole_lines_and_goes_on(cut):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "judge.jsonl")
+        names = ["a", "b", "ü"]
+        with open_replies(str(path)) as replies:
+            for name in names:
+                replies.add(JUDGE, name, "a", "p", reply())
+        held = path.read_bytes()
+        kept = held[: max(0, len(held) - cut)]
+        path.write_bytes(kept)
+        whole = max(0, kept.count(b"\n") - 1)
+        looked_at = read_replies(str(path))
+        assert path.read_bytes() == kept, "reading changes nothing"
+        assert [name for name in names if texts(looked_at, JUDGE, name, "a", "p")] == names[:whole]
+        with open_replies(str(path)) as replies:
+            for name in names[whole:]:
+                replies.add(JUDGE, name, "a", "p", reply())
+        assert path.read_bytes() == held
+
+
+def test_a_file_that_is_not_there_holds_nothing_and_stays_away(tmp_path):
+    path = tmp_path / "judge.jsonl"
+    assert read_replies(str(path)).judges == {}
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("nonsense", "is no reply"),
+        ("[]", "is no reply"),
+        ("7", "is no reply"),
+        ("{}", "is no reply"),
+        ('{"judge": 7}', "is no reply"),
+        ('{"judge": {"model": "m"}}', "is no reply"),
+        ("[" * 100_000, "is no reply"),
+        ('{"by": "x", "question": "q", "answer": "a", "prediction": "p", "text": 7, "model": "m", "finish": "", "at": ""}', "should be text"),
+        ('{"by": "x", "question": [], "answer": "a", "prediction": "p", "text": "", "model": "m", "finish": "", "at": ""}', "should be text"),
+        ('{"by": "x", "question": "q", "answer": "a", "prediction": "p", "text": "", "model": "m", "finish": "", "at": ""}', "no line before it"),
+    ],
+)  # fmt: skip
+def test_lines_that_are_no_replies_are_refused_by_number(tmp_path, line, says):
+    path = tmp_path / "judge.jsonl"
+    with open_replies(str(path)) as replies:
+        replies.add(JUDGE, "q", "a", "p", reply())
+    with path.open("a") as file:
+        file.write(line + "\n")
+    held = path.read_bytes()
+    for opening in (lambda: read_replies(str(path)), lambda: open_replies(str(path)).__enter__()):
+        with pytest.raises(RepliesError, match=says) as caught:
+            opening()
+        assert "line 3" in str(caught.value)
+    assert path.read_bytes() == held
+
+
+def test_a_second_process_is_kept_out(tmp_path):
+    path = str(tmp_path / "judge.jsonl")
+    code = f"from eval.judging import open_replies\nwith open_replies({path!r}): print('in')"
+    with open_replies(path):
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "another process is adding to" in second.stderr
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout == "in\n"
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "judge.jsonl"
+    with open_replies(str(path)) as replies:
+        replies.add(JUDGE, "q", "a", "p", reply())
+        held = path.read_bytes()
+        real = os.write
+        calls = []
+
+        def write(handle, text):
+            calls.append(1)
+            if len(calls) == 1:
+                return real(handle, bytes(text[:5]))
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "write", write)
+        with pytest.raises(RepliesError, match="No space left"):
+            replies.add(JUDGE, "q2", "a", "p", reply())
+        monkeypatch.undo()
+        assert path.read_bytes() == held
+        assert texts(replies, JUDGE, "q2", "a", "p") == []
+        replies.add(JUDGE, "q2", "a", "p", reply())
+    assert texts(read_replies(str(path)), JUDGE, "q2", "a", "p") != []
+
+
+@pytest.mark.parametrize("name", ["no/such/folder/x", ".", "nul\x00l"])
+def test_places_that_hold_no_file_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RepliesError, match="cannot be written"), open_replies(name):
+        pass
+
+
+def test_replies_that_were_opened_to_be_read_take_none(tmp_path):
+    path = str(tmp_path / "judge.jsonl")
+    with pytest.raises(ValueError, match="opened to be read"):
+        read_replies(path).add(JUDGE, "q", "a", "p", reply())
+
+
+def test_replay_takes_the_first_reply_that_can_be_read(tmp_path):
+    path = str(tmp_path / "judge.jsonl")
+    asked = [answered(number) for number in range(4)]
+    failed = answered(4, prediction=None, failure="Crashed")
+    with open_replies(path) as replies:
+        for text in ("nonsense", "{'pred': 'no', 'score': 1}", "{'pred': 'yes', 'score': 5}"):
+            replies.add(JUDGE, asked[0].question, "a dog", "a puppy", reply(text))
+        replies.add(JUDGE, asked[1].question, "a dog", "a puppy", reply("{'pred': 'y", finish="length"))
+        replies.add(JUDGE, asked[2].question, "a dog", "another", reply())
+    found = replay([*asked, failed], None, read_replies(path))
+    assert list(found) == ["id0", "id1", "id2", "id3"]
+    assert (found["id0"].verdict, found["id0"].rating) == (False, 1)
+    assert found["id1"].verdict is None
+    assert found["id1"].reply == "{'pred': 'y"
+    assert "cut off" in found["id1"].reason
+    assert found["id2"].reason == found["id3"].reason == "no reply is kept"
+
+
+def test_replay_of_several_judges_needs_one_to_be_named(tmp_path):
+    path = str(tmp_path / "judge.jsonl")
+    one = answered(0)
+    with open_replies(path) as replies:
+        replies.add(JUDGE, one.question, one.answer, one.prediction, reply("{'pred': 'no', 'score': 1}"))
+        replies.add(OTHER, one.question, one.answer, one.prediction, reply())
+    kept = read_replies(path)
+    with pytest.raises(RepliesError, match="several judges") as caught:
+        replay([one], None, kept)
+    assert JUDGE.fingerprint in str(caught.value)
+    assert OTHER.fingerprint in str(caught.value)
+    assert replay([one], OTHER.fingerprint, kept)["id0"].verdict is True
+    assert replay([one], "m", kept)["id0"].verdict is False
+    with pytest.raises(RepliesError, match="no judge 'x'"):
+        replay([one], "x", kept)
+    with pytest.raises(RepliesError, match="of no judge"):
+        replay([one], None, read_replies(str(tmp_path / "none")))
+
+
+def test_a_hundred_thousand_replies_are_read_and_judged_in_seconds(tmp_path):
+    path = tmp_path / "judge.jsonl"
+    with open_replies(str(path)) as replies:
+        replies.add(JUDGE, "q", "a", "p", reply())
+    line = {"by": JUDGE.fingerprint, "answer": "a dog", "prediction": "a puppy", "text": "{'pred': 'yes', 'score': 4}",
+            "model": "m", "finish": "stop", "at": ""}  # fmt: skip
+    asked = [answered(number) for number in range(100_000)]
+    with path.open("a") as file:
+        file.writelines(json.dumps({**line, "question": one.question}) + "\n" for one in asked)
+    began = time.process_time()
+    found = replay(asked, None, read_replies(str(path)))
+    seconds = time.process_time() - began
+    assert sum(one.verdict is True for one in found.values()) == 100_000
+    assert seconds < 15  # some 2 where nothing else runs
