@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.metrics import Score, exact_match, normalise
+from eval.metrics import NO_PREDICTION, NOTHING_LEFT, Score, contains_answer, exact_match, normalise
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,20 @@ from eval.metrics import Score, exact_match, normalise
         ("A", "a"),  # an option's letter, not an article
         ("another theory", "another theory"),
         ("3 dogs", "3 dogs"),
+        ("Three dogs", "3 dogs"),
+        ("zero, ten or TWENTY", "0 10 or 20"),
+        ("twenty-one", "20 1"),  # beyond twenty, words and digits stay different
+        ("someone", "someone"),
+        ("none", "none"),
+        ("1,000 people", "1000 people"),
+        ("12,34,567", "12 34567"),
+        ("3.5 m", "3.5 m"),
+        ("v. 2.", "v 2"),
+        ("...", ""),
+        ("one.five", "1 5"),
         ("\N{FULLWIDTH LATIN CAPITAL LETTER R}ed", "red"),
         ("cafe\N{COMBINING ACUTE ACCENT}", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
+        ("cafe'\N{COMBINING ACUTE ACCENT}", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
         ("赤い。", "赤い"),
         ("?!", ""),
         ("", ""),
@@ -29,33 +41,55 @@ def test_answers_are_normalised(text, plain):
     assert normalise(text) == plain
 
 
-@given(st.text())
+texts = st.text() | st.text("a1 ,.'-the\u0301")
+answers = st.lists(st.sampled_from(["red", "a", "the", "two", "2", "3.5", "1,000", "?!", "dog"]), max_size=5).map(
+    " ".join
+)
+
+
+@given(texts)
 def test_law_normalising_twice_changes_nothing(text):
     once = normalise(text)
     assert normalise(once) == once
 
 
 @pytest.mark.parametrize(
-    ("prediction", "answer", "value"),
+    ("prediction", "answer", "exact", "contained"),
     [
-        ("The red circle.", "red circle", 1.0),
-        ("top  left", "Top-left", 1.0),
-        ("red", "red circle", 0.0),
-        ("red circle, I think", "red circle", 0.0),
-        ("2", "two", 0.0),
-        ("", "red", 0.0),
-        ("???", "red", 0.0),
-        ("the", "a", 0.0),
+        ("The red circle.", "red circle", 1.0, 1.0),
+        ("top  left", "Top-left", 1.0, 1.0),
+        ("2", "two", 1.0, 1.0),
+        ("Two dogs.", "2", 0.0, 1.0),
+        ("red", "red circle", 0.0, 0.0),
+        ("red circle, I think", "red circle", 0.0, 1.0),
+        ("a red and a circle", "red circle", 0.0, 0.0),
+        ("circle red", "red circle", 0.0, 0.0),
+        ("coloured", "red", 0.0, 0.0),  # words, not letters
+        ("12 or 3.5", "3", 0.0, 0.0),
+        ("not red", "red", 0.0, 1.0),  # what a contained answer is worth
+        ("", "red", 0.0, 0.0),
+        ("???", "red", 0.0, 0.0),
+        ("the", "a", 0.0, 0.0),
     ],
 )
-def test_a_match_is_right_and_all_else_is_wrong(prediction, answer, value):
-    assert exact_match(prediction, answer) == Score(value=value)
+def test_a_match_is_right_and_all_else_is_wrong(prediction, answer, exact, contained):
+    assert exact_match(prediction, answer) == Score(value=exact)
+    assert contains_answer(prediction, answer) == Score(value=contained)
 
 
-def test_failed_is_not_wrong():
-    assert exact_match(None, "red") == Score(value=None, reason="there is no prediction")
-    assert exact_match("red", "!").value is None
-    assert "nothing is left of the answer '!'" in exact_match("red", "!").reason
+@given(answers, answers)
+def test_law_what_matches_is_contained_and_both_read_only_what_is_normalised(prediction, answer):
+    exact, contained = exact_match(prediction, answer), contains_answer(prediction, answer)
+    assert (exact.value is None) == (contained.value is None)
+    assert exact.value is None or exact.value <= contained.value
+    assert exact_match(normalise(prediction), normalise(answer)) == exact
+    assert contains_answer(normalise(prediction), normalise(answer)) == contained
+
+
+@pytest.mark.parametrize("metric", [exact_match, contains_answer])
+def test_failed_is_not_wrong(metric):
+    assert metric(None, "red") == Score(value=None, reason=NO_PREDICTION)
+    assert metric("red", "!") == Score(value=None, reason=NOTHING_LEFT)
 
 
 def test_a_score_has_a_value_or_a_reason():

@@ -4,11 +4,21 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
+import statsmodels.api as statsmodels
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
 
 from eval.metrics import Score
-from eval.statistics import Graded, clustered_standard_error, mean_score, paired_difference, t_quantile
+from eval.statistics import (
+    Graded,
+    clustered_standard_error,
+    mean_estimate,
+    mean_score,
+    paired_difference,
+    t_quantile,
+)
 
 
 def run(*videos):
@@ -57,6 +67,7 @@ def test_a_mean_worked_by_hand():
     error = math.sqrt(1.5 * 62 / 49 / 49)
     assert clustered_standard_error(*flat(videos)) == pytest.approx(error)
     estimate = mean_score(run(*videos))
+    assert estimate.standard_error == pytest.approx(error)
     assert estimate.value == pytest.approx(4 / 7)
     assert (estimate.num_questions, estimate.num_clusters, estimate.num_unscored) == (7, 3, 0)
     # Wilson's bounds are where the distance to the mean is t standard errors of their own.
@@ -85,6 +96,44 @@ def test_law_the_order_of_questions_changes_nothing(videos, shuffler):
     assert interval(there) == pytest.approx(interval(here))
     other = run(*[[1 - value for value in values] for values in videos])
     assert interval(paired_difference(mixed, other)) == pytest.approx(interval(paired_difference(rows, other)))
+
+
+@given(some_videos)
+def test_oracle_the_standard_error_is_that_of_statsmodels(videos):
+    # Its small-sample factor is G / (G - 1) * (n - 1) / (n - k), which for the mean, k = 1, is ours.
+    values, names = flat(videos)
+    groups = np.unique(names, return_inverse=True)[1]
+    fitted = statsmodels.OLS(values, np.ones_like(values)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    assert clustered_standard_error(values, names) == pytest.approx(fitted.bse[0], abs=1e-9)
+
+
+@given(st.integers(1, 400))
+def test_oracle_quantiles_are_those_of_scipy(degrees):
+    assert t_quantile(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees))
+
+
+@given(st.lists(bits, min_size=2, max_size=40))
+def test_oracle_with_a_video_a_question_the_interval_is_nearly_that_of_statsmodels(values):
+    # Theirs takes the normal quantile, ours t's; with as many degrees as here, the scores scale by it.
+    estimate = mean_score(run(*[[value] for value in values]))
+    if 0 < sum(values) < len(values):
+        tail = 2 * scipy.stats.norm.sf(t_quantile(len(values) - 1))
+        theirs = proportion_confint(sum(values), len(values), alpha=tail, method="wilson")
+        assert interval(estimate) == pytest.approx(theirs)
+
+
+def test_bare_scores_give_what_graded_ones_do():
+    videos = [[1, 0], [1], [0, 0, 1]]
+    values, names = flat(videos)
+    assert mean_estimate(values, names) == mean_score(run(*videos))
+    assert mean_estimate(values, [("a", name) for name in names], num_unscored=3).num_unscored == 3
+
+
+def test_one_long_name_costs_no_more_than_its_length():
+    # An array of text would hold room for the longest in every place.
+    values = np.tile([0.0, 1.0], 20_000)
+    names = [str(place) for place in range(39_999)]
+    assert clustered_standard_error(values, [*names, "x" * 1_000_000]) > 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))

@@ -6,25 +6,26 @@ evaluations: Miller 2024, *Adding Error Bars to Evals*, arXiv 2411.00640): with 
     SE^2 = G / (G - 1) * 1 / n^2 * sum over videos of (sum over a video's questions of (score - m))^2
 
 and Student's t of G - 1 degrees of freedom. The factor G / (G - 1) makes it the textbook's s / sqrt(n) where every
-video has one question. It stands here in place of a bootstrap over videos: both estimate the same spread, but this one
-gives the same digits at every run, the t makes up for few videos (a percentile bootstrap is too narrow there), and
-where every answer is right a bootstrap has nothing to draw from. With few videos of very unequal size, it is too narrow
-as well.
+video has one question. It stands here in place of a bootstrap over videos (:mod:`eval.statistics.resampling`): both
+estimate the same spread, but this one needs no draws, and where every answer is right a bootstrap has nothing to draw
+from. With few videos of very unequal size, it is too narrow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from eval.metrics import Score
 
 CONFIDENCE = 0.95
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class Estimate:
         num_questions: questions with a score.
         num_clusters: videos they are about.
         num_unscored: questions without a score, which count neither as right nor as wrong.
+        standard_error: of the mean, clustered by video; None for fewer than two.
     """
 
     value: float | None
@@ -55,6 +57,7 @@ class Estimate:
     num_questions: int
     num_clusters: int
     num_unscored: int = 0
+    standard_error: float | None = None
 
 
 def mean_score(graded: Iterable[Graded], *, lowest: float = 0.0, highest: float = 1.0) -> Estimate:
@@ -82,23 +85,50 @@ def mean_score(graded: Iterable[Graded], *, lowest: float = 0.0, highest: float 
     """
     rows = list(_by_id(graded).values())
     scored = [row for row in rows if row.score.value is not None]
-    values = _values(scored, lowest, highest)
-    videos = [row.video for row in scored]
-    unscored = len(rows) - len(scored)
-    error = clustered_standard_error(values, videos)
+    return mean_estimate(
+        _values(scored, lowest, highest),
+        [row.video for row in scored],
+        lowest=lowest,
+        highest=highest,
+        num_unscored=len(rows) - len(scored),
+    )
+
+
+def mean_estimate(
+    values: Float[np.ndarray, " questions"],
+    clusters: Sequence[Hashable],
+    *,
+    lowest: float = 0.0,
+    highest: float = 1.0,
+    num_unscored: int = 0,
+) -> Estimate:
+    """The mean of bare scores, as :func:`mean_score` has it.
+
+    Args:
+        values: the scores of questions that have one, in the range.
+        clusters: the video of each.
+        lowest: the worst score there is.
+        highest: the best score there is.
+        num_unscored: questions without a score, to be passed on.
+
+    Raises:
+        ValueError: there is not one cluster a value, or a score lies outside of the range.
+    """
+    check_range(values, lowest, highest)
+    error = clustered_standard_error(values, clusters)
     if error is None:
-        return _estimate(values, videos, unscored, None)
-    mean, n, t = float(values.mean()), len(values), t_quantile(len(set(videos)) - 1)
+        return estimate(values, clusters, num_unscored, None, None)
+    mean, n, num_clusters = float(values.mean()), len(values), len(set(clusters))
     if error == 0:
-        return _estimate(values, videos, unscored, _unseen(mean, len(set(videos)), lowest, highest))
-    width = highest - lowest
+        return estimate(values, clusters, num_unscored, unseen(mean, num_clusters, lowest, highest), error)
+    width, t = highest - lowest, t_quantile(num_clusters - 1)
     share = (mean - lowest) / width
     effective = n / (n - 1) * share * (1 - share) / (error / width) ** 2
     shrink = 1 + t * t / effective
     centre = (share + t * t / (2 * effective)) / shrink
     half = t / shrink * math.sqrt(share * (1 - share) / effective + t * t / (4 * effective**2))
     low, high = (lowest + width * (centre + side * half) for side in (-1, 1))
-    return _estimate(values, videos, unscored, (max(lowest, low), min(highest, high)))
+    return estimate(values, clusters, num_unscored, (max(lowest, low), min(highest, high)), error)
 
 
 def paired_difference(
@@ -139,15 +169,15 @@ def paired_difference(
     unscored = len(ours) - len(both)
     error = clustered_standard_error(values, videos)
     if error is None:
-        return _estimate(values, videos, unscored, None)
+        return estimate(values, videos, unscored, None, None)
     mean, width = float(values.mean()), highest - lowest
     if error == 0:
-        return _estimate(values, videos, unscored, _unseen(mean, len(set(videos)), -width, width))
+        return estimate(values, videos, unscored, unseen(mean, len(set(videos)), -width, width), error)
     reach = t_quantile(len(set(videos)) - 1) * error
-    return _estimate(values, videos, unscored, (max(-width, mean - reach), min(width, mean + reach)))
+    return estimate(values, videos, unscored, (max(-width, mean - reach), min(width, mean + reach)), error)
 
 
-def clustered_standard_error(values: Float[np.ndarray, " questions"], clusters: Sequence[str]) -> float | None:
+def clustered_standard_error(values: Float[np.ndarray, " questions"], clusters: Sequence[Hashable]) -> float | None:
     """The cluster-robust standard error of a mean, as this file's head gives it; None for fewer than two clusters.
 
     Raises:
@@ -155,14 +185,20 @@ def clustered_standard_error(values: Float[np.ndarray, " questions"], clusters: 
     """
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values for {len(clusters)} clusters; give one cluster a value")
-    names, cluster_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    count = len(names)
+    cluster_of = number_clusters(clusters)
+    count = int(cluster_of.max(initial=-1)) + 1
     if count < 2:
         return None
     sums = np.bincount(cluster_of, weights=values - values.mean(), minlength=count)
     error = float(np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))
     # What is left of a true zero is rounding.
     return 0.0 if error <= 1e-12 * float(np.abs(values).max()) else error
+
+
+def number_clusters(clusters: Iterable[Hashable]) -> Int[np.ndarray, " questions"]:
+    """Number clusters from 0 on, in the order in which they come."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.int64)
 
 
 @cache
@@ -199,25 +235,44 @@ def _share_within(angle: float, degrees: int) -> float:
     return math.sin(angle) * series
 
 
-def _unseen(mean: float, num_clusters: int, lowest: float, highest: float) -> tuple[float, float]:
+def unseen(mean: float, num_clusters: int, lowest: float, highest: float) -> Interval:
     """The interval where no cluster differs: so many clusters as might, unseen, at the range's ends."""
     squared = t_quantile(num_clusters - 1) ** 2
     share = squared / (num_clusters + squared)
     return mean - share * (mean - lowest), mean + share * (highest - mean)
 
 
-def _estimate(
-    values: Float[np.ndarray, " questions"], videos: Sequence[str], unscored: int, interval: tuple[float, float] | None
+def estimate(
+    values: Float[np.ndarray, " questions"],
+    clusters: Sequence[Hashable],
+    num_unscored: int,
+    interval: Interval | None,
+    standard_error: float | None,
 ) -> Estimate:
+    """Put the mean of some values and what is known of it into an :class:`Estimate`."""
     low, high = interval or (None, None)
     return Estimate(
         value=float(values.mean()) if len(values) else None,
         low=low,
         high=high,
         num_questions=len(values),
-        num_clusters=len(set(videos)),
-        num_unscored=unscored,
+        num_clusters=len(set(clusters)),
+        num_unscored=num_unscored,
+        standard_error=standard_error,
     )
+
+
+def check_range(values: Float[np.ndarray, " questions"], lowest: float, highest: float) -> None:
+    """Refuse scores outside of their range.
+
+    Raises:
+        ValueError: a score lies outside of the range, or that is none.
+    """
+    if not lowest < highest:
+        raise ValueError(f"scores of {lowest} to {highest} have no range; give the lowest first")
+    outside = values[~((lowest <= values) & (values <= highest))]
+    if len(outside):
+        raise ValueError(f"a score is {outside[0]:g}, outside of {lowest} to {highest}; name the metric's own range")
 
 
 def _by_id(graded: Iterable[Graded]) -> dict[str, Graded]:
@@ -231,10 +286,6 @@ def _by_id(graded: Iterable[Graded]) -> dict[str, Graded]:
 
 def _values(rows: Sequence[Graded], lowest: float, highest: float) -> Float[np.ndarray, " questions"]:
     """The scores of questions that have one."""
-    if not lowest < highest:
-        raise ValueError(f"scores of {lowest} to {highest} have no range; give the lowest first")
-    values = [row.score.value for row in rows if row.score.value is not None]
-    outside = [value for value in values if not lowest <= value <= highest]
-    if outside:
-        raise ValueError(f"a score is {outside[0]}, outside of {lowest} to {highest}; name the metric's own range")
-    return np.asarray(values, dtype=np.float64)
+    values = np.asarray([row.score.value for row in rows if row.score.value is not None], dtype=np.float64)
+    check_range(values, lowest, highest)
+    return values
