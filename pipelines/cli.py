@@ -118,9 +118,14 @@ def _progress_that_stays(what: str) -> Iterator[Progress]:
 
 
 _ELSEWHERE = {
+    "agree": ("pipelines.scoring.command", "agree_command"),
+    "compare": ("pipelines.scoring.command", "compare_command"),
     "data": ("pipelines.data", "data"),
     "eval": ("pipelines.evaluation.command", "eval_command"),
     "merge": ("pipelines.evaluation.command", "merge_command"),
+    "report": ("pipelines.scoring.report", "report_command"),
+    "reproduce-table3": ("pipelines.table3", "table3_command"),
+    "score": ("pipelines.scoring.command", "score_command"),
 }
 """Commands that live in modules of their own, loaded when they are asked for: the packages they need may be hidden."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,17 @@ def eval_command(**options: Any) -> int:
     return 0
 
 
-def evaluate(options: dict[str, Any], show: Any) -> dict[str, Any]:
-    """Run what the command line asks for; returns what became of the questions."""
+def evaluate(options: dict[str, Any], show: Any, loaded: VideoLlava | None = None) -> dict[str, Any]:
+    """Run what the command line asks for.
+
+    Args:
+        options: as :data:`eval_command` takes them.
+        show: told how far it is.
+        loaded: the model that the options name, where it is there already.
+
+    Returns:
+        What became of the questions.
+    """
     from eval.datasets import SETS, DatasetError, list_videos, load, subset
     from pipelines.evaluation.answering import Answerer
     from pipelines.evaluation.crew import usual_processes
@@ -84,7 +94,6 @@ def evaluate(options: dict[str, Any], show: Any) -> dict[str, Any]:
     from pipelines.evaluation.journal import open_journal
     from pipelines.evaluation.merging import read_shard
     from pipelines.evaluation.running import Look, Work, by_video, describe_model, run, summary
-    from vidzip import load as load_model
 
     look, decoding = _look(options, Look), _decoding(options)
     shard = options["shard"]
@@ -95,10 +104,12 @@ def evaluate(options: dict[str, Any], show: Any) -> dict[str, Any]:
         chosen: Sequence[Sample] = subset(samples, options["subset"]) if options["subset"] else samples
         folder = None
         if look.budget is not None:
-            folder = list_videos(_videos(options), SETS[options["name"]], annotations=options["data"])
+            folder = list_videos(
+                videos_of(options["data"], options["videos"]), SETS[options["name"]], annotations=options["data"]
+            )
     except DatasetError as error:
         raise BadSetFolder(error.message, hint=error.hint) from error
-    chosen = _limited(chosen, options["limit"])
+    chosen = limited(chosen, options["limit"])
     parts = by_video(chosen)
     mine = [one for number, video in enumerate(parts) if _is_mine(number, shard) for one in parts[video]]
 
@@ -118,16 +129,9 @@ def evaluate(options: dict[str, Any], show: Any) -> dict[str, Any]:
         max_new_tokens=options["max_new_tokens"],
         batch_questions=_count(options["batch"], "--batch"),
     )
-    show(f"load {name}", 0, 1)
-    device = devices[0] if devices else options["device"]
-    model: VideoLlava = load_model(
-        name,
-        revision=options["revision"],
-        device=device,
-        dtype=options["dtype"],
-        quantize=options["quantize"],
-        device_map=options["device_map"],
-    )
+    if loaded is None:
+        show(f"load {name}", 0, 1)
+    model = loaded or _load(device=devices[0] if devices else options["device"], **loading.options)
     if options["full"]:
         whole = Budget(total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES)
         look = replace(look, budget=whole, policy=model.policy)
@@ -226,18 +230,17 @@ def _decoding(options: dict[str, Any]) -> Decoding:
     )
 
 
-def _videos(options: dict[str, Any]) -> str:
-    import os
-
-    if options["videos"] is not None:
-        return str(options["videos"])
-    data = str(options["data"])
-    folder = os.path.dirname(data) or "." if os.path.isfile(data) else data
+def videos_of(data: str, videos: str | None = None) -> str:
+    """The folder of the videos: the one that is named, else ``videos`` beside the questions, else that of the questions."""
+    if videos is not None:
+        return videos
+    folder = os.path.dirname(data) or os.curdir if os.path.isfile(data) else data
     inside = os.path.join(folder, "videos")
     return inside if os.path.isdir(inside) else folder
 
 
-def _limited(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+def limited(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+    """The questions about the first videos, as many as ``limit`` says; all of them when it is None."""
     if limit is None:
         return samples
     wanted = set(list(dict.fromkeys(sample.video for sample in samples))[: _count(limit, "--limit")])

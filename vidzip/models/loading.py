@@ -349,6 +349,17 @@ def _load_weights(
     return model
 
 
+def is_at_hand(name: str, revision: str | None = None) -> bool:
+    """Whether :func:`load` would find a model on this machine: built in, a folder, or in the hub's cache."""
+    if name in BUILT_IN or os.path.isdir(name):
+        return True
+    try:
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=[*_HUB_FILES]))
+    except Exception:
+        return False
+    return any(folder.glob(_SAFETENSORS)) or any(folder.glob(_PICKLES))
+
+
 def _download(name: str, revision: str | None) -> Path:
     """Fetch a model from the hub, or find it in the hub's cache on this machine."""
     known = f"built in: {', '.join(BUILT_IN)}; or give a folder, or a hub id such as LanguageBind/Video-LLaVA-7B-hf"

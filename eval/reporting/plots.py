@@ -1,0 +1,246 @@
+"""Plots as inline SVG. Across, places are in percent, so that a plot fills any width while its text keeps its size."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from markupsafe import Markup, escape
+
+from eval.reporting.frames import Frame, Look, Patches, Picture
+from eval.statistics import Estimate
+
+ROW_HEIGHT = 26
+FRAMES_HEIGHT = 240
+NUM_TINTS = 5
+"""Colours that stand for merged tokens, in turn; odd, so that tokens in rows of four do not all look alike."""
+
+NUM_SERIES = 4
+"""Kinds of lines, each with a colour and a mark of its own."""
+
+_TOP, _BOTTOM = 12, 28
+_LEFT, _WIDTH = 9.0, 86.0
+"""Where the plot of frames begins and how wide it is, in percent of the picture."""
+
+
+def tag(name: str, *children: str, **attributes: object) -> Markup:
+    """Write an element. Attributes' names have ``_`` for ``-``, and one at the end where Python keeps the name."""
+    written = Markup("").join(
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inside = Markup("").join(escape(child) for child in children)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, written, inside)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3f}".rstrip("0").rstrip(".") + "%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One kind of runs in the plot of frames.
+
+    Attributes:
+        name: what they have in common.
+        points: frames and accuracy, by frames.
+    """
+
+    name: str
+    points: tuple[tuple[int, Estimate], ...]
+
+
+def interval_row(estimate: Estimate, strict: Estimate, label: str) -> Markup:
+    """Draw a share and its interval on a scale of 0 to 100 %, and where the strict share lies elsewhere.
+
+    Args:
+        estimate: of the questions with a score: a dot in its interval.
+        strict: of all questions: a bar across, where it is another.
+        label: what the picture says, for who cannot see it.
+    """
+    middle = ROW_HEIGHT / 2
+    parts = [
+        tag("line", x1=_percent(tick / 4), x2=_percent(tick / 4), y1=0, y2=ROW_HEIGHT, class_="grid")
+        for tick in range(5)
+    ]
+    if estimate.low is not None and estimate.high is not None:
+        ends = {"x1": _percent(estimate.low), "x2": _percent(estimate.high)}
+        parts.append(tag("line", **ends, y1=middle, y2=middle, class_="interval"))
+    if strict.value is not None and strict.value != estimate.value:
+        place = _percent(strict.value)
+        parts.append(tag("line", x1=place, x2=place, y1=middle - 8, y2=middle + 8, class_="strict"))
+    if estimate.value is not None:
+        parts.append(tag("circle", cx=_percent(estimate.value), cy=middle, r=5, class_="dot"))
+    return tag("svg", *parts, height=ROW_HEIGHT, class_="track", role="img", aria_label=label)
+
+
+def interval_axis() -> Markup:
+    """Draw the scale of :func:`interval_row`."""
+    anchors = {0: "start", 4: "end"}
+    ticks = (
+        tag("text", f"{25 * tick} %", x=_percent(tick / 4), y=13, text_anchor=anchors.get(tick, "middle"))
+        for tick in range(5)
+    )
+    return tag("svg", *ticks, height=18, class_="track axis", aria_hidden="true")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """Where frames and shares lie in the plot of them: across in percent, on a logarithmic scale; down in pixels."""
+
+    fewest: int
+    most: int
+    lowest: float
+    highest: float
+
+    def across(self, count: int, shift: float = 0.0) -> str:
+        span = math.log(self.most / self.fewest) or 1.0
+        return _percent((_LEFT + shift + _WIDTH * (0.04 + 0.92 * math.log(count / self.fewest) / span)) / 100)
+
+    def down(self, share: float) -> float:
+        within = (self.highest - share) / (self.highest - self.lowest)
+        return round(_TOP + (FRAMES_HEIGHT - _TOP - _BOTTOM) * within, 2)
+
+
+def accuracy_by_frames(lines: Sequence[Line], label: str) -> Markup:
+    """Draw accuracy over frames, on a logarithmic scale; intervals stand at the points.
+
+    Args:
+        lines: one a kind of runs, each with a point or more; they differ in colour and in mark.
+        label: what the picture says, for who cannot see it.
+    """
+    points = [point for line in lines for point in line.points]
+    counts = sorted({count for count, _ in points})
+    ends = [end for _, one in points for end in (one.low, one.value, one.high) if end is not None]
+    lowest, highest = math.floor(10 * min(ends)) / 10, math.ceil(10 * max(ends)) / 10
+    if lowest == highest:
+        lowest, highest = max(0.0, lowest - 0.1), min(1.0, highest + 0.1)
+    scale = _Scale(fewest=counts[0], most=counts[-1], lowest=lowest, highest=highest)
+    parts = []
+    for tick in range(round(10 * lowest), round(10 * highest) + 1):
+        y = scale.down(tick / 10)
+        parts.append(tag("line", x1=_percent(_LEFT / 100), x2="100%", y1=y, y2=y, class_="grid"))
+        parts.append(tag("text", f"{10 * tick}", x=_percent((_LEFT - 1) / 100), y=y + 4, text_anchor="end"))
+    parts += [tag("text", f"{n}", x=scale.across(n), y=FRAMES_HEIGHT - 8, text_anchor="middle") for n in counts]
+    for place, line in enumerate(lines):
+        shift = 0.9 * (
+            place - (len(lines) - 1) / 2
+        )  # so that intervals at the same number of frames stand side by side
+        parts.extend(_drawn(line, place, scale, shift))
+    return tag("svg", *parts, height=FRAMES_HEIGHT, class_="frames", role="img", aria_label=label)
+
+
+def _drawn(line: Line, place: int, scale: _Scale, shift: float) -> Iterable[Markup]:
+    series = f"series{place % NUM_SERIES}"
+    at = [
+        (scale.across(count, shift), scale.down(one.value), one) for count, one in line.points if one.value is not None
+    ]
+    for (x1, y1, _), (x2, y2, _) in pairwise(at):
+        yield tag("line", x1=x1, x2=x2, y1=y1, y2=y2, class_=f"{series} link")
+    for x, y, one in at:
+        if one.low is not None and one.high is not None:
+            yield tag("line", x1=x, x2=x, y1=scale.down(one.low), y2=scale.down(one.high), class_=f"{series} interval")
+        yield tag("svg", _mark(place), x=x, y=y, overflow="visible")
+
+
+def _mark(place: int) -> Markup:
+    """The mark of a kind of runs, around the origin."""
+    number = place % NUM_SERIES
+    shape = ("M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z", "M-4.5 -4.5h9v9h-9z", "M0 -6l6 6l-6 6l-6 -6z", "M0 -6l6 10h-12z")
+    return tag("path", d=shape[number], class_=f"series{number} mark")
+
+
+def legend_mark(place: int) -> Markup:
+    """The mark of a kind of runs, for a legend."""
+    return tag("svg", _mark(place), width=14, height=14, viewBox="-7 -7 14 14", class_="key", aria_hidden="true")
+
+
+def timeline(look: Look, label: str) -> Markup:
+    """Draw when the frames of a look are, and how many tokens each got.
+
+    Args:
+        look: what was shown, one frame or more.
+        label: what the picture says, for who cannot see it.
+    """
+    most = max(1, *(frame.num_tokens for frame in look.frames))
+    last = max(frame.timestamp_seconds for frame in look.frames) or 1.0
+    bars = [
+        tag("line", x1=x, x2=x, y1=30, y2=round(30 - 26 * frame.num_tokens / most, 2), class_="bar")
+        for frame in look.frames
+        for x in [_percent(0.01 + 0.98 * frame.timestamp_seconds / last)]
+    ]
+    ground = tag("line", x1="0%", x2="100%", y1=30.5, y2=30.5, class_="grid")
+    ends = (
+        tag("text", "0 s", x="0%", y=44),
+        tag("text", f"{last:.1f} s", x="100%", y=44, text_anchor="end"),
+    )
+    return tag("svg", ground, *bars, *ends, height=48, class_="timeline", role="img", aria_label=label)
+
+
+def picture_defined(picture: Picture, key: str) -> Markup:
+    """A picture to be shown under its key, once or several times, by :func:`frame_shown`."""
+    address = f"data:{picture.media_type};base64,{b64encode(picture.content).decode('ascii')}"
+    return tag("image", id=key, href=address, width=picture.width, height=picture.height)
+
+
+def frame_shown(frame: Frame, picture: Picture, key: str, label: str) -> Markup:
+    """Show a frame, and over it what became of its patches.
+
+    The patches lie on the square in the picture's middle, which is what is left after the shorter side is resized and
+    the middle cropped, as towers are shown pictures.
+
+    Args:
+        frame: what is known of it.
+        picture: it.
+        key: what the picture was defined under.
+        label: what the picture says, for who cannot see it.
+    """
+    parts = [tag("use", href=f"#{key}")]
+    if frame.patches is not None:
+        side = min(picture.width, picture.height)
+        left, top = (picture.width - side) / 2, (picture.height - side) / 2
+        parts.append(_outside(picture, left, top, side))
+        step = side / frame.patches.side
+        parts.append(tag("g", *_overlay(frame.patches), transform=f"translate({left:g} {top:g}) scale({step:.6g})"))
+    size = {"width": picture.width, "height": picture.height, "viewBox": f"0 0 {picture.width} {picture.height}"}
+    return tag("svg", *parts, **size, class_="frame", role="img", aria_label=label)
+
+
+def _outside(picture: Picture, left: float, top: float, side: float) -> Markup:
+    """Veil what the model did not see of a picture."""
+    width, height = picture.width, picture.height
+    hole = f"M0 0H{width}V{height}H0zM{left:g} {top:g}v{side}h{side}v-{side}z"
+    return tag("path", d=hole, class_="unseen")
+
+
+def _overlay(patches: Patches) -> Iterable[Markup]:
+    for places, kind in ((patches.dropped, "dropped"), (patches.elsewhere, "elsewhere")):
+        if places:
+            yield tag("path", d=_squares(places, patches.side), class_=kind)
+    for tint in range(min(NUM_TINTS, len(patches.merged))):
+        together = [patch for one in patches.merged[tint::NUM_TINTS] for patch in one.patches]
+        colour = "only" if len(patches.merged) == 1 else f"tint{tint}"  # one colour would only change the picture's
+        yield tag("path", d=_squares(sorted(together), patches.side), class_=f"merged {colour}")
+    for number, one in enumerate(patches.merged):
+        if one.anchor is not None:
+            down, across = divmod(one.anchor, patches.side)
+            yield tag("circle", cx=across + 0.5, cy=down + 0.5, r=0.5, class_=f"anchor tint{number % NUM_TINTS}")
+    if patches.kept and len(patches.kept) < patches.num_patches:
+        yield tag("path", d=_squares(patches.kept, patches.side, joined=False), class_="kept")
+
+
+def _squares(places: Sequence[int], side: int, *, joined: bool = True) -> str:
+    """Write patches as a path in units of patches; neighbours in a row become one rectangle where they may be joined."""
+    path, at = [], 0
+    while at < len(places):
+        end = at + 1
+        while joined and end < len(places) and places[end] == places[end - 1] + 1 and places[end] % side:
+            end += 1
+        down, across = divmod(places[at], side)
+        path.append(f"M{across} {down}h{end - at}v1h-{end - at}z")
+        at = end
+    return "".join(path)
