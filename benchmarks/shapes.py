@@ -32,6 +32,7 @@ from eval.shapes import KINDS, SPLITS, VERSION, Clip, Question, make_clip
 from eval.statistics import Estimate, Graded, mean_score, paired_difference
 from pipelines.terminal import Progress, markdown_table, progress, remark, say, table
 from vidzip import Budget, Frames, PackedVideo, Session, VideoLlava, VidzipError, zip_frames
+from vidzip.compress import describe, make_method
 from vidzip.packing import pack_zipped
 from vidzip.planner import merge_repeats
 from vidzip.video.sampling import check_count
@@ -202,11 +203,12 @@ def pack_all(model: VideoLlava, video: str, settings: Sequence[Setting], seed: s
         if setting.is_shuffled:
             random.Random(seed).shuffle(times)
         chosen = features[[place[seconds] for seconds in times]]
+        method = make_method(setting.method, setting.options)
         packed[setting.key] = pack_zipped(
-            zip_frames(chosen, plan.tokens_per_frame, setting.method, **setting.options),
+            zip_frames(chosen, plan.tokens_per_frame, method),
             plan,
             timestamps_seconds=tuple(times),
-            method=setting.method,
+            method=describe(method),
             tower=model.tower_fingerprint,
         )
     return packed

@@ -123,6 +123,7 @@ _ELSEWHERE = {
     "data": ("pipelines.data", "data"),
     "eval": ("pipelines.evaluation.command", "eval_command"),
     "merge": ("pipelines.evaluation.command", "merge_command"),
+    "methods": ("pipelines.methods", "methods"),
     "report": ("pipelines.scoring.report", "report_command"),
     "reproduce-table3": ("pipelines.table3", "table3_command"),
     "score": ("pipelines.scoring.command", "score_command"),

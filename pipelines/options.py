@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -107,6 +107,37 @@ budget_options = together(
     click.option("--end", type=Moment(), help="Where to stop."),
     click.option("--snap", is_flag=True, help="Move frames to nearby keyframes: faster on long videos, other frames."),
 )
+
+
+def _as_pairs(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Read ``KEY=VALUE``, each key once."""
+    pairs: dict[str, str] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise click.BadParameter(f"{text!r} is no KEY=VALUE, such as merge=mean", param=param)
+        if key in pairs:
+            raise click.BadParameter(f"{key} is given twice, as {pairs[key]!r} and {value!r}", param=param)
+        pairs[key] = value
+    return pairs
+
+
+method_options = together(
+    click.option(
+        "--method",
+        metavar="NAME",
+        default=Source.method,
+        show_default=True,
+        help="How frames are compressed; 'vidzip methods' lists the ways.",
+    ),
+    click.option(
+        "--method-option",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=_as_pairs,
+        help="Option of the method, any number of times; 'vidzip methods NAME' lists them.",
+    ),
+)
 decoding_options = together(
     click.option(
         "--decoder",
@@ -156,7 +187,9 @@ output_options = together(
     click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."), debug_option
 )
 
-_OF_VIDEOS = ("frames", "budget", "start", "end", "snap", "decoder", "workers", "strict", "time_limit")
+_OF_VIDEOS = (
+    "frames", "budget", "start", "end", "snap", "method", "method_option", "decoder", "workers", "strict", "time_limit",
+)  # fmt: skip
 """Options that say how a video is looked at."""
 
 
@@ -177,6 +210,8 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
             start: float | None,
             end: float | None,
             snap: bool,
+            method: str,
+            method_option: Mapping[str, str],
             model: str | None,
             revision: str | None,
             device: str,
@@ -195,6 +230,8 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
                 start=start,
                 end=end,
                 snap=snap,
+                method=method,
+                method_options=method_option,
                 decoding=Decoding(backend=decoder, workers=workers, strict=strict, time_limit_seconds=time_limit),
                 video_options=_named(_OF_VIDEOS),
                 model=model,
@@ -206,7 +243,7 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
             )
             return function(source=source, **others)
 
-        options = together(video_argument(metavar), budget_options, model_options, decoding_options)
+        options = together(video_argument(metavar), budget_options, method_options, model_options, decoding_options)
         return options(command)
 
     return decorate

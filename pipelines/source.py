@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vidzip import Budget, PackedVideo, VideoLlava
 
 DEFAULT_MODEL = "tiny"
+MOST_LISTED = 8
+"""Frames without tokens that a table lists; JSON holds the tokens of all."""
 BASELINE_FRAMES = 8
 """Frames that Video-LLaVA takes, uncompressed: the baseline of every report."""
 
@@ -31,6 +33,8 @@ class Source:
         start: seconds; the video's start when None.
         end: seconds; the video's end when None.
         snap: whether frames move to nearby keyframes.
+        method: how frames are compressed: a name in :data:`vidzip.compress.METHODS`.
+        method_options: the method's own, as a command line has them.
         decoding: how a video is decoded.
         video_options: those of the above that were named, as they are written; a packed video takes none.
         model: as :func:`vidzip.load` takes it; :data:`DEFAULT_MODEL` when None.
@@ -42,6 +46,8 @@ class Source:
     start: float | None = None
     end: float | None = None
     snap: bool = False
+    method: str = "visionzip"
+    method_options: Mapping[str, str] = field(default_factory=dict)
     decoding: Decoding = field(default_factory=Decoding)
     video_options: tuple[str, ...] = ()
     model: str | None = None
@@ -130,14 +136,17 @@ def _pack(source: Source, progress: Progress, check: Callable[[VideoLlava, int],
     info = vidzip.probe(source.path)
     if source.decoding.strict and info.warnings:
         raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="fetch it again, or go without --strict")
-    # A wrong budget or stretch shows before a model is loaded.
+    # A wrong budget, stretch or method shows before a model is loaded.
     vidzip.plan(info, source.budget, start=source.start, end=source.end)
+    from vidzip.compress import read_method
+
+    method = read_method(source.method, source.method_options)
     model = source.load_model(progress)
     planned = model.plan(info, source.budget, start=source.start, end=source.end, snap=source.snap)
     if check:
         check(model, planned.total_tokens)
     progress("encode", 0, planned.num_frames)
-    packed = model.pack(info, planned, decoding=source.decoding, on_progress=progress)
+    packed = model.pack(info, planned, method, decoding=source.decoding, on_progress=progress)
     return Opened(source=source, model=model, packed=packed)
 
 
@@ -150,7 +159,7 @@ def record(opened: Opened) -> dict[str, Any]:
         "visual_tokens": packed.num_tokens,
         "full_tokens": packed.full_tokens,
         "baseline_tokens": opened.baseline_tokens,
-        "tokens_per_frame": list(packed.plan.tokens_per_frame),
+        "tokens_per_frame": list(packed.tokens_per_frame),
         "timestamps_seconds": [round(moment, 6) for moment in packed.timestamps_seconds],
     }
 
@@ -160,7 +169,16 @@ def summary(opened: Opened, seconds: dict[str, float]) -> list[tuple[str, str]]:
     packed = opened.packed
     baseline = f"{BASELINE_FRAMES} full frames take {opened.baseline_tokens:,}"
     return [
-        ("frames", f"{packed.num_frames}"),
+        ("frames", _frames_shown(packed)),
         ("tokens", f"{packed.full_tokens:,} → {packed.num_tokens:,}   ({baseline})"),
         *((f"{stage} s", f"{spent:.3f}") for stage, spent in seconds.items()),
     ]
+
+
+def _frames_shown(packed: PackedVideo) -> str:
+    counts = zip(packed.timestamps_seconds, packed.tokens_per_frame, strict=True)
+    empty = [f"{moment:.2f}" for moment, tokens in counts if not tokens]
+    if not empty:
+        return f"{packed.num_frames}"
+    listed = " ".join([*empty[:MOST_LISTED], *(["…"] if len(empty) > MOST_LISTED else [])])
+    return f"{packed.num_frames}, {len(empty)} of them without tokens, at seconds {listed}"

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.options import answer_option, debug_option, decoding_options, model_options, spending_options
+from pipelines.options import (
+    answer_option,
+    debug_option,
+    decoding_options,
+    method_options,
+    model_options,
+    spending_options,
+)
 from pipelines.source import DEFAULT_MODEL
 from pipelines.terminal import progress, remark, say, table
 from vidzip import Budget, Decoding, split_budget
@@ -38,7 +45,7 @@ class BadSetFolder(VidzipError):
     "--out", metavar="RUN", required=True, type=click.Path(), help="Folder of the run; a second start goes on."
 )
 @spending_options
-@click.option("--method", metavar="NAME", default="visionzip", show_default=True, help="How frames are compressed.")
+@method_options
 @click.option("--full", is_flag=True, help=f"{BASELINE_FRAMES} whole frames, uncompressed: the baseline.")
 @click.option("--blind", is_flag=True, help="Ask without the videos: the floor.")
 @click.option("--subset", metavar="firstN", help="The first N questions, in file order.")
@@ -207,10 +214,9 @@ def _look(options: dict[str, Any], kind: Any) -> Any:
         raise BadArgument(
             f"--{named[0]} comes with {'--' + named[1] if len(named) > 1 else '--frames'}", hint="give one of them"
         )
-    from vidzip.compress import METHODS
+    from vidzip.compress import read_method
 
-    if options["method"] not in METHODS:
-        raise BadArgument(f"unknown method {options['method']!r}", hint=f"use one of {', '.join(METHODS)}")
+    method = read_method(options["method"], options["method_option"])
     if options["blind"]:
         return kind(budget=None)
     if options["full"]:
@@ -218,7 +224,7 @@ def _look(options: dict[str, Any], kind: Any) -> Any:
     budget = Budget(total_tokens=options["budget"], num_frames=options["frames"])
     if budget.num_frames is not None:
         split_budget(budget.total_tokens, budget.num_frames)  # refuses what no video could be planned by
-    return kind(budget=budget, method=options["method"])
+    return kind(budget=budget, method=options["method"], options=method.changed())
 
 
 def _decoding(options: dict[str, Any]) -> Decoding:

@@ -242,7 +242,7 @@ def _traced(shown: _Packed) -> dict[str, Any]:
     return {
         "video_identity": plan.video_identity,
         "timestamps_seconds": [round(moment, 6) for moment in packed.timestamps_seconds],
-        "tokens_per_frame": list(plan.tokens_per_frame),
+        "tokens_per_frame": list(packed.tokens_per_frame),
         "method": packed.method,
         "from_cache": shown.is_kept,
     }

@@ -6,9 +6,11 @@ import operator
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidzip.errors import BadArgument
+from vidzip.video.sampling import check_count
 
 Counts = int | Sequence[int] | Tensor
 """One integer for all frames, or one a frame."""
@@ -39,6 +41,76 @@ def per_frame(counts: Counts, num_frames: int, name: str) -> list[int]:
     if any(value < 0 for value in values):
         raise BadArgument(f"{name} has a negative entry: {min(values)}", hint="give 0 or more a frame")
     return values
+
+
+def at_most(size: int, counts: Sequence[int]) -> list[int]:
+    """Cut counts to a frame's tokens."""
+    return [min(count, size) for count in counts]
+
+
+def share(total_tokens: int, num_frames: int, size: int) -> list[int]:
+    """Share tokens among frames of ``size`` tokens as :func:`vidzip.split_budget` does, also where some get none, (F,).
+
+    They are all there is where the frames have no more.
+
+    Raises:
+        BadArgument: a total below 1.
+    """
+    total = min(check_count(total_tokens, "total_tokens"), num_frames * size)
+    return [(i + 1) * total // num_frames - i * total // num_frames for i in range(num_frames)]
+
+
+_FINEST = 2**24
+"""Weights are whole numbers of this part of the largest: shares are exact then, and the same on every device."""
+
+
+def allot(weights: Float[Tensor, " frames"], total_tokens: int, *, least: int, most: int) -> Int[Tensor, " frames"]:
+    """Share tokens among frames by weight, without waiting for the device, (F,).
+
+    Every frame gets ``least``; what is left goes by weight, rounded down, and then one each to those with the largest
+    remainders. What would pass ``most`` in a frame goes to the others by weight. Of equals, the first comes first.
+
+    Where the tokens cannot give every frame ``least``, only the frames of the greatest weights get any: as many frames
+    as can have ``least``. Where even these could not hold all tokens, there are more of them, with less.
+
+    Args:
+        weights: non-negative, one of them positive, in any unit, (F,).
+        total_tokens: B, in [0, F * most].
+        least: tokens of a frame that gets any.
+        most: tokens of a frame, at most.
+
+    Returns:
+        Counts that sum to ``total_tokens``, on the weights' device.
+    """
+    num_frames = len(weights)
+    if total_tokens == 0:
+        return torch.zeros_like(weights, dtype=torch.long)
+    num_chosen = num_frames
+    if least * num_frames > total_tokens:
+        num_chosen = max(total_tokens // least, -(-total_tokens // most))
+    base = min(least, most, total_tokens // num_chosen)
+    room, left = most - base, total_tokens - base * num_chosen
+
+    place = torch.arange(num_frames, device=weights.device)
+    parts = (weights / weights.amax() * _FINEST).round().long().clamp(min=1)
+    order = parts.argsort(descending=True, stable=True)
+    rank = order.argsort()
+    is_chosen = rank < num_chosen
+    parts = parts.where(is_chosen, 0)
+
+    # The frames of the greatest weights are full: the fewest that leave no other one past its room.
+    descending = parts[order]
+    others = descending.flip(0).cumsum(0).flip(0)
+    num_full = (descending * (left - place * room) <= room * others).int().argmax().reshape(1)
+    is_full = is_chosen & (rank < num_full)
+    rest = left - num_full * room
+    whole = others.gather(0, num_full).clamp(min=1)
+
+    shared = parts.masked_fill(is_full, 0) * rest
+    extra = torch.where(is_full, room, shared // whole)
+    num_remainders = left - extra.sum()
+    by_remainder = (shared % whole).argsort(descending=True, stable=True).argsort()
+    return torch.where(is_chosen, base + extra + (by_remainder < num_remainders), 0)
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

@@ -1,21 +1,23 @@
 """VisionZip (arXiv 2412.04467): keep the tokens that CLS attends to, merge the rest into a few.
 
 Every frame is treated alone. Frames may have different token counts: the ragged case is the general one, and a
-single integer is the ragged case with equal entries. All counts are host integers, so that every shape is known
+single integer is the ragged case with equal entries. Their sum is a host integer, so that every shape is known
 without asking the device; nothing here waits for a GPU.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vidzip.compress.choosing import best
 from vidzip.compress.counts import Counts, per_frame, to_device
+from vidzip.compress.method import Method, option
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
 from vidzip.features import FrameFeatures
@@ -54,32 +56,61 @@ def visionzip(
     """
     if merge not in get_args(Merge):
         raise BadArgument(f"unknown merge {merge!r}", hint=f"use one of {', '.join(get_args(Merge))}")
-    split = _split(features, tokens_per_frame, dominant, contextual)
+    pairs = _pairs(features, tokens_per_frame, dominant, contextual)
+    per_kind = to_device(torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T.contiguous(), features.hidden.device)
+    split = Split(
+        dominant=per_kind[0],
+        contextual=per_kind[1],
+        total=sum(map(sum, pairs)),
+        most_contextual=max((join for _, join in pairs), default=0),
+    )
     with torch.autocast(features.hidden.device.type, enabled=False):  # it would compare and average in half precision
-        choice = _choose(features, split)
-        tokens = _apply(features.hidden, choice, merge)
+        return merge_into(features, split, merge)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionZip(Method):
+    """VisionZip with a frame's tokens split as its published budgets are."""
+
+    summary: ClassVar[str] = "what CLS attends to stays; the rest is merged into a few"
+    origin: ClassVar[str] = "VisionZip, CVPR 2025, arXiv 2412.04467"
+
+    merge: Literal["sum", "mean"] = option(
+        "sum",
+        "a merged token is the mean of its members, added to the token they join (sum) or averaged with it (mean)",
+    )
+
+    def compress(self, features: FrameFeatures, counts: list[int]) -> ZippedFrames:
+        """Keep just so many tokens of each frame."""
+        return visionzip(features, counts, merge=self.merge)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """How many tokens of each kind a frame keeps.
+
+    Attributes:
+        dominant: CLS and patches that stay as they are, on the device, (F,); S where a frame stays whole.
+        contextual: merged ones, on the device, (F,); 0 where there are no dominant ones.
+        total: the sum of all.
+        most_contextual: at least the largest of ``contextual``.
+    """
+
+    dominant: Int[Tensor, " frames"]
+    contextual: Int[Tensor, " frames"]
+    total: int
+    most_contextual: int
+
+
+def merge_into(features: FrameFeatures, split: Split, merge: Merge) -> ZippedFrames:
+    """Compress each frame to so many tokens of each kind."""
+    choice = _choose(features, split)
     return ZippedFrames(
-        tokens=tokens,
+        tokens=_apply(features.hidden, choice, merge),
         frame_of=choice.frame_of,
         anchor_of=choice.anchor_of,
         source=choice.source,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Split:
-    """Host integers, one a frame: dominant tokens (CLS included) and contextual ones."""
-
-    dominant: list[int]
-    contextual: list[int]
-
-    @property
-    def total(self) -> int:
-        return sum(self.dominant) + sum(self.contextual)
-
-    @property
-    def most_contextual(self) -> int:
-        return max(self.contextual, default=0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,13 +128,15 @@ class _Choice:
     members: Bool[Tensor, "frames contextual tokens"]
 
 
-def _choose(features: FrameFeatures, split: _Split) -> _Choice:
+def _choose(features: FrameFeatures, split: Split) -> _Choice:
     """Decide, from attention and keys alone, which tokens stay and which join which."""
     num_frames, size = features.attention.shape
     device = features.attention.device
-    dominant, contextual, step, offset = _layout(split, size, device)
+    dominant, contextual = split.dominant, split.contextual
+    step = ((size - dominant) // contextual.clamp(min=1)).clamp(min=1)
+    offset = (dominant + contextual).cumsum(0) - dominant - contextual
 
-    kept = _is_dominant(features.attention, dominant)
+    kept = best(features.attention, dominant)
     kept_positions = _positions_where(kept)
     left_positions = _positions_where(~kept)
     nth_kept = kept.cumsum(1) - 1
@@ -134,14 +167,6 @@ def _choose(features: FrameFeatures, split: _Split) -> _Choice:
         slot_of=slot_of,
         members=(slot[:, None, :] == slots[:, None]) & is_member[:, None, :],
     )
-
-
-def _is_dominant(attention: Float[Tensor, "frames tokens"], dominant: Int[Tensor, " frames"]) -> Bool[Tensor, "f s"]:
-    """Mark CLS and the ``dominant - 1`` patches it attends to most; of equals, the first in raster order."""
-    order = attention[:, 1:].argsort(dim=1, descending=True, stable=True)
-    rank = order.argsort(dim=1)
-    cls_rank = torch.full_like(rank[:, :1], -1)
-    return torch.cat([cls_rank, rank], dim=1) < (dominant - 1)[:, None]
 
 
 def _positions_where(mask: Bool[Tensor, "frames tokens"]) -> Int[Tensor, "frames tokens"]:
@@ -193,18 +218,9 @@ def _accumulating(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _layout(split: _Split, size: int, device: torch.device) -> Int[Tensor, "4 frames"]:
-    """Rows: dominant, contextual, distance between targets, index of the first token; computed on the host."""
-    offset, rows = 0, []
-    for dominant, contextual in zip(split.dominant, split.contextual, strict=True):
-        rows.append((dominant, contextual, max(1, (size - dominant) // max(1, contextual)), offset))
-        offset += dominant + contextual
-    return to_device(torch.tensor(rows, dtype=torch.long).reshape(-1, 4).T.contiguous(), device)
-
-
-def _split(
+def _pairs(
     features: FrameFeatures, tokens_per_frame: Counts | None, dominant: Counts | None, contextual: Counts | None
-) -> _Split:
+) -> list[tuple[int, int]]:
     """Turn the caller's counts into dominant and contextual ones for every frame, at most S together."""
     num_frames, size = features.num_frames, features.tokens_per_frame
     if tokens_per_frame is not None:
@@ -212,8 +228,8 @@ def _split(
             raise BadArgument(
                 "tokens_per_frame and dominant or contextual were both given", hint="give one or the other"
             )
-        pairs = [token_split(min(k, size)) for k in per_frame(tokens_per_frame, num_frames, "tokens_per_frame")]
-    elif dominant is not None:
+        return [split_tokens(k, size) for k in per_frame(tokens_per_frame, num_frames, "tokens_per_frame")]
+    if dominant is not None:
         pairs = list(
             zip(
                 per_frame(dominant, num_frames, "dominant"),
@@ -229,5 +245,13 @@ def _split(
                 f"frame {frame} has 0 dominant and {join} contextual tokens",
                 hint="dominant counts CLS, so it must be at least 1 where contextual tokens are wanted",
             )
-    whole = [(size, 0) if keep + join >= size else (keep, join) for keep, join in pairs]
-    return _Split(dominant=[keep for keep, _ in whole], contextual=[join for _, join in whole])
+    return [_within(size, keep, join) for keep, join in pairs]
+
+
+def split_tokens(k: int, size: int) -> tuple[int, int]:
+    """Split k tokens of a frame of ``size`` into dominant and contextual ones; all are dominant where it stays whole."""
+    return _within(size, *token_split(k))
+
+
+def _within(size: int, dominant: int, contextual: int) -> tuple[int, int]:
+    return (size, 0) if dominant + contextual >= size else (dominant, contextual)

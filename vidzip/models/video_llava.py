@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, VideoLlavaForConditionalGeneration
 
-from vidzip.compress import zip_frames
+from vidzip.compress import Method, describe, make_method, zip_frames
 from vidzip.encoders import FramePreprocessor
 from vidzip.errors import BadModelFolder, ContextTooLong, PlanMismatch, TowerMismatch
 from vidzip.features import FrameFeatures
@@ -171,7 +171,7 @@ class VideoLlava:
         self,
         video: Video,
         plan: Plan,
-        method: str = "visionzip",
+        method: str | Method = "visionzip",
         *,
         decoding: Decoding | None = None,
         on_progress: Progress | None = None,
@@ -183,20 +183,22 @@ class VideoLlava:
 
         Args:
             video: the file the plan was made for, or what :func:`vidzip.probe` said of it.
-            plan: which moments, and how many tokens each.
-            method: a name in :data:`vidzip.compress.METHODS`.
+            plan: which moments, and how many tokens each; a method across frames shares out their sum by itself.
+            method: a name in :data:`vidzip.compress.METHODS`, or a method with its options.
             decoding: how the file is decoded; ``Decoding()`` when left out. Where it is strict, damage is an error.
             on_progress: called as frames are encoded.
-            options: the method's own keyword arguments.
+            options: the method's own, where it is given by its name.
 
         Raises:
             PlanMismatch: the plan was made for another video, or gives a frame more tokens than the tower has.
             VideoError: the file cannot be decoded at a moment of the plan.
             OutOfMemory: the device cannot hold the frames' features.
-            BadArgument: an unknown method or option.
+            BadArgument: an unknown method or option, or a plan whose counts the method cannot spend.
         """
+        chosen = make_method(method, options)
         path = video.path if isinstance(video, VideoInfo) else os.fspath(video)
         self._check_plan(path, plan)
+        chosen.check_counts(plan.tokens_per_frame, self.tokens_per_frame)
         plan = replace(plan, frames_per_clip=self.frames_per_clip)
         decoding = decoding or Decoding()
         stopwatch = Stopwatch(self.device)
@@ -210,47 +212,45 @@ class VideoLlava:
             )
             plan = settle(plan, encoded.appears_seconds, encoded.warnings, self.tokens_per_frame)
             appears = tuple(dict.fromkeys(encoded.appears_seconds))
-            return self._compress(encoded.features, plan, appears, method, options=options, stopwatch=stopwatch)
+            return self._compress(encoded.features, plan, appears, chosen, stopwatch)
 
-    def pack_footage(self, footage: Footage, method: str = "visionzip", **options: Any) -> PackedVideo:
+    def pack_footage(self, footage: Footage, method: str | Method = "visionzip", **options: Any) -> PackedVideo:
         """Pack frames that :func:`vidzip.footage.shoot` decoded to the shape of this model's :attr:`preprocessor`.
 
         Args:
             footage: the frames, and the plan that they were decoded by.
-            method: a name in :data:`vidzip.compress.METHODS`.
-            options: the method's own keyword arguments.
+            method: a name in :data:`vidzip.compress.METHODS`, or a method with its options.
+            options: the method's own, where it is given by its name.
 
         Raises:
             PlanMismatch: the plan gives a frame more tokens than the tower has.
             OutOfMemory: the device cannot hold the frames' features.
-            BadArgument: an unknown method or option.
+            BadArgument: an unknown method or option, or a plan whose counts the method cannot spend.
         """
+        chosen = make_method(method, options)
         plan = replace(footage.plan, frames_per_clip=self.frames_per_clip)
         self._check_counts(plan)
+        chosen.check_counts(plan.tokens_per_frame, self.tokens_per_frame)
         stopwatch = Stopwatch(self.device)
         with memory_errors(f"packing {plan.num_frames} frames"):
             features = self.encoder.encode_shaped(footage.pixels, stopwatch)
-            return self._compress(
-                features, plan, footage.timestamps_seconds, method, options=options, stopwatch=stopwatch
-            )
+            return self._compress(features, plan, footage.timestamps_seconds, chosen, stopwatch)
 
     def _compress(
         self,
         features: FrameFeatures,
         plan: Plan,
         timestamps_seconds: tuple[float, ...],
-        method: str,
-        *,
-        options: Mapping[str, Any],
+        method: Method,
         stopwatch: Stopwatch,
     ) -> PackedVideo:
         with stopwatch.stage("compress"):
-            zipped = zip_frames(features, plan.tokens_per_frame, method, **options)
+            zipped = zip_frames(features, plan.tokens_per_frame, method)
         return pack_zipped(
             zipped,
             plan,
             timestamps_seconds=timestamps_seconds,
-            method=method,
+            method=describe(method),
             tower=self.tower_fingerprint,
             stage_seconds=stopwatch.seconds,
         )

@@ -23,13 +23,16 @@ class Provenance:
         frame: index of the frame, in [0, F).
         timestamp_seconds: when that frame appears on screen.
         anchor: the source position the token stands on; 0 is CLS where the tower has one.
-        patches: every source position that ended in the token, the anchor among them, ascending.
+        patches: every source position of that frame that ended in the token, the anchor among them, ascending.
+        elsewhere: source tokens of other frames that ended in it, each as frame and position, ascending; methods that
+            look at each frame alone leave none.
     """
 
     frame: int
     timestamp_seconds: float
     anchor: int
     patches: tuple[int, ...]
+    elsewhere: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +46,7 @@ class PackedVideo:
         source: the index in ``tokens`` where each of a frame's S source tokens ended, -1 if dropped, (F, S).
         timestamps_seconds: when each frame appears on screen, (F,).
         plan: what was packed; where frames repeated, the plan re-made without the repeats.
-        method: the compression method's name.
+        method: the compression method's name, and those of its options that are not at their defaults.
         tower: the fingerprint of the vision tower that made the tokens.
         stage_seconds: time spent in each stage so far.
         warnings: what differs from what was asked for, in words.
@@ -87,6 +90,11 @@ class PackedVideo:
         """Tokens the same frames would take uncompressed, F times S."""
         return self.source.numel()
 
+    @property
+    def tokens_per_frame(self) -> tuple[int, ...]:
+        """Tokens of each frame, (F,): the plan's, unless a method across frames shared them out otherwise."""
+        return tuple(torch.bincount(self.frame_of, minlength=self.num_frames).tolist())
+
     def provenance(self, token: int) -> Provenance:
         """Say where a token came from.
 
@@ -96,11 +104,13 @@ class PackedVideo:
         if not 0 <= token < self.num_tokens:
             raise BadArgument(f"token {token} of {self.num_tokens}", hint=f"give 0 to {self.num_tokens - 1}")
         frame = int(self.frame_of[token])
+        ended_here = (self.source == token).nonzero().tolist()
         return Provenance(
             frame=frame,
             timestamp_seconds=self.timestamps_seconds[frame],
             anchor=int(self.anchor_of[token]),
-            patches=tuple((self.source[frame] == token).nonzero().flatten().tolist()),
+            patches=tuple(place for at, place in ended_here if at == frame),
+            elsewhere=tuple((at, place) for at, place in ended_here if at != frame),
         )
 
     def save(self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import ClassVar, Literal, get_args, get_origin
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,40 +13,111 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from towers import ragged_counts, random_features
 
 from vidzip import FrameFeatures, zip_frames
-from vidzip.compress import METHODS
+from vidzip.compress import METHODS, Method, ZippedFrames, describe, make_method, read_method
+from vidzip.compress.method import option
 from vidzip.errors import BadArgument
 
-pytestmark = pytest.mark.parametrize("method", METHODS)
+
+def variants():
+    """Every method with its defaults, and with each of its switches and words changed."""
+    for name, kind in METHODS.items():
+        yield name, {}
+        for one in kind.options():
+            others = (
+                (True, False) if one.kind is bool else get_args(one.kind) if get_origin(one.kind) is Literal else ()
+            )
+            yield from ((name, {one.name: value}) for value in others if value != one.default)
 
 
-@given(ragged_counts, st.integers(0, 10_000))
-def test_law_exactly_the_tokens_asked_for(method, drawn, seed):
-    size, counts = drawn
-    zipped = zip_frames(random_features(len(counts), size, seed), counts, method)
-    spent = torch.bincount(zipped.frame_of, minlength=len(counts)).tolist()
-    assert spent == [min(k, size) for k in counts]
-    assert zipped.tokens.shape == (sum(spent), 12)
-    assert zipped.anchor_of.shape == zipped.frame_of.shape == (sum(spent),)
-    assert zipped.source.shape == (len(counts), size)
+VARIANTS = [make_method(name, options) for name, options in variants()]
+ANY_BUDGET = [method for method in VARIANTS if method.takes_any_budget]
+every_variant = pytest.mark.parametrize("method", VARIANTS, ids=describe)
+every_budget = pytest.mark.parametrize("method", ANY_BUDGET, ids=describe)
+
+seeds = st.integers(0, 10_000)
+
+budgets = st.tuples(st.integers(1, 9), st.integers(2, 24)).flatmap(
+    lambda shape: st.tuples(st.just(shape[0]), st.just(shape[1]), st.integers(1, shape[0] * shape[1]))
+)
+"""F frames of S tokens, and a budget from 1 to F * S."""
 
 
-@given(ragged_counts, st.integers(0, 10_000))
-def test_law_every_token_stands_on_a_source_token_that_ended_in_it(method, drawn, seed):
-    size, counts = drawn
-    zipped = zip_frames(random_features(len(counts), size, seed), counts, method)
-    assert zipped.source[zipped.frame_of, zipped.anchor_of].tolist() == list(range(zipped.tokens.shape[0]))
+def shares_of(total, frames):
+    return [(i + 1) * total // frames - i * total // frames for i in range(frames)]
+
+
+def check(zipped, method, counts, features):
+    """It keeps the counts, or their sum, and says truly where every source token went."""
+    frames, size = features.num_frames, features.tokens_per_frame
+    spent = torch.bincount(zipped.frame_of, minlength=frames).tolist()
+    assert sum(spent) == sum(counts) == len(zipped.tokens)
+    assert method.is_across_frames or spent == counts
+    assert max(spent) <= size
+    assert zipped.anchor_of.shape == zipped.frame_of.shape == (sum(counts),)
+    assert zipped.source.shape == (frames, size)
+    assert zipped.source[zipped.frame_of, zipped.anchor_of].tolist() == list(range(sum(counts)))
     assert zipped.source.min() >= -1
-    assert zipped.source.max() < max(1, zipped.tokens.shape[0])
+    assert zipped.source.max() < max(1, sum(counts))
     assert zipped.frame_of.tolist() == sorted(zipped.frame_of.tolist())
 
 
-@given(ragged_counts, st.integers(0, 10_000))
-def test_law_the_same_input_gives_the_same_bits(method, drawn, seed):
+@every_budget
+@given(ragged_counts, seeds)
+def test_law_exactly_the_tokens_asked_for(method, drawn, seed):
     size, counts = drawn
     features = random_features(len(counts), size, seed)
-    assert zip_frames(features, counts, method).tokens.equal(zip_frames(features, counts, method).tokens)
+    check(zip_frames(features, counts, method), method, [min(k, size) for k in counts], features)
 
 
+@every_budget
+@given(budgets, seeds)
+def test_law_exactly_the_budget_whatever_the_frames(method, drawn, seed):
+    frames, size, total = drawn
+    features = random_features(frames, size, seed)
+    check(zip_frames(features, total_tokens=total, method=method), method, shares_of(total, frames), features)
+
+
+@every_budget
+@given(budgets)
+def test_law_exactly_the_budget_where_all_tokens_are_the_same(method, drawn):
+    frames, size, total = drawn
+    features = FrameFeatures(
+        hidden=torch.ones(frames, size, 12), keys=torch.ones(frames, size, 6), attention=torch.ones(frames, size)
+    )
+    check(zip_frames(features, total_tokens=total, method=method), method, shares_of(total, frames), features)
+
+
+@every_budget
+@given(budgets, seeds)
+def test_law_the_same_input_gives_the_same_bits(method, drawn, seed):
+    frames, size, total = drawn
+    features = random_features(frames, size, seed)
+    first, second = (zip_frames(features, total_tokens=total, method=method) for _ in range(2))
+    for name in ("tokens", "frame_of", "anchor_of", "source"):
+        assert getattr(first, name).equal(getattr(second, name))
+
+
+@every_budget
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@given(drawn=budgets, seed=seeds)
+def test_law_half_precision_chooses_what_float32_chooses(method, dtype, drawn, seed):
+    frames, size, total = drawn
+    drawn_features = random_features(frames, size, seed)
+    half = FrameFeatures(
+        hidden=drawn_features.hidden.to(dtype),
+        keys=drawn_features.keys.to(dtype),
+        attention=drawn_features.attention.to(dtype),
+    )
+    widened = FrameFeatures(hidden=half.hidden.float(), keys=half.keys.float(), attention=half.attention.float())
+    narrow, wide = (zip_frames(features, total_tokens=total, method=method) for features in (half, widened))
+    assert narrow.tokens.dtype is dtype
+    for name in ("frame_of", "anchor_of", "source"):
+        assert getattr(narrow, name).equal(getattr(wide, name))
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(narrow.tokens.float(), wide.tokens, rtol=eps, atol=eps)
+
+
+@every_budget
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_tokens_keep_the_dtype_of_the_features(method, dtype):
     features = random_features(3, 20)
@@ -51,23 +125,220 @@ def test_tokens_keep_the_dtype_of_the_features(method, dtype):
     assert zip_frames(cast, 5, method).tokens.dtype is dtype
 
 
-def test_no_shape_depends_on_values(method):
+@every_budget
+@pytest.mark.parametrize("counts", [[3, 0, 20, 9], [5, 5, 5, 5], [1, 0, 0, 0], [20, 20, 20, 20]])
+def test_no_shape_depends_on_values(method, counts):
     # Fake tensors hold no values: reading one, which would make a GPU's host wait, raises.
     with FakeTensorMode():
         features = FrameFeatures(hidden=torch.empty(4, 20, 8), keys=torch.empty(4, 20, 4), attention=torch.empty(4, 20))
-        assert zip_frames(features, [3, 0, 20, 9], method).tokens.shape == (32, 8)
+        assert zip_frames(features, counts, method).tokens.shape == (sum(counts), 8)
 
 
+@every_variant
+def test_with_tokens_for_all_frames_are_unchanged(method):
+    features = random_features(3, 9)
+    for counts in ({"tokens_per_frame": 9}, {"tokens_per_frame": [400, 9, 10]}, {"total_tokens": 27}):
+        zipped = zip_frames(features, method=method, **counts)
+        assert zipped.tokens.equal(features.hidden.flatten(0, 1))
+        assert zipped.source.tolist() == [list(range(first, first + 9)) for first in (0, 9, 18)]
+    assert len(zip_frames(features, 0, method).tokens) == 0
+
+
+@pytest.mark.parametrize("method", [one for one in VARIANTS if not one.is_across_frames], ids=describe)
 def test_a_whole_frame_is_unchanged_and_an_empty_one_leaves_no_trace(method):
     features = random_features(3, 9)
     zipped = zip_frames(features, [0, 9, 400], method)
     assert zipped.tokens.equal(features.hidden[1:].flatten(0, 1))
     assert zipped.source.tolist() == [[-1] * 9, list(range(9)), list(range(9, 18))]
-    assert zip_frames(features, 0, method).tokens.shape == (0, 12)
 
 
-def test_what_it_does_not_know_is_refused(method):
-    with pytest.raises(BadArgument, match=f"{method} has no option 'patience'; it takes"):
-        zip_frames(random_features(2, 9), 4, method, patience=1)
-    with pytest.raises(BadArgument, match="unknown method 'magic'; use one of visionzip"):
-        zip_frames(random_features(2, 9), 4, "magic")
+@every_variant
+def test_of_no_frames_nothing_is_kept(method):
+    zipped = zip_frames(random_features(0, 9), method=method)
+    assert zipped.tokens.shape == (0, 12)
+    assert zipped.source.shape == (0, 9)
+
+
+@every_budget
+def test_autocast_narrows_nothing(method):
+    features = random_features(4, 30)
+    plainly = zip_frames(features, 12, method)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = zip_frames(features, 12, method)
+    assert cast.tokens.equal(plainly.tokens)
+    assert cast.source.equal(plainly.source)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_does_not_know_is_refused(name):
+    with pytest.raises(BadArgument, match=f"{name} has no option 'patience'; it takes"):
+        zip_frames(random_features(2, 9), 9, name, patience=1)
+
+
+@pytest.mark.parametrize("kind", METHODS.values(), ids=METHODS)
+def test_a_method_says_what_it_is_and_what_its_options_are(kind):
+    assert kind.summary
+    assert kind.origin
+    assert "\n" not in kind.summary + kind.origin
+    for one in kind.options():
+        assert one.explanation
+        assert one.takes
+        assert one.check(one.default) == one.default
+        if not isinstance(one.default, str):
+            with pytest.raises(BadArgument, match=f"{one.name} is 'perhaps'; it takes {one.takes}"):
+                one.read("perhaps")
+        assert one.read(str(one.default)) == one.default
+
+
+# How counts are said.
+
+
+def test_a_total_is_shared_evenly():
+    features = random_features(5, 9)
+    for total, shares in ((5, [1] * 5), (7, [1, 1, 2, 1, 2]), (2, [0, 0, 1, 0, 1]), (1, [0, 0, 0, 0, 1])):
+        assert torch.bincount(zip_frames(features, total_tokens=total).frame_of, minlength=5).tolist() == shares
+    assert len(zip_frames(features, total_tokens=1000).tokens) == 45
+
+
+def test_without_a_count_it_is_the_usual_budget():
+    assert len(zip_frames(random_features(8, 257)).tokens) == 136
+    assert len(zip_frames(random_features(3, 9)).tokens) == 27
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"tokens_per_frame": 4, "total_tokens": 8}, "both given; give one or the other"),
+        ({"total_tokens": 0}, "total_tokens is 0; give 1 or more"),
+        ({"total_tokens": -3}, "total_tokens is -3; give 1 or more"),
+        ({"total_tokens": 2.5}, "total_tokens is 2.5; give a whole number"),
+        ({"tokens_per_frame": [4]}, "1 entries for 2 frames"),
+        ({"tokens_per_frame": -1}, "negative"),
+        ({"tokens_per_frame": "17"}, "integer"),
+        ({"tokens_per_frame": 1.5}, "integer"),
+        ({"tokens_per_frame": torch.empty(2, device="meta")}, "host integers"),
+    ],
+)
+def test_counts_that_cannot_be(counts, says):
+    with pytest.raises(BadArgument, match=says):
+        zip_frames(random_features(2, 9), **counts)
+
+
+def test_counts_may_be_a_tensor_of_the_host():
+    assert zip_frames(random_features(2, 9), torch.tensor([2, 0])).frame_of.tolist() == [0, 0]
+
+
+# How methods are named and made.
+
+
+def test_a_method_may_be_given_with_its_options():
+    features = random_features(2, 20)
+    given = zip_frames(features, 8, make_method("visionzip", {"merge": "mean"}))
+    named = zip_frames(features, 8, "visionzip", merge="mean")
+    assert given.tokens.equal(named.tokens)
+    assert not given.tokens.equal(zip_frames(features, 8).tokens)
+
+
+def test_a_method_of_ones_own_needs_no_name():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class First(Method):
+        summary: ClassVar[str] = "the first tokens"
+        origin: ClassVar[str] = "this test"
+        least: int = option(0, "nothing")
+
+        def compress(self, features, counts):
+            assert counts == [3, 2]
+            return ZippedFrames(
+                tokens=features.hidden[0, :5],
+                frame_of=torch.tensor([0, 0, 0, 1, 1]),
+                anchor_of=torch.arange(5),
+                source=torch.full((2, 9), -1),
+            )
+
+    assert len(zip_frames(random_features(2, 9), [3, 2], First(least=2)).tokens) == 5
+    assert describe(First(least=2)) == "First(least=2)"
+
+
+def test_a_method_is_described_by_what_was_changed():
+    assert describe(make_method("visionzip")) == describe(make_method("visionzip", {"merge": "sum"})) == "visionzip"
+    assert describe(make_method("visionzip", {"merge": "mean"})) == "visionzip(merge=mean)"
+    random = make_method("random", {"keep_cls": False, "seed": 3})
+    assert describe(random) == "random(seed=3, keep_cls=False)"
+    assert random.changed() == {"seed": 3, "keep_cls": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "options"),
+    [
+        ("visionzip", {}, {}),
+        ("visionzip", {"merge": "mean"}, {"merge": "mean"}),
+        ("random", {"seed": "3", "keep_cls": "false"}, {"seed": 3, "keep_cls": False}),
+        ("attention", {"keep_cls": "False"}, {"keep_cls": False}),
+        ("visionzip-adaptive", {"temperature": "1e-1", "min_tokens": "2"}, {"temperature": 0.1, "min_tokens": 2}),
+    ],
+)
+def test_options_are_read_as_they_are_written(name, texts, options):
+    assert read_method(name, texts).changed() == options
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "says"),
+    [
+        ("magic", {}, "unknown method 'magic'; use one of visionzip, "),
+        ("visionzip", {"merge": "max"}, "visionzip: merge is 'max'; it takes sum or mean"),
+        ("visionzip", {"seed": "1"}, r"visionzip has no option 'seed'; it takes merge \(sum or mean\)"),
+        ("stride", {"seed": "1"}, "stride has no option 'seed'; it takes none"),
+        ("random", {"seed": "1.5"}, "random: seed is '1.5'; it takes a whole number"),
+        ("random", {"seed": "-1"}, "random: seed is -1; give 0 or more"),
+        ("random", {"keep_cls": "1"}, "random: keep_cls is '1'; it takes true or false"),
+        ("visionzip-adaptive", {"temperature": "nan"}, "temperature is 'nan'; it takes a number"),
+        ("visionzip-adaptive", {"temperature": "inf"}, "temperature is 'inf'; it takes a number"),
+        ("visionzip-adaptive", {"temperature": "0"}, "temperature is 0; give 0.001 or more"),
+        ("visionzip-adaptive", {"min_tokens": "-1"}, "min_tokens is -1; give 0 or more"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(name, texts, says):
+    with pytest.raises(BadArgument, match=says):
+        read_method(name, texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("magic", {}, "unknown method 'magic'; use one of visionzip, "),
+        ("visionzip", {"merge": 1}, "merge is 1; it takes sum or mean"),
+        ("random", {"seed": True}, "seed is True; it takes a whole number"),
+        ("random", {"seed": "1"}, "seed is '1'; it takes a whole number"),
+        ("random", {"keep_cls": 1}, "keep_cls is 1; it takes true or false"),
+        ("visionzip-adaptive", {"temperature": "hot"}, "temperature is 'hot'; it takes a number"),
+        ("visionzip-adaptive", {"temperature": 10**400}, "temperature is 1000*; it takes a number"),
+        (make_method("visionzip"), {"merge": "mean"}, "visionzip was given with 'merge' beside it; set options where"),
+    ],
+)
+def test_values_that_are_none_for_an_option_are_refused(name, options, says):
+    with pytest.raises(BadArgument, match=says):
+        zip_frames(random_features(2, 9), 4, name, **options)
+
+
+def test_an_option_may_be_left_open():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Open(Method):
+        summary: ClassVar[str] = "nothing"
+        origin: ClassVar[str] = "this test"
+        most: int | None = option(None, "a bound, or none")
+
+        def compress(self, features, counts):
+            raise NotImplementedError
+
+    (most,) = Open.options()
+    assert most.takes == "a whole number or none"
+    assert [most.read("None"), most.read("12")] == [None, 12]
+    with pytest.raises(BadArgument, match=r"open: most is '1\.5'; it takes a whole number or none"):
+        Open.of("open", {"most": "1.5"}, is_text=True)
+
+
+def test_whole_frames_or_nothing_without_compression():
+    features = random_features(2, 9)
+    with pytest.raises(BadArgument, match="all of its 9 tokens, but one was given 4; give 9 tokens a frame: 18 for 2"):
+        zip_frames(features, [9, 4], "none")
+    assert zip_frames(features, [0, 9], "none").tokens.equal(features.hidden[1])

@@ -7,7 +7,8 @@ import torch
 from clips import write_numbered
 
 from vidzip import Budget, VidzipError, decode, load, plan, probe, sample
-from vidzip.compress import METHODS, visionzip
+from vidzip.compress import METHODS, make_method, visionzip
+from vidzip.compress.stride import Stride
 from vidzip.errors import BadArgument, BadQuestion, ContextTooLong, OutOfMemory, PlanMismatch, TowerMismatch
 from vidzip.models.prompting import prompt_ids
 from vidzip.models.tiny_random import build_tokenizer
@@ -86,6 +87,37 @@ def test_packing_is_decode_encode_compress(small, clip):
     torch.testing.assert_close(packed.tokens, expected.tokens, rtol=0, atol=1e-5)
     assert packed.source.equal(expected.source)
     assert packed.timestamps_seconds == decode(clip, planned.timestamps_seconds).timestamps_seconds
+
+
+def test_a_method_may_be_given_with_its_options(small, clip):
+    named = pack(small, clip, method="visionzip", merge="mean")
+    given = pack(small, clip, method=make_method("visionzip", {"merge": "mean"}))
+    assert given.tokens.equal(named.tokens)
+    assert given.method == named.method == "visionzip(merge=mean)"
+    assert pack(small, clip).method == "visionzip"
+
+
+@pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if kind.takes_any_budget])
+def test_every_method_packs_the_budget(small, clip, method):
+    packed = pack(small, clip, 20, method=method)
+    assert packed.num_tokens == sum(packed.tokens_per_frame) == 136
+    assert METHODS[method].is_across_frames or packed.tokens_per_frame == packed.plan.tokens_per_frame
+    assert small.embed(packed, QUESTION).shape[1] == 136 + small.prompting.opening(QUESTION).num_tokens
+
+
+def test_what_a_method_cannot_do_is_said_before_a_frame_is_decoded(small, clip, monkeypatch):
+    monkeypatch.setattr(type(small), "encoder", property(lambda _: pytest.fail("frames were encoded")))
+    with pytest.raises(BadArgument, match="takes all of its 257 tokens, but one was given 17"):
+        pack(small, clip, method="none")
+    with pytest.raises(BadArgument, match="unknown method 'magic'"):
+        pack(small, clip, method="magic")
+    with pytest.raises(BadArgument, match="stride has no option 'merge'"):
+        pack(small, clip, method="stride", merge="mean")
+
+
+def test_without_compression_tokens_are_the_towers(small, clip):
+    packed = pack(small, clip, 3, 3 * 257, method="none")
+    assert packed.tokens.equal(pack_full(small, clip, 3).tokens)
 
 
 def test_the_number_of_frames_encoded_at_once_changes_nothing(small, clip):
@@ -176,7 +208,11 @@ def test_the_token_count_is_held_against_the_plan_before_the_language_model_runs
 
 
 def test_a_method_that_overspends_is_caught(small, clip, monkeypatch):
-    monkeypatch.setitem(METHODS, "greedy", lambda features, counts: visionzip(features, [k + 1 for k in counts]))
+    class Greedy(Stride):
+        def compress(self, features, counts):
+            return visionzip(features, [k + 1 for k in counts])
+
+    monkeypatch.setitem(METHODS, "greedy", Greedy)
     with pytest.raises(PlanMismatch, match="144 visual tokens for a plan of 136"):
         pack(small, clip, method="greedy")
 

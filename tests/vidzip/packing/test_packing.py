@@ -6,7 +6,7 @@ import pytest
 import torch
 from towers import random_features
 
-from vidzip import Budget, VideoInfo, plan, zip_frames
+from vidzip import Budget, PackedVideo, VideoInfo, ZippedFrames, plan, zip_frames
 from vidzip.errors import BadArgument, PlanMismatch
 from vidzip.packing import pack_zipped
 
@@ -51,3 +51,35 @@ def test_another_number_of_tokens_than_planned_is_refused():
         dataclasses.replace(video, tokens=torch.cat([video.tokens, video.tokens[:1]]))
     with pytest.raises(PlanMismatch, match="3 timestamps for a plan of 4 frames"):
         dataclasses.replace(video, timestamps_seconds=(0.0, 1.0, 2.0))
+
+
+def packed_across(tmp_path):
+    """Four frames of nine tokens: the second has none, and its patches ended in the first and the third."""
+    features = random_features(4, 9)
+    source = torch.full((4, 9), -1)
+    source[0, :3], source[1, 3:5], source[2, 4:6], source[3, 0] = torch.tensor([0, 1, 1]), 1, torch.tensor([2, 3]), 4
+    source[1, 7] = 2
+    zipped = ZippedFrames(
+        tokens=features.hidden[[0, 0, 2, 2, 3], [0, 1, 4, 5, 0]],
+        frame_of=torch.tensor([0, 0, 2, 2, 3]),
+        anchor_of=torch.tensor([0, 1, 4, 5, 0]),
+        source=source,
+    )
+    planned = plan(INFO, Budget(total_tokens=5, num_frames=4), 9)
+    video = pack_zipped(zipped, planned, timestamps_seconds=(0.4, 1.4, 2.4, 3.4), method="across", tower="t")
+    video.save(tmp_path / "across.vidzip", dtype=torch.float32)
+    return video, PackedVideo.load(tmp_path / "across.vidzip")
+
+
+def test_frames_may_have_other_counts_than_the_plan_gives_them(tmp_path):
+    for video in packed_across(tmp_path):
+        assert video.plan.tokens_per_frame == (1, 1, 1, 2)
+        assert video.tokens_per_frame == (2, 0, 2, 1)
+    assert packed().tokens_per_frame == packed().plan.tokens_per_frame == (4, 5, 4, 5)
+
+
+def test_tokens_of_other_frames_that_ended_in_one_are_told(tmp_path):
+    for video in packed_across(tmp_path):
+        origins = [video.provenance(token) for token in range(5)]
+        assert [origin.patches for origin in origins] == [(0,), (1, 2), (4,), (5,), (0,)]
+        assert [origin.elsewhere for origin in origins] == [(), ((1, 3), (1, 4)), ((1, 7),), (), ()]

@@ -1,0 +1,142 @@
+"""What every compression method costs beside encoding the frames that it compresses.
+
+    python benchmarks/compress.py [--frames 64] [--budget 136] [--rounds 5] [--device cuda]
+
+A ViT-L/14 tower of Video-LLaVA's shape with random weights, observed as vidzip does, float32 on a CPU and float16 on a
+GPU; every method compresses what it said of the frames to one budget. Encoding and methods take turns within a round,
+in an order drawn anew each time; each ratio is taken within a round, and the table gives their medians and range. A
+method is within the bound if its median is at most 5 % of the encoder's time.
+
+With --layers, the tower has so many layers in place of 24, and the table says so: it then tells what methods cost
+beside those layers, not beside the encoder, and marks none as within the bound. The layer that is observed is the
+second to last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from pipelines.terminal import markdown_table, remark, say, table
+from vidzip import FrameFeatures, observe, zip_frames
+from vidzip.compress import METHODS
+from vidzip.models.timing import Stopwatch
+
+LAYERS = 24
+BOUND = 0.05
+ENCODER = "the encoder"
+
+
+def build(dim: int, layers: int, device: torch.device, dtype: torch.dtype) -> CLIPVisionModel:
+    """Build ViT-L/14 at 224 pixels where ``dim`` is 1,024, with heads of 64; other widths keep its proportions."""
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=dim,
+        intermediate_size=4 * dim,
+        num_hidden_layers=layers,
+        num_attention_heads=dim // 64,
+        image_size=224,
+        patch_size=14,
+        attn_implementation="sdpa",
+    )
+    return CLIPVisionModel(config).to(device, dtype).eval()
+
+
+def encode(tower: CLIPVisionModel, pixels: torch.Tensor, at_once: int) -> FrameFeatures:
+    """Encode frames, so many at once."""
+    return FrameFeatures.cat([observe(tower, part) for part in pixels.split(at_once)])
+
+
+def measure(ways: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> list[dict[str, float]]:
+    """Seconds that each way takes, round by round; a first round, which warms up, is not counted."""
+    order = random.Random(0)
+    measured = []
+    for _ in range(rounds + 1):
+        stopwatch = Stopwatch(device)
+        for name in order.sample(list(ways), len(ways)):
+            with stopwatch.stage(name), torch.inference_mode():
+                ways[name]()
+        measured.append(stopwatch.seconds)
+    return measured[1:]
+
+
+def row(name: str, measured: Sequence[dict[str, float]], *, is_whole: bool) -> tuple[str, ...]:
+    """A method's line of the table."""
+    ratios = [one[name] / one[ENCODER] for one in measured]
+    median = statistics.median(ratios)
+    milliseconds = 1000 * statistics.median(one[name] for one in measured)
+    shares = f"{median:.2%} ({min(ratios):.2%} to {max(ratios):.2%})"
+    kind = "across frames" if METHODS[name].is_across_frames else "within a frame"
+    return (
+        name,
+        kind,
+        f"{milliseconds:.1f} ms",
+        shares,
+        *((("yes" if median <= BOUND else "no"),) if is_whole else ()),
+    )
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--budget", type=int, default=136, help="tokens kept in all (default: %(default)s)")
+    parser.add_argument("--dim", type=int, default=1024, help="width of the tower, a multiple of 64 (default: 1024)")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="layers of the tower, 2 or more (default: all 24)")
+    parser.add_argument("--at-once", type=int, default=16, help="frames encoded at once (default: %(default)s)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="these only")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    options = parser.parse_args(arguments)
+    if min(options.frames, options.budget, options.at_once, options.rounds) < 1:
+        parser.error("give frames, a budget, frames at once and rounds of 1 or more")
+    if options.dim < 64 or options.dim % 64 or options.layers < 2:
+        parser.error("give a width that is a multiple of 64, and 2 layers or more")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print the table; return the exit code."""
+    options = _arguments(arguments)
+    try:
+        device = torch.empty(0, device=options.device).device
+    except (RuntimeError, AssertionError) as error:
+        remark("error", f"no device {options.device}: {error}")
+        return 2
+    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    tower = build(options.dim, options.layers, device, dtype)
+    pixels = torch.randn(options.frames, 3, 224, 224).to(device, dtype)
+    with torch.inference_mode():
+        features = encode(tower, pixels, options.at_once)
+
+    chosen = [name for name in options.methods or METHODS if METHODS[name].takes_any_budget]
+    ways: dict[str, Callable[[], object]] = {ENCODER: lambda: encode(tower, pixels, options.at_once)}
+    for name in chosen:
+        ways[name] = partial(zip_frames, features, method=name, total_tokens=options.budget)
+    measured = measure(ways, options.rounds, device)
+
+    is_whole = options.layers == LAYERS
+    beside = "the encoder's time" if is_whole else f"the time of {options.layers} of its {LAYERS} layers"
+    taken = 1000 * statistics.median(one[ENCODER] for one in measured)
+    say(
+        f"{options.frames} frames of {features.tokens_per_frame} tokens, D = {options.dim}, {options.budget} kept; "
+        f"{device.type}, {str(dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads, {options.rounds} rounds"
+    )
+    say(
+        f"{'the encoder' if is_whole else f'{options.layers} of the {LAYERS} layers of the encoder'}: {taken:,.0f} ms\n"
+    )
+    header = ("method", "looks", "time", f"share of {beside}", *((f"within {BOUND:.0%}",) if is_whole else ()))
+    draw = markdown_table if options.markdown else table
+    draw([row(name, measured, is_whole=is_whole) for name in chosen], header)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

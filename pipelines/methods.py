@@ -1,0 +1,77 @@
+"""``vidzip methods``: how frames can be compressed, and what may be set about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.options import output_options
+from pipelines.terminal import say, table
+
+if TYPE_CHECKING:
+    from vidzip.compress import Method
+
+
+@click.command()
+@click.argument("name", metavar="[NAME]", required=False)
+@output_options
+def methods(*, name: str | None, as_json: bool) -> None:
+    """List the ways to compress frames.
+
+    With a NAME, what may be set about one. 'vidzip ask', 'pack', 'chat' and 'eval' take a way with --method NAME, and what may be set about it with
+    --method-option KEY=VALUE. Whole frames, and no video at all, are --full and --blind of 'vidzip eval'.
+    """
+    from vidzip.compress import METHODS, make_method
+
+    chosen = METHODS if name is None else {name: type(make_method(name))}
+    if as_json:
+        for record in records(chosen):
+            click.echo(json.dumps(record))
+    elif name is None:
+        rows = [
+            (key, kind.summary, "across frames" if kind.is_across_frames else "within a frame", kind.origin)
+            for key, kind in chosen.items()
+        ]
+        table(rows, header=("method", "what it does", "looks", "source"))
+    else:
+        _tell(name, chosen[name])
+
+
+def _tell(name: str, kind: type[Method]) -> None:
+    say(f"{name}: {kind.summary}")
+    if kind.is_across_frames:
+        say("It looks across frames: the budget is kept, but not a frame's share of it.")
+    say(f"Source: {kind.origin}")
+    say()
+    rows = [(one.name, _shown(one.default), one.takes, one.explanation) for one in kind.options()]
+    if rows:
+        table(rows, header=("option", "default", "takes", "what it is"))
+    else:
+        say("There is nothing to be set.")
+
+
+def _shown(default: Any) -> str:
+    """A default as it would be written on the command line."""
+    return str(default).lower() if default is None or isinstance(default, bool) else str(default)
+
+
+def records(chosen: Mapping[str, type[Method]]) -> list[dict[str, Any]]:
+    """Describe methods as JSON takes it."""
+    return [
+        {
+            "schema": "vidzip/method/1",
+            "name": name,
+            "summary": kind.summary,
+            "across_frames": kind.is_across_frames,
+            "any_budget": kind.takes_any_budget,
+            "source": kind.origin,
+            "options": [
+                {"name": one.name, "default": one.default, "takes": one.takes, "explanation": one.explanation}
+                for one in kind.options()
+            ],
+        }
+        for name, kind in chosen.items()
+    ]

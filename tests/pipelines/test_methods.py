@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+from refusals import assert_refused
+
+import vidzip
+from pipelines.cli import main
+from vidzip import PackedVideo
+from vidzip.compress import METHODS
+
+
+def lines_of(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Models cannot be loaded: what is refused, is refused before."""
+    monkeypatch.setattr(vidzip, "load", lambda *_, **__: pytest.fail("a model was loaded"))
+
+
+def test_all_methods_are_listed(capsys):
+    assert main(["methods"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["method", "what", "it", "does", "looks", "source"]
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    for line, kind in zip(lines, METHODS.values(), strict=True):
+        assert kind.summary in line
+        assert ("  across frames  " in line) == kind.is_across_frames
+        assert line.endswith(kind.origin)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_is_told_with_its_options(capsys, name):
+    assert main(["methods", name]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{name}: {METHODS[name].summary}\n")
+    for one in METHODS[name].options():
+        (line,) = (line for line in out.splitlines() if line.split()[:1] == [one.name])
+        assert line.endswith(one.explanation)
+
+
+def test_a_table_of_options(capsys):
+    assert main(["methods", "random"]) == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[3:]] == [
+        ["option", "default"], ["seed", "0"], ["keep_cls", "true"],
+    ]  # fmt: skip
+    assert main(["methods", "stride"]) == 0
+    assert capsys.readouterr().out.endswith("There is nothing to be set.\n")
+
+
+def test_methods_as_json(capsys):
+    assert main(["methods", "--json"]) == 0
+    listed = lines_of(capsys)
+    assert [one["name"] for one in listed] == list(METHODS)
+    assert main(["methods", "visionzip", "--json"]) == 0
+    (told,) = lines_of(capsys)
+    assert told == listed[0]
+    (merge,) = told["options"]
+    assert merge.pop("explanation").startswith("a merged token is")
+    assert told == {
+        "schema": "vidzip/method/1",
+        "name": "visionzip",
+        "summary": "what CLS attends to stays; the rest is merged into a few",
+        "across_frames": False,
+        "any_budget": True,
+        "source": "VisionZip, CVPR 2025, arXiv 2412.04467",
+        "options": [{"name": "merge", "default": "sum", "takes": "sum or mean"}],
+    }
+
+
+def test_a_method_that_is_not_there(capsys):
+    assert main(["methods", "magic"]) == 2
+    assert_refused(capsys, "unknown method 'magic'", "use one of visionzip")
+
+
+def test_ask_and_pack_take_a_method_and_its_options(clip, tmp_path, capsys):
+    file = tmp_path / "clip.vidzip"
+    chosen = ["--method", "random", "--method-option", "seed=3", "--method-option", "keep_cls=false", "--frames", "20"]
+    chosen += ["--model", "tiny-random", "--json"]
+    assert main(["ask", str(clip), "What?", *chosen, "--max-new-tokens", "2"]) == 0
+    (answer,) = lines_of(capsys)
+    assert answer["method"] == "random(seed=3, keep_cls=False)"
+    assert answer["visual_tokens"] == 136
+    assert main(["pack", str(clip), "-o", str(file), *chosen]) == 0
+    (packed,) = lines_of(capsys)
+    assert packed["method"] == PackedVideo.load(file).method == answer["method"]
+    assert main(["ask", str(file), "What?", "--model", "tiny-random", "--json", "--max-new-tokens", "2"]) == 0
+    (again,) = lines_of(capsys)
+    assert (again["method"], again["answer"]) == (answer["method"], answer["answer"])
+
+
+def test_chat_takes_a_method(clip, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("What?\n"))
+    chosen = ["--method", "pool", "--frames", "8", "--model", "tiny-random", "--max-new-tokens", "2", "--json"]
+    assert main(["chat", str(clip), *chosen]) == 0
+    assert lines_of(capsys)[0]["method"] == "pool"
+
+
+def test_what_each_frame_really_got_is_reported(clip, tmp_path, capsys):
+    file = tmp_path / "clip.vidzip"
+    chosen = ["--method", "visionzip-adaptive", "--method-option", "min_tokens=8", "--frames", "34"]
+    assert main(["pack", str(clip), "-o", str(file), *chosen]) == 0
+    (frames,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("frames"))
+    held = PackedVideo.load(file)
+    assert sum(count == 0 for count in held.tokens_per_frame) == 17  # 17 frames can have 8 of 136 tokens
+    assert held.tokens_per_frame != held.plan.tokens_per_frame
+    assert "34, 17 of them without tokens, at seconds " in frames
+    empty = [
+        seconds for seconds, count in zip(held.timestamps_seconds, held.tokens_per_frame, strict=True) if not count
+    ]
+    assert frames.split("seconds ")[1] == " ".join([*(f"{seconds:.2f}" for seconds in empty[:8]), "…"])
+    assert main(["ask", str(file), "What?", "--json", "--max-new-tokens", "1"]) == 0
+    (answer,) = lines_of(capsys)
+    assert answer["tokens_per_frame"] == list(held.tokens_per_frame)
+    assert answer["visual_tokens"] == sum(answer["tokens_per_frame"]) == 136
+    assert answer["method"] == "visionzip-adaptive(min_tokens=8)"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says", "hint"),
+    [
+        (["--method", "magic"], "unknown method 'magic'", "use one of visionzip"),
+        (["--method-option", "seed=1"], "visionzip has no option 'seed'", "it takes merge (sum or mean)"),
+        (["--method-option", "merge=max"], "visionzip: merge is 'max'", "it takes sum or mean"),
+        (["--method-option", "merge"], "'merge' is no KEY=VALUE, such as merge=mean", "--help"),
+        (["--method-option", "=mean"], "'=mean' is no KEY=VALUE", "--help"),
+        (["--method-option", "merge="], "'merge=' is no KEY=VALUE", "--help"),
+        (
+            ["--method-option", "merge=sum", "--method-option", "merge=mean"],
+            "merge is given twice, as 'sum' and 'mean'",
+            "--help",
+        ),
+    ],
+)
+def test_a_method_that_cannot_be_is_refused_before_a_model_is_loaded(clip, capsys, no_model, *, chosen, says, hint):
+    assert main(["ask", str(clip), "What?", *chosen]) == 2
+    assert_refused(capsys, says, hint)
+    assert main(["eval", "msvd", "--data", "nowhere", "--out", "nowhere", *chosen]) == 2
+    assert_refused(capsys, says, hint)
+
+
+def test_whole_frames_only_without_compression(clip, capsys):
+    assert main(["ask", str(clip), "What?", "--method", "none", "--model", "tiny-random"]) == 2
+    assert_refused(capsys, "a frame takes all of its 257 tokens, but one was given 4", "give 257 tokens a frame")
+    whole = ["--method", "none", "--frames", "2", "--budget", "514", "--model", "tiny-random", "--json"]
+    assert main(["ask", str(clip), "What?", *whole, "--max-new-tokens", "1"]) == 0
+    assert lines_of(capsys)[0]["tokens_per_frame"] == [257, 257]
+
+
+def test_a_packed_video_takes_no_method(pack, capsys, no_model):
+    assert main(["ask", str(pack), "What?", "--method", "stride", "--method-option", "seed=1"]) == 2
+    assert_refused(capsys, "is packed already, and takes no --method, no --method-option", "leave out")
+
+
+def test_eval_takes_a_methods_options(tmp_path):
+    from questions import write_set
+
+    folder = write_set(tmp_path / "set", videos=1, questions=1)
+    chosen = ["--method", "visionzip", "--method-option", "merge=mean", "--frames", "4"]
+    model = ["--model", "tiny-random", "--device", "cpu", "--max-new-tokens", "1", "--processes", "1"]
+    assert main(["eval", "shapes", "--data", str(folder), "--out", str(tmp_path / "run"), *model, *chosen]) == 0
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (described["method"], described["options"]) == ("visionzip", {"merge": "mean"})
+    (row,) = map(json.loads, (tmp_path / "run" / "answers.jsonl").read_text().splitlines())
+    assert row["plan"]["method"] == "visionzip(merge=mean)"

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_across import Plan, budgets, check, evenly, features_of, moving_features, seeds, shared_options
+
+from vidzip.compress import selecting
+from vidzip.compress.facility_location import FacilityLocation, most_covering
+from vidzip.errors import BadArgument
+
+
+def plain(method, kept):
+    """Follow a choice step by step: nothing may raise the sum more than what was chosen, but for rounding.
+
+    Two patches that are more similar to each other than to those chosen raise it alike; rounding then decides.
+    """
+
+    def choose(video, count):
+        size = min(len(video.all), max(count, min(method.pool * count, selecting.MOST_CANDIDATES)))
+        candidates = [
+            patch
+            for frame, share in enumerate(evenly(size, video.frames))
+            for patch in video.by_attention(video.patches(frame))[:share]
+        ]
+        similar = {(u, v): video.cosine(u, v) for u in candidates for v in candidates}
+        chosen = []
+        while len(chosen) < count:
+            left = [patch for patch in candidates if patch not in chosen]
+            covered = {u: sum(max(similar[v, w] for w in (*chosen, u)) for v in candidates) for u in left}
+            best_kept = max((u for u in left if u in kept), key=covered.__getitem__)
+            assert count == size or covered[best_kept] >= max(covered.values()) - 1e-9
+            chosen.append(best_kept)
+        chosen.sort()
+        return Plan(chosen, {p: video.most_similar(p, chosen) for p in video.all})
+
+    return choose
+
+
+options = st.fixed_dictionaries(
+    {
+        "pool": st.integers(1, 6),
+        **shared_options,
+    }
+)
+
+few = st.tuples(st.integers(1, 5), st.integers(2, 7)).flatmap(
+    lambda shape: st.tuples(st.just(shape[0]), st.just(shape[1]), st.integers(1, shape[0] * shape[1]))
+)
+
+
+@given(few, seeds, options)
+def test_law_equals_the_plain_reference(drawn, seed, chosen):
+    method = FacilityLocation(**chosen)
+    frames, size, total = drawn
+    zipped = method.compress(moving_features(frames, size, seed), evenly(total, frames))
+    places = zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True)
+    kept = {frame * (size - 1) + place - 1 for frame, place in places if place > 0}
+    check(method, drawn, seed, plain(method, kept))
+
+
+@given(st.integers(2, 8), st.integers(1, 4), seeds)
+def test_law_at_least_1_minus_1_over_e_of_the_best(points, count, seed):
+    count = min(count, points)
+    unit = F.normalize(torch.randn(points, 4, generator=torch.Generator().manual_seed(seed)), dim=-1)
+    similarity = 1 + unit @ unit.T
+
+    def covered(chosen):
+        return float(similarity[list(chosen)].amax(0).sum())
+
+    ours = covered(most_covering(unit @ unit.T, count).tolist())
+    best = max(covered(chosen) for chosen in combinations(range(points), count))
+    assert (1 - 1 / math.e) * best <= ours + 1e-5
+    assert ours <= best + 1e-5
+
+
+@given(budgets, st.integers(1, 4))
+def test_law_none_is_chosen_twice_where_nothing_is_gained(drawn, pool):
+    frames, size, total = drawn
+    features = moving_features(frames, size)
+    features.hidden.fill_(1.0)
+    zipped = FacilityLocation(pool=pool, keep_cls=False).compress(features, evenly(total, frames))
+    assert len(set(zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True))) == total
+
+
+def test_a_case_worked_by_hand():
+    # Three patches point about right, two up, and one between, which is the most similar to all. With it, the middle
+    # one of the three raises the sum the most, and then one of those that point up, the first.
+    rows = [[[5.0, 0.5], [9.0, 0.0], [7.0, -0.7]], [[0.0, 2.0], [3.0, 4.0], [0.0, 1.0]]]
+    features = features_of(rows, [[0.1] * 3] * 2)
+    sources = [FacilityLocation(keep_cls=False).compress(features, [count, 0]).source.tolist() for count in (1, 2, 3)]
+    assert sources == [
+        [[-1, -1, -1, -1], [-1, -1, 0, -1]],
+        [[-1, -1, 0, -1], [-1, -1, 1, -1]],
+        [[-1, -1, 0, -1], [-1, 1, 2, -1]],
+    ]
+    merged = FacilityLocation(keep_cls=False, merge="mean").compress(features, [3, 0])
+    assert merged.source.tolist() == [[-1, 0, 0, 0], [-1, 1, 2, 1]]
+    torch.testing.assert_close(merged.tokens, torch.tensor([[7.0, -0.2 / 3], [0.0, 1.5], [3.0, 4.0]]))
+
+
+def test_candidates_are_bounded(monkeypatch):
+    seen = []
+    monkeypatch.setattr(selecting, "MOST_CANDIDATES", 12)
+    original = most_covering
+    monkeypatch.setattr(
+        "vidzip.compress.facility_location.most_covering",
+        lambda similarity, count: seen.append(len(similarity)) or original(similarity, count),
+    )
+    features = moving_features(5, 11)
+    FacilityLocation(keep_cls=False, pool=2).compress(features, evenly(4, 5))
+    FacilityLocation(keep_cls=False, pool=8).compress(features, evenly(4, 5))
+    FacilityLocation(keep_cls=False).compress(features, evenly(30, 5))  # as many candidates as tokens: all are kept
+    assert seen == [8, 12]
+
+
+def test_options_that_cannot_be_are_refused():
+    with pytest.raises(BadArgument, match="pool is 0"):
+        FacilityLocation(pool=0)

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_across import budgets, evenly, moving_features, seeds
+from towers import random_features
+
+from vidzip import FrameFeatures
+from vidzip.compress import METHODS, selecting
+from vidzip.compress.selecting import AcrossFrames, density_peaks, most_similar, ordered, parts, proportional, segments
+from vidzip.errors import BadArgument
+
+METHODS_ACROSS = {name: kind for name, kind in METHODS.items() if issubclass(kind, AcrossFrames)}
+across = pytest.mark.parametrize("method", METHODS_ACROSS.values(), ids=METHODS_ACROSS)
+
+
+def places(zipped):
+    return list(zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True))
+
+
+def test_these_are_among_them():
+    assert {"fastvid", "holitom", "flashvid", "facility-location", "unified-st"} <= METHODS_ACROSS.keys()
+
+
+@across
+@given(budgets, seeds, st.booleans())
+def test_law_each_frame_keeps_cls_while_the_budget_lasts(method, drawn, seed, keep_cls):
+    frames, size, total = drawn
+    kept = places(method(keep_cls=keep_cls).compress(random_features(frames, size, seed), evenly(total, frames)))
+    with_cls = [frame for frame, place in kept if place == 0]
+    assert kept == sorted(set(kept))
+    if not keep_cls:
+        assert len(with_cls) == max(0, total - frames * (size - 1))
+    elif total >= frames:
+        assert with_cls == list(range(frames))
+    else:
+        assert len(with_cls) == total == len(kept)
+        gaps = [after - before for before, after in pairwise(with_cls)]
+        assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+@across
+@given(budgets, seeds)
+def test_law_cls_merges_with_nothing(method, drawn, seed):
+    frames, size, total = drawn
+    features = random_features(frames, size, seed)
+    zipped = method().compress(features, evenly(total, frames))
+    for token, (frame, place) in enumerate(places(zipped)):
+        if place == 0:
+            assert (zipped.source == token).sum() == 1
+            assert zipped.tokens[token].equal(features.hidden[frame, 0])
+    with_cls = [frame for frame, place in places(zipped) if place == 0]
+    assert all((int(zipped.source[frame, 0]) >= 0) == (frame in with_cls) for frame in range(frames))
+
+
+@across
+@given(budgets, seeds, st.sampled_from(["mean", "sum"]))
+def test_law_merging_changes_tokens_and_not_which_are_kept(method, drawn, seed, merge):
+    frames, size, total = drawn
+    features = random_features(frames, size, seed)
+    merged, bare = (method(merge=how).compress(features, evenly(total, frames)) for how in (merge, "none"))
+    assert places(merged) == places(bare)
+    assert bare.tokens.equal(features.hidden[bare.frame_of, bare.anchor_of])
+    assert (bare.source >= 0).sum() == total
+    alone = torch.bincount(merged.source[merged.source >= 0], minlength=total) == 1
+    assert merged.tokens[alone].equal(bare.tokens[alone])
+
+
+@across
+@given(budgets, seeds)
+def test_law_only_the_sum_of_the_counts_matters(method, drawn, seed):
+    frames, size, total = drawn
+    features = random_features(frames, size, seed)
+    full, rest = divmod(total, size)
+    uneven = [size] * full + [rest] * (full < frames) + [0] * (frames - full - 1)
+    here, there = (method().compress(features, counts) for counts in (evenly(total, frames), uneven))
+    assert here.tokens.equal(there.tokens)
+    assert here.source.equal(there.source)
+
+
+@across
+@given(budgets, seeds, st.integers(1, 200))
+def test_law_working_in_parts_changes_nothing(method, drawn, seed, at_once):
+    frames, size, total = drawn
+    features = moving_features(frames, size, seed)
+    merging = method(merge="mean")
+    whole = merging.compress(features, evenly(total, frames))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selecting, "_AT_ONCE", at_once)
+        in_parts = merging.compress(features, evenly(total, frames))
+    assert places(in_parts) == places(whole)
+    assert in_parts.source.equal(whole.source)
+    torch.testing.assert_close(in_parts.tokens, whole.tokens, rtol=0, atol=1e-12)
+
+
+@across
+def test_all_tokens_are_kept_as_they_are(method):
+    features = random_features(3, 9)
+    zipped = method().compress(features, [9, 9, 9])
+    assert zipped.tokens.equal(features.hidden.flatten(0, 1))
+    assert zipped.source.flatten().tolist() == list(range(27))
+    patches = method(keep_cls=False).compress(features, [8, 8, 8])
+    assert patches.tokens.equal(features.hidden[:, 1:].flatten(0, 1))
+
+
+@across
+def test_no_tokens_no_frames_and_frames_of_cls_alone(method):
+    assert method().compress(random_features(3, 9), [0, 0, 0]).source.tolist() == [[-1] * 9] * 3
+    assert method().compress(random_features(0, 9), []).tokens.shape == (0, 12)
+    assert method().compress(random_features(3, 1), [1, 0, 1]).frame_of.tolist() == [0, 2]
+
+
+@across
+def test_an_infinity_in_what_is_dropped_stays_away(method):
+    features = random_features(4, 12)
+    features.hidden[:, 0] = torch.inf  # CLS, which is compared and merged with nothing
+    tokens = method(keep_cls=False, merge="mean").compress(features, [2, 2, 2, 2]).tokens
+    assert tokens.isfinite().all()
+
+
+@across
+def test_gradients_flow_through_tokens_and_not_through_choices(method):
+    features = random_features(4, 12)
+    features.hidden.requires_grad_()
+    features.keys.requires_grad_()
+    zipped = method(merge="mean").compress(features, [3, 3, 3, 3])
+    zipped.tokens.sum().backward()
+    counts = torch.bincount(zipped.source[zipped.source >= 0], minlength=12)
+    if method is not METHODS["fastvid"]:  # its means are weighted
+        given_to = features.hidden.grad[..., 0]
+        expected = torch.where(zipped.source >= 0, 1 / counts[zipped.source.clamp(min=0)], 0.0)
+        torch.testing.assert_close(given_to, expected)
+    assert features.hidden.grad.isfinite().all()
+    assert features.keys.grad is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@across
+@pytest.mark.parametrize("keep_cls", [True, False])
+def test_a_gpu_chooses_what_a_cpu_chooses_and_is_not_waited_for(method, keep_cls):
+    features = moving_features(12, 50)
+    there = FrameFeatures(hidden=features.hidden.cuda(), keys=features.keys.cuda(), attention=features.attention.cuda())
+    merging = method(keep_cls=keep_cls, merge="mean")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        on_gpu = merging.compress(there, evenly(90, 12))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    on_cpu = merging.compress(features, evenly(90, 12))
+    assert places(on_gpu) == places(on_cpu)
+    assert on_gpu.source.cpu().equal(on_cpu.source)
+    torch.testing.assert_close(on_gpu.tokens.cpu(), on_cpu.tokens, rtol=0, atol=1e-12)
+
+
+def test_segments_by_hand():
+    # Cosines of consecutive frames: 1, 0.6, 0.96, 0.8.
+    frames = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.6, 0.8], [0.8, 0.6], [1.0, 0.0]])
+    for least, threshold, expected in (
+        (1, -1.0, [0, 0, 0, 0, 0]),
+        (2, -1.0, [0, 0, 1, 1, 1]),
+        (1, 0.9, [0, 0, 1, 1, 2]),
+        (4, 0.9, [0, 0, 1, 2, 3]),
+        (9, -1.0, [0, 1, 2, 3, 4]),
+    ):
+        segment, is_cut = segments(frames, least, threshold)
+        assert segment.tolist() == expected
+        assert is_cut.tolist() == [after != before for before, after in pairwise(expected)]
+
+
+def test_density_peaks_by_hand():
+    # Points 0, 1, 3 on a line, each with its nearest besides itself: squared distances 1, 1, 4, so densities
+    # exp(-1/2), exp(-1/2), exp(-2). The first is the densest: its gap is the greatest distance, 3; then 1; then 2.
+    points, there = torch.tensor([[[0.0], [1.0], [3.0]]]), torch.tensor([[True, True, True]])
+    expected = [[-0.5 + math.log(3), -0.5, -2 + math.log(2)]]
+    torch.testing.assert_close(density_peaks(points, there, 2), torch.tensor(expected))
+    # Without the second: one gap of 3, both densities exp(-9/2).
+    there = torch.tensor([[True, False, True]])
+    expected = [[-4.5 + math.log(3), -math.inf, -4.5 + math.log(3)]]
+    torch.testing.assert_close(density_peaks(points, there, 2), torch.tensor(expected))
+
+
+def test_copies_and_far_points_still_have_scores():
+    points = torch.tensor([[[0.0], [0.0], [1e9]]])
+    score = density_peaks(points, torch.tensor([[True, True, False]]), 4)
+    assert score[0, :2].isfinite().all()
+    assert score[0, 2] == -math.inf
+    assert density_peaks(points, torch.ones(1, 3, dtype=torch.bool), 3)[0].isfinite().all()
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(0, 80))
+def test_law_shares_in_proportion(sizes, total):
+    shares = proportional(torch.tensor(sizes), total).tolist()
+    assert sum(shares) == min(total, sum(sizes))
+    for share, size in zip(shares, sizes, strict=True):
+        assert 0 <= share <= size
+        assert abs(share - size * min(total, sum(sizes)) / max(1, sum(sizes))) < 1
+
+
+def test_ordered_by_several_keys():
+    is_late, weight = torch.tensor([True, False, False, True]), torch.tensor([1.0, 3.0, 2.0, 1.0])
+    assert ordered(is_late, weight).tolist() == [2, 1, 0, 3]
+    assert ordered(-weight).tolist() == [1, 2, 0, 3]
+
+
+def test_the_first_of_equally_similar_targets_and_none_where_none_may_be_joined():
+    unit = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    assert most_similar(unit, torch.tensor([2, 0])).tolist() == [[2, 2], [2, 2]]
+    may_join = torch.tensor([[False, True], [False, False]])
+    assert most_similar(unit, torch.tensor([2, 0]), may_join).tolist() == [[0, 0], [-1, -1]]
+    assert most_similar(unit, torch.empty(0, dtype=torch.long)).tolist() == [[-1, -1], [-1, -1]]
+
+
+@given(st.integers(1, 50), st.integers(0, 50), st.integers(1, 100))
+def test_law_parts_cover_all_rows_and_fit(length, width, at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selecting, "_AT_ONCE", at_once)
+        found = list(parts(length, width))
+    assert [row for part in found for row in range(part.start, part.stop)] == list(range(length))
+    assert all((part.stop - part.start) * width <= at_once or part.stop - part.start == 1 for part in found)
+
+
+def test_nothing_to_order_by_is_an_error():
+    with pytest.raises(BadArgument, match="nothing to order by"):
+        ordered()
