@@ -10,7 +10,7 @@ demo: .venv/installed-demo  ## install, and run the main job on the embedded mod
 	$(BIN)/vidzip demo
 
 test: .venv/installed-test  ## install what tests need, and run them all
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/installed-lint  ## style, types and the import contracts
 	$(BIN)/ruff format --check .

@@ -6,6 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at a time: each computes on one CPU
+
 import pytest
 from hypothesis import settings
 
