@@ -166,9 +166,10 @@ def peaks(video: Video, patches: list[int], neighbours: int) -> list[int]:
     return sorted(patches, key=lambda patch: -found[patch])
 
 
-def share_out(frames: int, size: int, total: int, *, keep_cls: bool) -> tuple[list[int], int]:
-    """Frames that keep CLS, and how many patches are kept."""
-    count = min(frames, total) if keep_cls else max(0, total - frames * (size - 1))
+def share_out(frames: int, size: int, total: int, *, keep_cls: bool, most: int | None = None) -> tuple[list[int], int]:
+    """Frames that keep CLS, and how many patches are kept; ``most`` is how many CLS tokens may be paid for."""
+    wanted = min(frames, total if most is None else most) if keep_cls else 0
+    count = max(wanted, total - frames * (size - 1))
     return [math.floor((i + 0.5) * frames / count) for i in range(count)], total - count
 
 
@@ -189,13 +190,15 @@ def check(
     seed: int,
     choose: Callable[[Video, int], Plan],
     blends: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = BLENDS,
+    *,
+    most_cls: int | None = None,
 ) -> None:
     """Hold what a method makes of drawn frames, size and budget against what a plain function chooses of the patches."""
     frames, size, total = drawn
     features = moving_features(frames, size, seed)
     zipped = method.compress(features, evenly(total, frames))
     video = Video.of(features, method.compare)
-    with_cls, count = share_out(frames, size, total, keep_cls=method.keep_cls)
+    with_cls, count = share_out(frames, size, total, keep_cls=method.keep_cls, most=most_cls)
     is_trivial = count in (0, len(video.all))
     plan = Plan(list(video.all)[:count], {}) if is_trivial else choose(video, count)
     assert len(set(plan.anchors)) == count

@@ -14,6 +14,7 @@ import torch
 
 from vidzip.compress.attention import Attention
 from vidzip.compress.counts import Counts, at_most, per_frame, share
+from vidzip.compress.coverage import Coverage
 from vidzip.compress.facility_location import FacilityLocation
 from vidzip.compress.fastvid import FastVid
 from vidzip.compress.flashvid import FlashVid
@@ -38,6 +39,7 @@ METHODS: dict[str, type[Method]] = {
     "fastvid": FastVid,
     "holitom": HoliTom,
     "flashvid": FlashVid,
+    "coverage": Coverage,
     "facility-location": FacilityLocation,
     "unified-st": UnifiedSt,
     "stride": Stride,

@@ -143,10 +143,15 @@ class AcrossFrames(Method):
             return anchor + total / count
         return (anchor + total) / (count + 1)
 
+    def _most_cls(self, total: int) -> int:
+        """CLS tokens that a budget pays for, at most."""
+        return total
+
     def _share_out(self, patches: Patches, total: int) -> tuple[list[int], int]:
         """Numbers of the frames that keep CLS, and how many patches are kept."""
         num_frames = patches.num_frames
-        num_cls = min(num_frames, total) if self.keep_cls else max(0, total - patches.count)
+        # What patches cannot use goes to CLS tokens, whatever the option says.
+        num_cls = max(min(num_frames, self._most_cls(total)) if self.keep_cls else 0, total - patches.count)
         # The middles of as many equal stretches of the video.
         spread = [(2 * i + 1) * num_frames // (2 * num_cls) for i in range(num_cls)]
         return spread, total - num_cls

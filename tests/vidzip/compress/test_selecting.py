@@ -12,6 +12,7 @@ from towers import random_features
 
 from vidzip import FrameFeatures
 from vidzip.compress import METHODS, selecting
+from vidzip.compress.coverage import Coverage
 from vidzip.compress.selecting import AcrossFrames, density_peaks, most_similar, ordered, parts, proportional, segments
 from vidzip.errors import BadArgument
 
@@ -24,14 +25,16 @@ def places(zipped):
 
 
 def test_these_are_among_them():
-    assert {"fastvid", "holitom", "flashvid", "facility-location", "unified-st"} <= METHODS_ACROSS.keys()
+    assert {"coverage", "fastvid", "holitom", "flashvid", "facility-location", "unified-st"} <= METHODS_ACROSS.keys()
 
 
 @across
 @given(budgets, seeds, st.booleans())
 def test_law_each_frame_keeps_cls_while_the_budget_lasts(method, drawn, seed, keep_cls):
     frames, size, total = drawn
-    kept = places(method(keep_cls=keep_cls).compress(random_features(frames, size, seed), evenly(total, frames)))
+    options = {"cls_share": 1.0} if method is Coverage else {}
+    chosen = method(keep_cls=keep_cls, **options)
+    kept = places(chosen.compress(random_features(frames, size, seed), evenly(total, frames)))
     with_cls = [frame for frame, place in kept if place == 0]
     assert kept == sorted(set(kept))
     if not keep_cls:

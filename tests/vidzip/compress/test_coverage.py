@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_across import Plan, Video, budgets, check, evenly, features_of, moving_features, seeds, shared_options
+
+from vidzip.compress import selecting
+from vidzip.compress.coverage import Coverage, most_covering
+from vidzip.errors import BadArgument
+
+
+def weights_of(video: Video) -> np.ndarray:
+    per_frame = video.attention.reshape(video.frames, video.per_frame)
+    return (per_frame / per_frame.sum(1, keepdims=True)).ravel()
+
+
+def plain(method):
+    def choose(video, count):
+        weights = weights_of(video)
+        size = min(len(video.all), max(count, min(method.pool * count, selecting.MOST_CANDIDATES)))
+        candidates = sorted(sorted(video.all, key=lambda patch: -weights[patch])[:size])
+        chosen: list[int] = []
+        covered = dict.fromkeys(candidates, 0.0)
+        while len(chosen) < count:
+            gains = {
+                u: sum(weights[v] * max(0.0, max(0.0, video.cosine(u, v)) - covered[v]) for v in candidates)
+                for u in candidates
+                if u not in chosen
+            }
+            chosen.append(max(gains, key=gains.__getitem__))
+            covered = {v: max(covered[v], video.cosine(chosen[-1], v)) for v in candidates}
+        chosen.sort()
+        return Plan(chosen, {p: video.most_similar(p, chosen) for p in video.all})
+
+    return choose
+
+
+options = st.fixed_dictionaries({"pool": st.integers(1, 6), "cls_share": st.floats(0, 1), **shared_options})
+few = st.tuples(st.integers(1, 5), st.integers(2, 7)).flatmap(
+    lambda shape: st.tuples(st.just(shape[0]), st.just(shape[1]), st.integers(1, shape[0] * shape[1]))
+)
+
+
+@given(few, seeds, options)
+def test_law_equals_the_plain_reference(drawn, seed, chosen):
+    method = Coverage(**chosen)
+    check(method, drawn, seed, plain(method), most_cls=max(1, int(drawn[2] * method.cls_share)))
+
+
+@given(st.integers(2, 8), st.integers(1, 4), seeds)
+def test_law_at_least_1_minus_1_over_e_of_the_best(points, count, seed):
+    count = min(count, points)
+    draws = torch.Generator().manual_seed(seed)
+    unit = F.normalize(torch.randn(points, 4, generator=draws, dtype=torch.float64), dim=-1)
+    similarity, weights = (unit @ unit.T).clamp(min=0), torch.rand(points, generator=draws, dtype=torch.float64)
+
+    def covered(chosen):
+        return float(similarity[list(chosen)].amax(0) @ weights)
+
+    ours = covered(most_covering(similarity, weights, count).tolist())
+    best = max(covered(chosen) for chosen in combinations(range(points), count))
+    assert (1 - 1 / math.e) * best <= ours + 1e-12
+    assert ours <= best + 1e-12
+
+
+@given(budgets, st.integers(1, 4))
+def test_law_none_is_chosen_twice_where_nothing_is_gained(drawn, pool):
+    frames, size, total = drawn
+    features = moving_features(frames, size)
+    features.keys.fill_(1.0)
+    zipped = Coverage(pool=pool, keep_cls=False).compress(features, evenly(total, frames))
+    assert len(set(zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True))) == total
+
+
+def test_a_case_worked_by_hand():
+    # CLS attends to what points right in the first frame and to what points up in the second; the third patch of both
+    # points left, and is looked at by nobody: it needs no token while others are left to be stood for.
+    rows = [[[1.0, 0.0], [4.0, 3.0], [-1.0, 0.0]], [[0.0, 1.0], [0.0, 2.0], [-1.0, 0.0]]]
+    features = features_of(rows, [[0.8, 0.2, 0.0], [0.3, 0.7, 0.0]])
+    sources = [Coverage(keep_cls=False).compress(features, [count, 0]).source.tolist() for count in (1, 2, 3)]
+    # Alone, (4, 3) stands for 0.8 of the first, all of itself, and 0.6 of both that point up: 0.64 + 0.2 + 0.6.
+    assert sources[0] == [[-1, -1, 0, -1], [-1, -1, -1, -1]]
+    # Then what points up gains 0.4, what points right 0.16; of the two that point up, the first.
+    assert sources[1] == [[-1, -1, 0, -1], [-1, 1, -1, -1]]
+    assert sources[2] == [[-1, 0, 1, -1], [-1, 2, -1, -1]]
+
+
+def test_cls_takes_its_share_and_one_at_least():
+    features = moving_features(34, 257)
+    for total, num_cls in ((136, 8), (34, 2), (10, 1)):
+        zipped = Coverage().compress(features, evenly(total, 34))
+        with_cls = zipped.frame_of[zipped.anchor_of == 0].tolist()
+        assert len(with_cls) == num_cls
+        assert with_cls == [(2 * i + 1) * 34 // (2 * num_cls) for i in range(num_cls)]
+        assert len(zipped.tokens) == total
+
+
+@pytest.mark.parametrize(("options", "says"), [({"pool": 0}, "pool is 0"), ({"cls_share": 1.5}, "cls_share is 1.5")])
+def test_options_that_cannot_be_are_refused(options, says):
+    with pytest.raises(BadArgument, match=says):
+        Coverage(**options)
