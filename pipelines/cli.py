@@ -122,6 +122,7 @@ _ELSEWHERE = {
     "compare": ("pipelines.scoring.command", "compare_command"),
     "data": ("pipelines.data", "data"),
     "eval": ("pipelines.evaluation.command", "eval_command"),
+    "grid": ("pipelines.grid.command", "grid_command"),
     "merge": ("pipelines.evaluation.command", "merge_command"),
     "methods": ("pipelines.methods", "methods"),
     "report": ("pipelines.scoring.report", "report_command"),

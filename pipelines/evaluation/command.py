@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,16 +18,15 @@ from pipelines.options import (
     model_options,
     spending_options,
 )
-from pipelines.source import DEFAULT_MODEL
+from pipelines.source import BASELINE_FRAMES, DEFAULT_MODEL
 from pipelines.terminal import progress, remark, say, table
 from vidzip import Budget, Decoding, split_budget
 from vidzip.errors import BadArgument, VidzipError
 
 if TYPE_CHECKING:
-    from eval.datasets import Sample
+    from eval.datasets import Sample, VideoFolder
+    from pipelines.evaluation.running import Look
     from vidzip import VideoLlava
-
-BASELINE_FRAMES = 8
 
 
 class BadSetFolder(VidzipError):
@@ -94,29 +92,18 @@ def evaluate(options: dict[str, Any], show: Any, loaded: VideoLlava | None = Non
     Returns:
         What became of the questions.
     """
-    from eval.datasets import SETS, DatasetError, list_videos, load, subset
     from pipelines.evaluation.answering import Answerer
     from pipelines.evaluation.crew import usual_processes
     from pipelines.evaluation.devices import Loading, run_on
     from pipelines.evaluation.journal import open_journal
     from pipelines.evaluation.merging import read_shard
-    from pipelines.evaluation.running import Look, Work, by_video, describe_model, run, summary
+    from pipelines.evaluation.running import Look, Work, by_video, run, summary
 
-    look, decoding = _look(options, Look), _decoding(options)
+    look, decoding = _look(options, Look), decoding_of(options)
     shard = options["shard"]
     if shard is not None:
         read_shard(shard)
-    try:
-        samples = load(options["data"], options["name"])
-        chosen: Sequence[Sample] = subset(samples, options["subset"]) if options["subset"] else samples
-        folder = None
-        if look.budget is not None:
-            folder = list_videos(
-                videos_of(options["data"], options["videos"]), SETS[options["name"]], annotations=options["data"]
-            )
-    except DatasetError as error:
-        raise BadSetFolder(error.message, hint=error.hint) from error
-    chosen = limited(chosen, options["limit"])
+    chosen, folder = read_questions(options, with_videos=look.budget is not None)
     parts = by_video(chosen)
     mine = [one for number, video in enumerate(parts) if _is_mine(number, shard) for one in parts[video]]
 
@@ -140,22 +127,7 @@ def evaluate(options: dict[str, Any], show: Any, loaded: VideoLlava | None = Non
         show(f"load {name}", 0, 1)
     model = loaded or _load(device=devices[0] if devices else options["device"], **loading.options)
     if options["full"]:
-        whole = Budget(total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES)
-        look = replace(look, budget=whole, policy=model.policy)
-    described = {
-        "set": options["name"],
-        "questions": {"count": len(chosen), "fingerprint": _fingerprint(chosen)},
-        "subset": options["subset"],
-        "limit": options["limit"],
-        "shard": shard,
-        **look.described(),
-        **describe_model(model, options["revision"]),
-        "quantize": options["quantize"],
-        "max_new_tokens": options["max_new_tokens"],
-        "batch_questions": options["batch"],
-        "decoder": decoding.backend,
-        "strict": decoding.strict,
-    }
+        look = full_look(model)
     work = Work(
         samples=mine,
         videos=folder,
@@ -164,6 +136,7 @@ def evaluate(options: dict[str, Any], show: Any, loaded: VideoLlava | None = Non
         processes=usual_processes() if options["processes"] is None else _count(options["processes"], "--processes"),
         cache=options["pack_cache"],
     )
+    described = describe_run(options, chosen, look, model)
     with open_journal(options["out"], described, retry_failed=options["retry_failed"]) as journal:
         if len(devices) > 1 and look.budget is not None:
             del model
@@ -174,6 +147,48 @@ def evaluate(options: dict[str, Any], show: Any, loaded: VideoLlava | None = Non
             )
             run(work, answerer, journal, show)
         return {**summary(mine, journal.rows), "accuracies": accuracies(mine, journal.rows)}
+
+
+def read_questions(options: Mapping[str, Any], *, with_videos: bool) -> tuple[Sequence[Sample], VideoFolder | None]:
+    """Read the questions that options name, and list their videos.
+
+    Raises:
+        BadSetFolder: either cannot be read.
+    """
+    from eval.datasets import SETS, DatasetError, list_videos, load, subset
+
+    data, folder = options["data"], None
+    try:
+        chosen: Sequence[Sample] = load(data, options["name"])
+        if options["subset"]:
+            chosen = subset(chosen, options["subset"])
+        if with_videos:
+            folder = list_videos(videos_of(data, options["videos"]), SETS[options["name"]], annotations=data)
+    except DatasetError as error:
+        raise BadSetFolder(error.message, hint=error.hint) from error
+    return limited(chosen, options["limit"]), folder
+
+
+def describe_run(
+    options: Mapping[str, Any], samples: Sequence[Sample], look: Look, model: VideoLlava
+) -> dict[str, Any]:
+    """All that a run's answers depend on, as its folder keeps it."""
+    from pipelines.evaluation.running import describe_model
+
+    return {
+        "set": options["name"],
+        "questions": {"count": len(samples), "fingerprint": _fingerprint(samples)},
+        "subset": options["subset"],
+        "limit": options["limit"],
+        "shard": options["shard"],
+        **look.described(),
+        **describe_model(model, options["revision"]),
+        "quantize": options["quantize"],
+        "max_new_tokens": options["max_new_tokens"],
+        "batch_questions": options["batch"],
+        "decoder": options["decoder"],
+        "strict": options["strict"],
+    }
 
 
 def accuracies(samples: Sequence[Sample], rows: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
@@ -199,6 +214,14 @@ def accuracies(samples: Sequence[Sample], rows: dict[str, dict[str, Any]]) -> li
             text += f" [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
         shown.append((name, text))
     return shown
+
+
+def full_look(model: VideoLlava) -> Look:
+    """The baseline: whole frames, uncompressed, chosen as the model's own code does."""
+    from pipelines.evaluation.running import Look
+
+    whole = Budget(total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES)
+    return Look(budget=whole, policy=model.policy)
 
 
 def _load(*, device: str, name: str, **options: Any) -> VideoLlava:
@@ -227,7 +250,8 @@ def _look(options: dict[str, Any], kind: Any) -> Any:
     return kind(budget=budget, method=options["method"], options=method.changed())
 
 
-def _decoding(options: dict[str, Any]) -> Decoding:
+def decoding_of(options: Mapping[str, Any]) -> Decoding:
+    """How options have videos decoded."""
     return Decoding(
         backend=options["decoder"],
         workers=2 if options["workers"] is None else options["workers"],

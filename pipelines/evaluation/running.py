@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -27,8 +28,6 @@ from vidzip import Budget, Decoding, PackedVideo, VideoLlava, VidzipError
 from vidzip.errors import BadArgument, OutOfMemory, SystemFault
 from vidzip.video.probing import identify
 from vidzip.video.sampling import Policy
-
-BASELINE_FRAMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +100,7 @@ def describe_model(model: VideoLlava, revision: str | None) -> dict[str, Any]:
     }
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions that an answer may depend on."""
     return {"vidzip": vidzip.__version__, **{name: version(name) for name in ("torch", "transformers", "av")}}
@@ -122,13 +122,10 @@ def run(
         OutOfMemory, WriteError, DiskFull: the machine lacks room; the same run goes on from there.
     """
     of_video = by_video(work.samples)
-    traced = {"model": identify_model(answerer.model), "versions": versions()}
     teller = Teller(show, journal, len(work.samples))
     teller.tell()
     if work.look.budget is None:
-        for rows in answerer.blind(work.samples, journal.rows):
-            journal.add([{**row, **traced} if row["failure"] is None else row for row in rows])
-            teller.tell()
+        ask_blind(answerer, journal, work.samples, teller.tell)
         return
     left = (
         video
@@ -136,16 +133,33 @@ def run(
         if any(sample.id not in journal.rows for sample in of_video[video])
     )
     for video, outcome in _packed(work, answerer.model, left):
-        samples = of_video[video]
-        if isinstance(outcome, Failure):
-            journal.add([failed(one, outcome) for one in samples if one.id not in journal.rows])
-        else:
-            for rows in answerer.over(outcome.packed, samples, journal.rows, outcome.seconds):
-                journal.add(
-                    [{**row, **traced, "plan": _traced(outcome)} if row["failure"] is None else row for row in rows]
-                )
-                teller.tell()
-        teller.tell()
+        ask_about(answerer, journal, outcome, of_video[video], teller.tell)
+
+
+def ask_about(
+    answerer: Answerer, journal: Journal, shown: Shown | Failure, samples: Sequence[Sample], tell: Callable[[], None]
+) -> None:
+    """Ask about a video what has no line yet, or write down why nothing can be asked."""
+    if isinstance(shown, Failure):
+        journal.add([failed(one, shown) for one in samples if one.id not in journal.rows])
+        tell()
+        return
+    plan = _traced(shown)
+    for rows in answerer.over(shown.packed, samples, journal.rows, shown.seconds):
+        journal.add([{**row, **_origin(answerer), "plan": plan} if row["failure"] is None else row for row in rows])
+        tell()
+
+
+def ask_blind(answerer: Answerer, journal: Journal, samples: Sequence[Sample], tell: Callable[[], None]) -> None:
+    """Ask without videos what has no line yet."""
+    for rows in answerer.blind(samples, journal.rows):
+        journal.add([{**row, **_origin(answerer)} if row["failure"] is None else row for row in rows])
+        tell()
+
+
+def _origin(answerer: Answerer) -> dict[str, Any]:
+    """Who answered, with what."""
+    return {"model": identify_model(answerer.model), "versions": versions()}
 
 
 def by_video(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
@@ -157,7 +171,7 @@ def by_video(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Packed:
+class Shown:
     """A video to be asked about.
 
     Attributes:
@@ -171,7 +185,7 @@ class _Packed:
     is_kept: bool
 
 
-def _packed(work: Work, model: VideoLlava, videos: Iterable[str]) -> Iterator[tuple[str, _Packed | Failure]]:
+def _packed(work: Work, model: VideoLlava, videos: Iterable[str]) -> Iterator[tuple[str, Shown | Failure]]:
     """Pack videos: those whose packs are kept as they come by, others as they are decoded."""
     cache = _cache(work, model)
     steps = (_first_step(work, model, cache, video) for video in videos)
@@ -185,7 +199,7 @@ def _packed(work: Work, model: VideoLlava, videos: Iterable[str]) -> Iterator[tu
 
 def _first_step(
     work: Work, model: VideoLlava, cache: PackCache | None, video: str
-) -> Job | tuple[str, _Packed | Failure]:
+) -> Job | tuple[str, Shown | Failure]:
     """Find what a video needs: decoding; or nothing, where its pack is kept, or it cannot be had."""
     if work.look.budget is None or work.videos is None:
         raise ValueError("there is nothing to be packed")
@@ -195,7 +209,7 @@ def _first_step(
     except (DatasetError, VidzipError) as error:
         return video, Failure(kind=type(error).__name__, reason=str(error))
     if kept is not None:
-        return video, _Packed(packed=kept, seconds={}, is_kept=True)
+        return video, Shown(packed=kept, seconds={}, is_kept=True)
     return Job(
         key=video,
         path=path,
@@ -208,7 +222,7 @@ def _first_step(
     )
 
 
-def _pack(work: Work, model: VideoLlava, cache: PackCache | None, decoded: Decoded) -> _Packed | Failure:
+def _pack(work: Work, model: VideoLlava, cache: PackCache | None, decoded: Decoded) -> Shown | Failure:
     """Encode and compress what was decoded; what is wrong with this video alone costs this video alone."""
     if isinstance(decoded.outcome, Failure):
         return decoded.outcome
@@ -220,7 +234,7 @@ def _pack(work: Work, model: VideoLlava, cache: PackCache | None, decoded: Decod
         return Failure(kind=type(error).__name__, reason=str(error))
     if cache:
         cache.keep(packed)
-    return _Packed(packed=packed, seconds={"decode": decoded.seconds, **packed.stage_seconds}, is_kept=False)
+    return Shown(packed=packed, seconds={"decode": decoded.seconds, **packed.stage_seconds}, is_kept=False)
 
 
 def _cache(work: Work, model: VideoLlava) -> PackCache | None:
@@ -236,7 +250,7 @@ def _cache(work: Work, model: VideoLlava) -> PackCache | None:
     return PackCache(folder=work.cache, made_by=made_by)
 
 
-def _traced(shown: _Packed) -> dict[str, Any]:
+def _traced(shown: Shown) -> dict[str, Any]:
     """What was shown, for whoever follows an answer back."""
     packed, plan = shown.packed, shown.packed.plan
     return {

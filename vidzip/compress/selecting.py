@@ -151,7 +151,7 @@ class AcrossFrames(Method):
         """Numbers of the frames that keep CLS, and how many patches are kept."""
         num_frames = patches.num_frames
         # What patches cannot use goes to CLS tokens, whatever the option says.
-        num_cls = max(min(num_frames, self._most_cls(total)) if self.keep_cls else 0, total - patches.count)
+        num_cls = max(min(num_frames, total, self._most_cls(total)) if self.keep_cls else 0, total - patches.count)
         # The middles of as many equal stretches of the video.
         spread = [(2 * i + 1) * num_frames // (2 * num_cls) for i in range(num_cls)]
         return spread, total - num_cls

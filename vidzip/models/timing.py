@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -12,9 +12,9 @@ import torch
 class Stopwatch:
     """Adds up seconds a stage; waits for the device at both ends of one, so that its work is counted where it is."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, so_far: Mapping[str, float] | None = None) -> None:
         self._device = device
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = dict(so_far or {})
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

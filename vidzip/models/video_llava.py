@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,21 @@ from vidzip.video.probing import identify
 from vidzip.video.sampling import Policy, check_count
 
 Video = str | os.PathLike[str] | VideoInfo
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedFootage:
+    """Frames as the tower sees them, to be packed in any number of ways.
+
+    Attributes:
+        features: of F frames.
+        timestamps_seconds: when each frame appears on screen, (F,).
+        stage_seconds: time spent in each stage so far.
+    """
+
+    features: FrameFeatures
+    timestamps_seconds: tuple[float, ...]
+    stage_seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -228,13 +243,52 @@ class VideoLlava:
             BadArgument: an unknown method or option, or a plan whose counts the method cannot spend.
         """
         chosen = make_method(method, options)
-        plan = replace(footage.plan, frames_per_clip=self.frames_per_clip)
+        self._check_counts(footage.plan)
+        chosen.check_counts(footage.plan.tokens_per_frame, self.tokens_per_frame)
+        encoded = self.encode_footage(footage)
+        return self.pack_features(encoded, footage.plan, chosen)
+
+    def encode_footage(self, footage: Footage) -> EncodedFootage:
+        """Run footage through the tower, for any number of :meth:`pack_features`.
+
+        Raises:
+            OutOfMemory: the device cannot hold the frames' features.
+        """
+        stopwatch = Stopwatch(self.device)
+        with memory_errors(f"encoding {footage.plan.num_frames} frames"):
+            features = self.encoder.encode_shaped(footage.pixels, stopwatch)
+        return EncodedFootage(
+            features=features, timestamps_seconds=footage.timestamps_seconds, stage_seconds=stopwatch.seconds
+        )
+
+    def pack_features(
+        self, encoded: EncodedFootage, plan: Plan, method: str | Method = "visionzip", **options: Any
+    ) -> PackedVideo:
+        """Pack footage that :meth:`encode_footage` encoded: by its own plan, or by another of the same moments.
+
+        Args:
+            encoded: the frames' features.
+            plan: how many tokens each of these frames gets.
+            method: a name in :data:`vidzip.compress.METHODS`, or a method with its options.
+            options: the method's own, where it is given by its name.
+
+        Raises:
+            PlanMismatch: the plan is of another number of frames, or gives a frame more tokens than the tower has.
+            OutOfMemory: the device cannot hold what the method needs.
+            BadArgument: an unknown method or option, or a plan whose counts the method cannot spend.
+        """
+        chosen = make_method(method, options)
         self._check_counts(plan)
         chosen.check_counts(plan.tokens_per_frame, self.tokens_per_frame)
-        stopwatch = Stopwatch(self.device)
+        if plan.num_frames != encoded.features.num_frames:
+            raise PlanMismatch(
+                f"the plan is of {plan.num_frames} frames, and {encoded.features.num_frames} were encoded",
+                hint="give the footage's plan, or one of the same moments",
+            )
+        plan = replace(plan, frames_per_clip=self.frames_per_clip)
+        stopwatch = Stopwatch(self.device, encoded.stage_seconds)
         with memory_errors(f"packing {plan.num_frames} frames"):
-            features = self.encoder.encode_shaped(footage.pixels, stopwatch)
-            return self._compress(features, plan, footage.timestamps_seconds, chosen, stopwatch)
+            return self._compress(encoded.features, plan, encoded.timestamps_seconds, chosen, stopwatch)
 
     def _compress(
         self,
