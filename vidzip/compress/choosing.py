@@ -22,7 +22,7 @@ def best(
     """
     order = scores[:, 1:].argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1)
-    cls_rank = torch.full_like(rank[:, :1], -1 if keep_cls else rank.shape[1])
+    cls_rank = rank.new_full((len(rank), 1), -1 if keep_cls else rank.shape[1])
     return torch.cat([cls_rank, rank], dim=1) < (counts - int(keep_cls))[:, None]
 
 

@@ -342,3 +342,11 @@ def test_whole_frames_or_nothing_without_compression():
     with pytest.raises(BadArgument, match="all of its 9 tokens, but one was given 4; give 9 tokens a frame: 18 for 2"):
         zip_frames(features, [9, 4], "none")
     assert zip_frames(features, [0, 9], "none").tokens.equal(features.hidden[1])
+
+
+@every_variant
+def test_frames_of_cls_alone_are_kept_as_they_are(method):
+    features = random_features(3, 1)
+    zipped = zip_frames(features, 1, method)
+    assert zipped.tokens.equal(features.hidden.flatten(0, 1))
+    assert zipped.source.tolist() == [[0], [1], [2]]
