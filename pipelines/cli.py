@@ -1,7 +1,9 @@
 """The command line.
 
-``vidzip ask``, ``pack`` and ``chat`` look at videos, ``plan`` and ``probe`` say what there is to look at, ``convert``
-and ``train-tiny`` make models, ``shapes`` makes videos and questions, ``demo`` shows what it is all for.
+``vidzip ask``, ``pack`` and ``chat`` look at videos, ``plan`` and ``probe`` say what there is to look at, ``eval``,
+``merge`` and ``grid`` run question sets, ``score``, ``compare``, ``agree`` and ``report`` tell what came of it, ``data``
+and ``methods`` list what there is, ``convert`` and ``train-tiny`` make models, ``shapes`` makes videos and questions,
+``demo`` shows what it is all for.
 
 Nothing here loads torch or transformers before a command needs a model.
 """
