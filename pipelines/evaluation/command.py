@@ -221,7 +221,7 @@ def full_look(model: VideoLlava) -> Look:
     from pipelines.evaluation.running import Look
 
     whole = Budget(total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES)
-    return Look(budget=whole, policy=model.policy)
+    return Look(budget=whole, policy=model.policy, method="none")
 
 
 def _load(*, device: str, name: str, **options: Any) -> VideoLlava:

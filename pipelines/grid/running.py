@@ -126,7 +126,7 @@ def _pack_all(
     for setting in settings:
         plan = _spend(outcome.plan, setting, model.tokens_per_frame)
         try:
-            packed = model.pack_features(encoded, plan, setting.method or "visionzip")
+            packed = model.pack_features(encoded, plan, setting.method or "none")
         except (BadArgument, OutOfMemory, SystemFault):
             raise
         except VidzipError as error:

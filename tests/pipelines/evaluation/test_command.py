@@ -47,6 +47,7 @@ def test_a_run_is_made_and_gone_on_with(folder, tmp_path, capsys):
 def test_the_baseline_and_the_floor(folder, tmp_path):
     assert evaluate(folder, tmp_path / "full", "--full") == 0
     assert {(row["frames"], row["visual_tokens"]) for row in rows(tmp_path / "full")} == {(8, 2056)}
+    assert {row["plan"]["method"] for row in rows(tmp_path / "full")} == {"none"}
     assert evaluate(folder, tmp_path / "blind", "--blind", "--videos", "/nowhere") == 0
     assert {(row["frames"], row["visual_tokens"]) for row in rows(tmp_path / "blind")} == {(0, 0)}
 
