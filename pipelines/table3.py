@@ -303,7 +303,7 @@ def _doubts(request: Request, there: Sequence[There]) -> Iterator[str]:
     if request.metric != "judge accuracy":
         yield "no --judge is named: exact match would stand where the paper has a judge's accuracy"
     if not torch.cuda.is_available():
-        yield "no GPU is at hand: a model of full size would take days"
+        yield "no GPU is at hand"
 
 
 def _print_plan(request: Request, there: Sequence[There], missing: Sequence[str]) -> None:
