@@ -212,7 +212,7 @@ def run_all(request: Request) -> dict[str, dict[str, Summary]]:
         Scores by row and set.
     """
     from eval.scoring import summarise
-    from pipelines.evaluation.command import eval_command, evaluate
+    from pipelines.evaluation.command import eval_command, evaluate, load_model
     from pipelines.scoring.runs import read
 
     scored: dict[str, dict[str, Summary]] = {}
@@ -227,7 +227,7 @@ def run_all(request: Request) -> dict[str, dict[str, Summary]]:
             wanted = {key: value for key, value in options.items() if key in usual}
             with progress() as show:
                 if model is None and options["gpus"] is None:
-                    model = _load(options, show)
+                    model = load_model(options, show)
                 report = evaluate({**usual, **wanted, **row.options}, show, model)
             for kind, count in report["failures"].items():
                 remark("warning", f"{name}, {row.title}: {count:,} questions have no answer: {kind}")
@@ -342,20 +342,6 @@ def _num_done(folder: str) -> int:
         return len(read_run(folder)[1])
     except OtherRun:
         return 0
-
-
-def _load(options: Mapping[str, Any], show: Any) -> Any:
-    from vidzip import load
-
-    show(f"load {options['model']}", 0, 1)
-    return load(
-        options["model"],
-        revision=options["revision"],
-        device=options["device"],
-        dtype=options["dtype"],
-        quantize=options["quantize"],
-        device_map=options["device_map"],
-    )
 
 
 def _named(text: str, known: Sequence[str], flag: str) -> list[str]:

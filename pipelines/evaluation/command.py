@@ -108,24 +108,13 @@ def evaluate(options: dict[str, Any], show: Any, loaded: VideoLlava | None = Non
     mine = [one for number, video in enumerate(parts) if _is_mine(number, shard) for one in parts[video]]
 
     devices = _devices(options["gpus"])
-    name = options["model"] or DEFAULT_MODEL
-    if options["model"] is None:
-        remark("note", f"no --model was named: {name} answers, which knows coloured shapes only")
     loading = Loading(
         load=_load,
-        options={
-            "name": name,
-            "revision": options["revision"],
-            "dtype": options["dtype"],
-            "quantize": options["quantize"],
-            "device_map": options["device_map"],
-        },
+        options=_model_options(options),
         max_new_tokens=options["max_new_tokens"],
         batch_questions=_count(options["batch"], "--batch"),
     )
-    if loaded is None:
-        show(f"load {name}", 0, 1)
-    model = loaded or _load(device=devices[0] if devices else options["device"], **loading.options)
+    model = loaded or load_model(options, show, devices[0] if devices else None)
     if options["full"]:
         look = full_look(model)
     work = Work(
@@ -222,6 +211,23 @@ def full_look(model: VideoLlava) -> Look:
 
     whole = Budget(total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES)
     return Look(budget=whole, policy=model.policy, method="none")
+
+
+def load_model(options: Mapping[str, Any], show: Any, device: str | None = None) -> VideoLlava:
+    """Load the model that options name, or the one that ships, and say so; onto another device where one is named."""
+    if options["model"] is None:
+        remark("note", f"no --model was named: {DEFAULT_MODEL} answers, which knows coloured shapes only")
+    wanted = _model_options(options)
+    show(f"load {wanted['name']}", 0, 1)
+    return _load(device=device or options["device"], **wanted)
+
+
+def _model_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What loading takes beside the device."""
+    return {
+        "name": options["model"] or DEFAULT_MODEL,
+        **{key: options[key] for key in ("revision", "dtype", "quantize", "device_map")},
+    }
 
 
 def _load(*, device: str, name: str, **options: Any) -> VideoLlava:

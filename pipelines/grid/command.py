@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.options import answer_option, debug_option, decoding_options, model_options
-from pipelines.source import DEFAULT_MODEL
 from pipelines.terminal import markdown_table, progress, remark, say, table
 from vidzip.errors import BadArgument
 
@@ -88,9 +87,8 @@ def grid_command(**options: Any) -> None:
 
 def run_all(options: dict[str, Any], settings: Sequence[Setting]) -> None:
     """Run what of a grid has not been run yet."""
-    import vidzip
     from pipelines.evaluation.answering import Answerer
-    from pipelines.evaluation.command import decoding_of, describe_run, full_look, read_questions
+    from pipelines.evaluation.command import decoding_of, describe_run, full_look, load_model, read_questions
     from pipelines.evaluation.crew import usual_processes
     from pipelines.evaluation.journal import open_journal
     from pipelines.evaluation.running import Look
@@ -101,19 +99,8 @@ def run_all(options: dict[str, Any], settings: Sequence[Setting]) -> None:
         if options[flag] is not None and options[flag] < 1:
             raise BadArgument(f"--{flag} is {options[flag]}", hint="give 1 or more")
     samples, videos = read_questions(options, with_videos=True)
-    name = options["model"] or DEFAULT_MODEL
-    if options["model"] is None:
-        remark("note", f"no --model was named: {name} answers, which knows coloured shapes only")
     with progress() as show, ExitStack() as opened:
-        show(f"load {name}", 0, 1)
-        model = vidzip.load(
-            name,
-            revision=options["revision"],
-            device=options["device"],
-            dtype=options["dtype"],
-            quantize=options["quantize"],
-            device_map=options["device_map"],
-        )
+        model = load_model(options, show)
 
         def look_of(setting: Setting) -> Look:
             if setting.method is None:
