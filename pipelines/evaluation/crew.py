@@ -214,7 +214,8 @@ class _Hand:
             self.ends = self._began + limit + self._grace
             return None
         if said:
-            return self._done(_unpacked(said))
+            answer, seconds = said
+            return self._done(_unpacked(answer), seconds)
         process.join(self._grace)
         reason = f"the process that decoded it ended ({_exit_in_words(process.exitcode)})"
         self.end()
@@ -238,11 +239,12 @@ class _Hand:
             self._line.close()
         self._process = self._line = None
 
-    def _done(self, outcome: Footage | Failure) -> Decoded:
+    def _done(self, outcome: Footage | Failure, seconds: float | None = None) -> Decoded:
+        """Be done with a video: by the process's own clock, or by ours where it has none any more."""
         job, self.job = self.job, None
         if job is None:
             raise RuntimeError("there is no job")
-        return Decoded(job=job, outcome=outcome, seconds=time.monotonic() - self._began)
+        return Decoded(job=job, outcome=outcome, seconds=time.monotonic() - self._began if seconds is None else seconds)
 
     def _start(self) -> None:
         self.end()
@@ -273,7 +275,9 @@ def _decode_jobs(line: Connection, decode: Callable[[Job], tuple[Any, ...]]) -> 
         except EOFError:
             return
         line.send(None)  # its time runs from here on
-        line.send(decode(job))
+        began = time.perf_counter()
+        answer = decode(job)
+        line.send((answer, time.perf_counter() - began))
 
 
 @contextmanager

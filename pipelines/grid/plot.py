@@ -40,7 +40,9 @@ def plot_grid(found: Found, file: BinaryIO) -> None:
             if cell.setting.method is None:
                 height = _percent(cell.accuracy.value)
                 axes.axhline(height, color="grey", linestyle="--", linewidth=0.9)
-                axes.annotate(cell.setting.title, (frames[0], height), color="dimgrey", fontsize=8, va="bottom")
+                axes.annotate(
+                    cell.setting.title, (frames[-1], height), color="dimgrey", fontsize=8, va="bottom", ha="right"
+                )
         axes.set_xscale("log")
         axes.set_xticks(frames, [str(count) for count in frames])
         axes.xaxis.set_minor_locator(NullLocator())

@@ -18,6 +18,8 @@ def decode(job):
         os._exit(7)
     if "hang" in name:
         time.sleep(3600)
+    if "slow" in job.key:
+        time.sleep(0.4)
     if "raise" in name:
         raise_nonsense()
     return decode_job(job)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import shutil
+import time
 
 import hostile
 import pytest
@@ -66,6 +67,14 @@ def test_a_video_that_ends_hangs_or_breaks_its_process_costs_itself_alone(clips,
     assert "exit code 7" in done["exit.mp4"].reason
     assert "did not come back within 3 s" in done["hang.mp4"].reason
     assert all(done[name].pixels.shape == (8, 3, 56, 56) for name in ("a.mp4", "b.mp4", "c.mp4"))
+
+
+def test_a_process_tells_how_long_it_took_however_late_it_is_asked(clips):
+    jobs = [job(clips / "0.mp4", "slow-0"), job(clips / "0.mp4", "slow-1")]
+    with processes_ended(decode_ahead(jobs, 1, hostile.decode)) as decoded:
+        next(decoded)
+        time.sleep(1.5)  # the second is decoded meanwhile
+        assert next(decoded).seconds >= 0.4
 
 
 def test_no_process_is_left_behind(clips):
