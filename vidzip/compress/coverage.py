@@ -65,7 +65,9 @@ class Coverage(AcrossFrames):
         if count < size:
             own = unit.flatten(0, 1)[candidates]
             similarity = (own @ own.T).clamp_(min=0)
-            anchors = candidates[most_covering(similarity, weights[candidates], count).sort().values]
+            anchors = candidates[
+                most_covering(similarity, weights[candidates].to(similarity.dtype), count).sort().values
+            ]
         if self.merge == "none":
             return Choice(anchors=anchors, ends=torch.full_like(patches.numbers(), -1))
         return Choice(anchors=anchors, ends=most_similar(unit, anchors))
