@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from eval.errors import EvalError
 from eval.metrics import NO_PREDICTION, NOTHING_LEFT, Score, match
 from eval.results import Answered, Run
 from eval.statistics import (
@@ -57,21 +58,8 @@ Judged = tuple[Mapping[str, Any], Mapping[str, "Judgement"]]
 """A judge, described, and its judgements by question id."""
 
 
-class ScoringError(Exception):
-    """Runs that cannot be scored or compared.
-
-    Attributes:
-        message: what came and what is needed, in one line.
-        hint: what to do about it, in one line; empty where the message says it all.
-    """
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
+class ScoringError(EvalError):
+    """Runs that cannot be scored or compared."""
 
 
 @dataclass(frozen=True, kw_only=True)

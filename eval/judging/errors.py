@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
+from eval.errors import EvalError
 
-class JudgeError(Exception):
-    """A judge that cannot judge any answer: a wrong URL, key or model; no openai package.
 
-    Attributes:
-        message: what came and what is needed, in one line.
-        hint: what to do about it, in one line; empty where the message says it all.
-    """
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
+class JudgeError(EvalError):
+    """A judge that cannot judge any answer: a wrong URL, key or model; no openai package."""
 
 
 class JudgeUnreachable(JudgeError):
