@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from vidzip.errors import BadArgument, BudgetTooSmall
 from vidzip.video.info import VideoInfo, cut_short
@@ -275,8 +274,12 @@ def split_budget(total_tokens: int, num_frames: int) -> tuple[int, ...]:
     total_tokens = check_count(total_tokens, "the token budget")
     num_frames = check_count(num_frames, "the frame count")
     _check_fits(total_tokens, num_frames)
-    edges = [i * total_tokens // num_frames for i in range(num_frames + 1)]
-    return tuple(after - before for before, after in pairwise(edges))
+    return tuple(evenly(total_tokens, num_frames))
+
+
+def evenly(total: int, num_parts: int) -> list[int]:
+    """Share ``total`` among parts: part i gets ``floor((i+1)B/n) - floor(iB/n)``; some may get none."""
+    return [(i + 1) * total // num_parts - i * total // num_parts for i in range(num_parts)]
 
 
 def token_split(k: int) -> tuple[int, int]:

@@ -15,11 +15,11 @@ from vidzip.compress.selecting import (
     AcrossFrames,
     Choice,
     Patches,
-    evenly,
     in_range,
     most_similar,
     num_candidates,
 )
+from vidzip.planner import evenly
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,13 @@ from vidzip.compress.selecting import (
     Choice,
     Patches,
     density_peaks,
-    evenly,
     in_range,
     most_similar,
     ordered,
     rank,
     segments,
 )
+from vidzip.planner import evenly
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from vidzip.compress.selecting import (
     Choice,
     Patches,
     density_peaks,
-    evenly,
     in_range,
     most_similar,
     ordered,
@@ -26,6 +25,7 @@ from vidzip.compress.selecting import (
     rank,
     segments,
 )
+from vidzip.planner import evenly
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -206,11 +206,6 @@ def in_range(name: str, value: float, low: float, high: float = float("inf")) ->
         raise BadArgument(f"{name} is {value!r}", hint=f"it takes {reach}")
 
 
-def evenly(total: int, num_parts: int) -> list[int]:
-    """Share ``total`` among parts: part i gets ``floor((i+1)B/n) - floor(iB/n)``; some may get none."""
-    return [(i + 1) * total // num_parts - i * total // num_parts for i in range(num_parts)]
-
-
 def num_candidates(multiple: int, count: int, available: int) -> int:
     """How many patches to choose ``count`` from: so many times as many, bounded by what is there and what fits."""
     return min(available, max(count, min(multiple * count, MOST_CANDIDATES)))
