@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vidzip.errors import BadArgument, BudgetTooSmall
+from vidzip.errors import BadArgument
+from vidzip.planner.budget import Budget, check_fits, split_budget
 from vidzip.video.info import VideoInfo, cut_short
 from vidzip.video.sampling import Policy, check_count, sample, stretch_of
 
@@ -16,28 +17,6 @@ DEFAULT_NUM_FRAMES = 34
 
 WHOLE_FRAME_TOKENS = 257
 """Tokens of one uncompressed frame where no model says otherwise: Video-LLaVA's 16 by 16 patches and CLS."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What a plan may spend.
-
-    Attributes:
-        total_tokens: visual tokens in all; never passed. The default is VisionZip's budget for Video-LLaVA,
-            17 tokens for each of its 8 frames.
-        num_frames: frames to look at; None lets the planner choose.
-
-    Raises:
-        BadArgument: a count below 1.
-    """
-
-    total_tokens: int = 136
-    num_frames: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "total_tokens", check_count(self.total_tokens, "the token budget"))
-        if self.num_frames is not None:
-            object.__setattr__(self, "num_frames", check_count(self.num_frames, "the frame count"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +141,7 @@ def plan(
     budget = budget or Budget()
     max_tokens_per_frame = check_count(max_tokens_per_frame, "max_tokens_per_frame")
     if budget.num_frames is not None:
-        _check_fits(budget.total_tokens, budget.num_frames)
+        check_fits(budget.total_tokens, budget.num_frames)
     info = path_or_info if isinstance(path_or_info, VideoInfo) else _probe(path_or_info)
     stretch = stretch_of(info, start, end)
     wanted = budget.num_frames or min(DEFAULT_NUM_FRAMES, budget.total_tokens)
@@ -262,46 +241,6 @@ def merge_repeats(plan: Plan, appears_seconds: Sequence[float], max_tokens_per_f
         tokens_per_frame=tuple(tokens),
         warnings=(*plan.warnings, warning),
     )
-
-
-def split_budget(total_tokens: int, num_frames: int) -> tuple[int, ...]:
-    """Share tokens among frames: frame i gets ``floor((i+1)B/F) - floor(iB/F)``, (F,); the shares sum to B.
-
-    Raises:
-        BudgetTooSmall: there are more frames than tokens.
-        BadArgument: a count below 1.
-    """
-    total_tokens = check_count(total_tokens, "the token budget")
-    num_frames = check_count(num_frames, "the frame count")
-    _check_fits(total_tokens, num_frames)
-    return tuple(evenly(total_tokens, num_frames))
-
-
-def evenly(total: int, num_parts: int) -> list[int]:
-    """Share ``total`` among parts: part i gets ``floor((i+1)B/n) - floor(iB/n)``; some may get none."""
-    return [(i + 1) * total // num_parts - i * total // num_parts for i in range(num_parts)]
-
-
-def token_split(k: int) -> tuple[int, int]:
-    """Split a frame's k tokens into dominant (CLS included) and contextual ones, as VisionZip's budgets do.
-
-    Its published budgets give 10 of 64 and 20 of 128 tokens to contextual ones: ``contextual = (20 k + 64) // 128``.
-
-    Raises:
-        BadArgument: k is negative.
-    """
-    if k < 0:
-        raise BadArgument(f"k is {k}", hint="give 0 tokens or more")
-    contextual = (20 * k + 64) // 128
-    return k - contextual, contextual
-
-
-def _check_fits(total_tokens: int, num_frames: int) -> None:
-    if num_frames > total_tokens:
-        raise BudgetTooSmall(
-            f"{total_tokens} tokens cannot hold {num_frames} frames at 1 each",
-            hint=f"lower --frames to {total_tokens} or raise --budget to {num_frames}",
-        )
 
 
 def _probe(path: str | os.PathLike[str]) -> VideoInfo:
