@@ -20,6 +20,8 @@ class VideoInfo:
         duration_seconds: from the first frame's appearance to the end of the last one.
         fps: frames a second, on average.
         num_frames: how many frames the video holds.
+        num_keyframes: at how many of them decoding can begin, the first one among them.
+        size_bytes: of the file, sound included.
         width: pixels across, as shown (after rotation).
         height: pixels down, as shown (after rotation).
         rotation: degrees clockwise that the stored picture is turned to be shown: 0, 90, 180 or 270.
@@ -38,6 +40,8 @@ class VideoInfo:
     duration_seconds: float | None = None
     fps: float | None = None
     num_frames: int | None = None
+    num_keyframes: int | None = None
+    size_bytes: int | None = None
     width: int | None = None
     height: int | None = None
     rotation: int | None = None
