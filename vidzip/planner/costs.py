@@ -51,20 +51,24 @@ def pictures_of(info: VideoInfo, start: float | None = None, end: float | None =
     Raises:
         BadArgument: an empty or impossible stretch, or a video of which too little is known.
     """
-    known = (info.num_frames, info.num_keyframes, info.width, info.height, info.size_bytes, info.codec)
-    if None in known:
+    if (
+        info.num_frames is None
+        or info.num_keyframes is None
+        or info.width is None
+        or info.height is None
+        or info.size_bytes is None
+        or info.codec is None
+    ):
         raise BadArgument(
-            f"frames, keyframes, width, height, size and codec of {info.path!r} are {known}",
-            hint="probe it with vidzip.probe",
+            f"too little is known of {info.path!r} to tell what decoding it costs", hint="probe it with vidzip.probe"
         )
-    num_frames, num_keyframes, width, height, size_bytes, codec = known
     count = stretch_of(info, start, end).count
     return Pictures(
         num_frames=count,
-        num_keyframes=max(1, round(num_keyframes * count / num_frames)),
-        pixels=width * height,
-        frame_bytes=size_bytes / num_frames,
-        codec=codec,
+        num_keyframes=max(1, round(info.num_keyframes * count / info.num_frames)),
+        pixels=info.width * info.height,
+        frame_bytes=info.size_bytes / info.num_frames,
+        codec=info.codec,
     )
 
 

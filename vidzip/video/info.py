@@ -59,10 +59,17 @@ def cut_short(info: VideoInfo, ends_seconds: float) -> VideoInfo:
     duration = ends_seconds - info.start_seconds
     if info.duration_seconds is None or not 0 < duration < info.duration_seconds:
         return info
-    times = info.frame_times_seconds
+    times, share = info.frame_times_seconds, duration / info.duration_seconds
     if times is not None:
         times = times[: bisect_left(times, ends_seconds - ROUNDING_SECONDS)]
         count: int | None = len(times)
     else:
-        count = info.num_frames and max(1, round(info.num_frames * duration / info.duration_seconds))
-    return replace(info, duration_seconds=duration, num_frames=count, frame_times_seconds=times)
+        count = info.num_frames and max(1, round(info.num_frames * share))
+    return replace(
+        info,
+        duration_seconds=duration,
+        num_frames=count,
+        num_keyframes=info.num_keyframes and max(1, round(info.num_keyframes * share)),
+        size_bytes=info.size_bytes and round(info.size_bytes * share),
+        frame_times_seconds=times,
+    )
