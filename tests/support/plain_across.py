@@ -6,7 +6,7 @@ Patches of all frames are numbered through, as in the code; every function takes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -182,6 +182,28 @@ def summed(anchor: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 BLENDS = {"mean": mean, "sum": summed}
+
+
+def follow(candidates: list[int], count: int, kept: set[int], value: Callable[[Collection[int]], float]) -> list[int]:
+    """Follow a greedy choice step by step: nothing may be worth more with those chosen than what was chosen.
+
+    But for rounding, that is, which decides where several are worth the same.
+    """
+    chosen: list[int] = []
+    while len(chosen) < count:
+        worth = {u: value((*chosen, u)) for u in candidates if u not in chosen}
+        pick = max((u for u in worth if u in kept), key=worth.__getitem__)
+        assert count == len(candidates) or worth[pick] >= max(worth.values()) - 1e-9
+        chosen.append(pick)
+    return sorted(chosen)
+
+
+def patches_kept(method: AcrossFrames, drawn: tuple[int, int, int], seed: int) -> set[int]:
+    """Tell which patches a method keeps of drawn frames."""
+    frames, size, total = drawn
+    zipped = method.compress(moving_features(frames, size, seed), evenly(total, frames))
+    places = zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True)
+    return {frame * (size - 1) + place - 1 for frame, place in places if place > 0}
 
 
 def check(

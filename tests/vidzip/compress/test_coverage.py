@@ -9,7 +9,19 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_across import Plan, Video, budgets, check, evenly, features_of, moving_features, seeds, shared_options
+from plain_across import (
+    Plan,
+    Video,
+    budgets,
+    check,
+    evenly,
+    features_of,
+    follow,
+    moving_features,
+    patches_kept,
+    seeds,
+    shared_options,
+)
 
 from vidzip.compress import selecting
 from vidzip.compress.coverage import Coverage, most_covering
@@ -21,22 +33,17 @@ def weights_of(video: Video) -> np.ndarray:
     return (per_frame / per_frame.sum(1, keepdims=True)).ravel()
 
 
-def plain(method):
+def plain(method, kept):
     def choose(video, count):
         weights = weights_of(video)
         size = min(len(video.all), max(count, min(method.pool * count, selecting.MOST_CANDIDATES)))
         candidates = sorted(sorted(video.all, key=lambda patch: -weights[patch])[:size])
-        chosen: list[int] = []
-        covered = dict.fromkeys(candidates, 0.0)
-        while len(chosen) < count:
-            gains = {
-                u: sum(weights[v] * max(0.0, max(0.0, video.cosine(u, v)) - covered[v]) for v in candidates)
-                for u in candidates
-                if u not in chosen
-            }
-            chosen.append(max(gains, key=gains.__getitem__))
-            covered = {v: max(covered[v], video.cosine(chosen[-1], v)) for v in candidates}
-        chosen.sort()
+        similar = {(u, v): max(0.0, video.cosine(u, v)) for u in candidates for v in candidates}
+
+        def covered(chosen):
+            return sum(weights[v] * max(similar[v, u] for u in chosen) for v in candidates)
+
+        chosen = follow(candidates, count, kept, covered)
         return Plan(chosen, {p: video.most_similar(p, chosen) for p in video.all})
 
     return choose
@@ -51,7 +58,8 @@ few = st.tuples(st.integers(1, 5), st.integers(2, 7)).flatmap(
 @given(few, seeds, options)
 def test_law_equals_the_plain_reference(drawn, seed, chosen):
     method = Coverage(**chosen)
-    check(method, drawn, seed, plain(method), most_cls=max(1, int(drawn[2] * method.cls_share)))
+    kept = patches_kept(method, drawn, seed)
+    check(method, drawn, seed, plain(method, kept), most_cls=max(1, int(drawn[2] * method.cls_share)))
 
 
 @given(st.integers(2, 8), st.integers(1, 4), seeds)

@@ -8,7 +8,18 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_across import Plan, budgets, check, evenly, features_of, moving_features, seeds, shared_options
+from plain_across import (
+    Plan,
+    budgets,
+    check,
+    evenly,
+    features_of,
+    follow,
+    moving_features,
+    patches_kept,
+    seeds,
+    shared_options,
+)
 
 from vidzip.compress import selecting
 from vidzip.compress.facility_location import FacilityLocation, most_covering
@@ -16,11 +27,6 @@ from vidzip.errors import BadArgument
 
 
 def plain(method, kept):
-    """Follow a choice step by step: nothing may raise the sum more than what was chosen, but for rounding.
-
-    Two patches that are more similar to each other than to those chosen raise it alike; rounding then decides.
-    """
-
     def choose(video, count):
         size = min(len(video.all), max(count, min(method.pool * count, selecting.MOST_CANDIDATES)))
         candidates = [
@@ -29,14 +35,11 @@ def plain(method, kept):
             for patch in video.by_attention(video.patches(frame))[:share]
         ]
         similar = {(u, v): video.cosine(u, v) for u in candidates for v in candidates}
-        chosen = []
-        while len(chosen) < count:
-            left = [patch for patch in candidates if patch not in chosen]
-            covered = {u: sum(max(similar[v, w] for w in (*chosen, u)) for v in candidates) for u in left}
-            best_kept = max((u for u in left if u in kept), key=covered.__getitem__)
-            assert count == size or covered[best_kept] >= max(covered.values()) - 1e-9
-            chosen.append(best_kept)
-        chosen.sort()
+
+        def covered(chosen):
+            return sum(max(similar[v, u] for u in chosen) for v in candidates)
+
+        chosen = follow(candidates, count, kept, covered)
         return Plan(chosen, {p: video.most_similar(p, chosen) for p in video.all})
 
     return choose
@@ -57,11 +60,7 @@ few = st.tuples(st.integers(1, 5), st.integers(2, 7)).flatmap(
 @given(few, seeds, options)
 def test_law_equals_the_plain_reference(drawn, seed, chosen):
     method = FacilityLocation(**chosen)
-    frames, size, total = drawn
-    zipped = method.compress(moving_features(frames, size, seed), evenly(total, frames))
-    places = zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True)
-    kept = {frame * (size - 1) + place - 1 for frame, place in places if place > 0}
-    check(method, drawn, seed, plain(method, kept))
+    check(method, drawn, seed, plain(method, patches_kept(method, drawn, seed)))
 
 
 @given(st.integers(2, 8), st.integers(1, 4), seeds)
