@@ -27,6 +27,7 @@ from plain_languagebind import plain_languagebind
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from vidzip import Budget, decode, load
+from vidzip.compress import METHODS
 from vidzip.errors import BadModelFolder
 from vidzip.models.original import KNOWN_TOWERS, TemporalVideoLlava, original_name
 from vidzip.video.writing import write
@@ -161,6 +162,15 @@ def test_it_loads_in_every_precision_and_answers(folder, colours, dtype, capfd):
     assert packed.tokens.dtype is dtype
     assert model.ask(packed, QUESTION, 3).visual_tokens == 40
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if kind.takes_any_budget])
+def test_every_method_packs_what_clips_show(original, colours, method):
+    planned = original.plan(colours, Budget(num_frames=10, total_tokens=40))
+    packed = original.pack(colours, planned, method)
+    assert packed.num_tokens == sum(packed.tokens_per_frame) == 40
+    assert len(packed.tokens_per_frame) == 10  # the two that fill the last clip are none of them
+    assert original.ask(packed, QUESTION, 3).visual_tokens == 40
 
 
 def test_stored_in_half_precision_it_loads_in_full(tmp_path):
