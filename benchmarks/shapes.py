@@ -28,8 +28,9 @@ import vidzip
 from eval.datasets import DatasetError, Sample
 from eval.datasets import load as load_samples
 from eval.metrics import Score, exact_match
+from eval.reporting.texts import interval
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, Question, make_clip
-from eval.statistics import Estimate, Graded, mean_score, paired_difference
+from eval.statistics import Graded, mean_score, paired_difference
 from pipelines.terminal import Progress, markdown_table, progress, remark, say, table
 from vidzip import Budget, Frames, PackedVideo, Session, VideoLlava, VidzipError, zip_frames
 from vidzip.compress import describe, make_method
@@ -351,7 +352,7 @@ def accuracies(rows: Rows) -> list[list[str]]:
     for setting in SETTINGS:
         if setting.key in rows:
             mine = rows[setting.key]
-            cells = [_interval(mean_score(_graded(_of(mine, column)))) for column in COLUMNS]
+            cells = [interval(mean_score(_graded(_of(mine, column)))) for column in COLUMNS]
             cut = sum(row.finish_reason == "length" for row in mine)
             counts = [_span(row.frames for row in mine), _span(row.visual_tokens for row in mine)]
             lines.append([setting.title, *counts, *cells, str(cut)])
@@ -394,7 +395,7 @@ def differences(rows: Rows) -> list[list[str]]:
             estimate = paired_difference(_graded(_of(rows[ours], column)), _graded(_of(rows[theirs], column)))
             is_best = ours == best and column == "flash" and len(flashes) > 1
             note = " (the best of these, chosen by these questions)" if is_best else ""
-            lines.append([f"{titles[ours]} - {titles[theirs]}{note}", column, _interval(estimate, sign="+")])
+            lines.append([f"{titles[ours]} - {titles[theirs]}{note}", column, interval(estimate, sign=True)])
     return lines
 
 
@@ -412,16 +413,6 @@ def _graded(rows: Sequence[Row]) -> list[Graded]:
 def _ceiling(rows: Sequence[Row]) -> str:
     """In percent."""
     return f"{100 * sum(row.ceiling for row in rows) / len(rows):.1f}" if rows else ""
-
-
-def _interval(estimate: Estimate, sign: str = "") -> str:
-    """In percent."""
-    if estimate.value is None:
-        return ""
-    shown = f"{100 * estimate.value:{sign}.1f}"
-    if estimate.low is None or estimate.high is None:
-        return shown
-    return f"{shown} [{100 * estimate.low:{sign}.1f}, {100 * estimate.high:{sign}.1f}]"
 
 
 def _ratio(share: float, whole: float) -> str:

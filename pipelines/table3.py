@@ -260,14 +260,12 @@ def compare_with_paper(
 
 
 def _accuracy(summary: Summary) -> tuple[float | None, str]:
+    from eval.reporting.texts import interval
     from eval.scoring import ALL, EXACT_MATCH, JUDGE_ACCURACY
 
     metric = JUDGE_ACCURACY if summary.judge else EXACT_MATCH
     (one,) = (one.published for one in summary.measured if one.metric == metric and one.group == ALL)
-    if one.value is None:
-        return None, "-"
-    interval = "" if one.low is None or one.high is None else f" [{100 * one.low:.1f}, {100 * one.high:.1f}]"
-    return 100 * one.value, f"{100 * one.value:.1f}{interval}"
+    return None if one.value is None else 100 * one.value, interval(one)
 
 
 def _share(ours: Mapping[str, float | None], full: Mapping[str, float | None], sets: Sequence[str]) -> str:

@@ -183,6 +183,7 @@ def describe_run(
 def accuracies(samples: Sequence[Sample], rows: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Exact match in percent: of the questions that were answered, and of all; with intervals clustered by video."""
     from eval.metrics import Score, exact_match
+    from eval.reporting.texts import interval
     from eval.statistics import Graded, mean_score
 
     graded, strict = [], []
@@ -192,17 +193,10 @@ def accuracies(samples: Sequence[Sample], rows: dict[str, dict[str, Any]]) -> li
         graded.append(Graded(question_id=sample.id, video=sample.video, score=score))
         counted = score if row and row["failure"] is None else Score(value=0.0)
         strict.append(Graded(question_id=sample.id, video=sample.video, score=counted))
-    shown = []
-    for name, some in (("of the answered", graded), ("of all", strict)):
-        estimate = mean_score(some)
-        if estimate.value is None:
-            shown.append((name, "-"))
-            continue
-        text = f"{100 * estimate.value:.1f} %"
-        if estimate.low is not None and estimate.high is not None:
-            text += f" [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-        shown.append((name, text))
-    return shown
+    return [
+        (name, f"{interval(estimate)} %" if estimate.value is not None else "-")
+        for name, estimate in (("of the answered", mean_score(graded)), ("of all", mean_score(strict)))
+    ]
 
 
 def full_look(model: VideoLlava) -> Look:

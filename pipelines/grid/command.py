@@ -15,8 +15,6 @@ from pipelines.terminal import markdown_table, progress, remark, say, table
 from vidzip.errors import BadArgument
 
 if TYPE_CHECKING:
-    from eval.scoring import Retention
-    from eval.statistics import Estimate
     from pipelines.grid.results import Cell, Difference, Found
     from pipelines.grid.settings import Setting
 
@@ -132,6 +130,8 @@ def run_all(options: dict[str, Any], settings: Sequence[Setting]) -> None:
 
 
 def _print(found: Found, show: Callable[..., None]) -> None:
+    from eval.reporting.texts import interval
+
     for cell in found.cells:
         if cell.num_failed:
             remark("warning", f"{cell.setting.key}: {cell.num_failed:,} questions have no answer, and count as wrong")
@@ -140,11 +140,13 @@ def _print(found: Found, show: Callable[..., None]) -> None:
         cells = [cell for cell in found.cells if cell.setting.budget in (None, budget)]
         frames = sorted({cell.setting.frames for cell in cells if cell.setting.method is not None})
         say(f"{budget:,} visual tokens in all; exact match in percent, 95 % intervals clustered by video\n")
-        show(_rows(cells, frames, lambda cell: _shown(cell.accuracy)), ("method", *_headed(frames)))
+        show(_rows(cells, frames, lambda cell: interval(cell.accuracy)), ("method", *_headed(frames)))
         if any(cell.kept for cell in cells):
             say("\nkept of what 8 full frames bring above no video, in percent\n")
             ours = [cell for cell in cells if cell.setting.method is not None]
-            show(_rows(ours, frames, lambda cell: _shown(cell.kept)), ("method", *_headed(frames)))
+            show(
+                _rows(ours, frames, lambda cell: interval(cell.kept) if cell.kept else ""), ("method", *_headed(frames))
+            )
         same = [one for one in found.at_same_frames if one.setting.budget == budget]
         if same:
             say("\nless the baseline at the same frames, question by question, in points\n")
@@ -157,7 +159,7 @@ def _print(found: Found, show: Callable[..., None]) -> None:
                     one.setting.title,
                     str(one.setting.frames),
                     f"{one.against.title}, {one.against.frames}",
-                    _shown(one.estimate, sign="+"),
+                    interval(one.estimate, sign=True),
                 )
                 for one in tops
             ]
@@ -182,17 +184,10 @@ def _rows(cells: Sequence[Cell], frames: Sequence[int], shown: Callable[[Cell], 
 
 
 def _differences(some: Sequence[Difference], frames: Sequence[int]) -> list[list[str]]:
+    from eval.reporting.texts import interval
+
     lines = []
     for title in dict.fromkeys(one.setting.title for one in some):
-        at = {one.setting.frames: _shown(one.estimate, sign="+") for one in some if one.setting.title == title}
+        at = {one.setting.frames: interval(one.estimate, sign=True) for one in some if one.setting.title == title}
         lines.append([title, *(at.get(count, "") for count in frames)])
     return lines
-
-
-def _shown(one: Estimate | Retention | None, sign: str = "") -> str:
-    """In percent."""
-    if one is None or one.value is None:
-        return ""
-    if one.low is None or one.high is None:
-        return f"{100 * one.value:{sign}.1f}"
-    return f"{100 * one.value:{sign}.1f} [{100 * one.low:{sign}.1f}, {100 * one.high:{sign}.1f}]"

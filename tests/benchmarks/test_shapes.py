@@ -265,7 +265,7 @@ def test_tables_worked_by_hand():
     names = ("setting", "frames", "tokens", *shapes.COLUMNS, "cut answers")
     cells = dict(zip(names, table["VisionZip, 8 frames"], strict=True))
     assert cells["colour"] == cells["order"] == cells["order, lasting"] == "100.0"  # one video has no interval
-    assert cells["shape"] == cells["order, flash"] == ""
+    assert cells["shape"] == cells["order, flash"] == "-"
     assert cells["flash"].startswith("0.0 [0.0, ")
     assert cells["cut answers"] == "4"
     ceilings = shapes.accuracies(rows)[3]
