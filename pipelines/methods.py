@@ -36,6 +36,9 @@ def methods(*, name: str | None, as_json: bool) -> None:
             for key, kind in chosen.items()
         ]
         table(rows, header=("method", "what it does", "looks", "source"))
+        for key, kind in chosen.items():
+            if kind.recommended_for:
+                say(f"\n{key} is recommended for {kind.recommended_for}.")
     else:
         _tell(name, chosen[name])
 
@@ -45,6 +48,8 @@ def _tell(name: str, kind: type[Method]) -> None:
     if kind.is_across_frames:
         say("It looks across frames: the budget is kept, but not a frame's share of it.")
     say(f"Source: {kind.origin}")
+    if kind.recommended_for:
+        say(f"Recommended for {kind.recommended_for}.")
     say()
     rows = [(one.name, _shown(one.default), one.takes, one.explanation) for one in kind.options()]
     if rows:
@@ -68,6 +73,7 @@ def records(chosen: Mapping[str, type[Method]]) -> list[dict[str, Any]]:
             "across_frames": kind.is_across_frames,
             "any_budget": kind.takes_any_budget,
             "source": kind.origin,
+            "recommended_for": kind.recommended_for or None,
             "options": [
                 {"name": one.name, "default": one.default, "takes": one.takes, "explanation": one.explanation}
                 for one in kind.options()

@@ -25,7 +25,8 @@ def no_model(monkeypatch):
 
 def test_all_methods_are_listed(capsys):
     assert main(["methods"]) == 0
-    header, *lines = capsys.readouterr().out.splitlines()
+    header, *lines, empty, advice = capsys.readouterr().out.splitlines()
+    assert (empty, advice) == ("", "coverage is recommended for many frames, 17 or more.")
     assert header.split() == ["method", "what", "it", "does", "looks", "source"]
     assert [line.split()[0] for line in lines] == list(METHODS)
     for line, kind in zip(lines, METHODS.values(), strict=True):
@@ -39,6 +40,7 @@ def test_one_is_told_with_its_options(capsys, name):
     assert main(["methods", name]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{name}: {METHODS[name].summary}\n")
+    assert ("Recommended for" in out) == bool(METHODS[name].recommended_for)
     for one in METHODS[name].options():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [one.name])
         assert line.endswith(one.explanation)
@@ -57,6 +59,7 @@ def test_methods_as_json(capsys):
     assert main(["methods", "--json"]) == 0
     listed = lines_of(capsys)
     assert [one["name"] for one in listed] == list(METHODS)
+    assert [one["name"] for one in listed if one["recommended_for"]] == ["coverage"]
     assert main(["methods", "visionzip", "--json"]) == 0
     (told,) = lines_of(capsys)
     assert told == listed[0]
@@ -69,6 +72,7 @@ def test_methods_as_json(capsys):
         "across_frames": False,
         "any_budget": True,
         "source": "VisionZip, CVPR 2025, arXiv 2412.04467",
+        "recommended_for": None,
         "options": [{"name": "merge", "default": "sum", "takes": "sum or mean"}],
     }
 

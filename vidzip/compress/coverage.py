@@ -36,6 +36,7 @@ class Coverage(AcrossFrames):
 
     summary: ClassVar[str] = "vidzip's own: what CLS attends to anywhere in the video, stood for by as few as can be"
     origin: ClassVar[str] = "vidzip; weighted facility location (Nemhauser, Wolsey and Fisher 1978) over a whole video"
+    recommended_for: ClassVar[str] = "many frames, 17 or more"
 
     keep_cls: bool = option(default=True, explanation="whether frames keep their CLS, as far as cls_share goes")
     merge: Literal["mean", "sum", "none"] = option(

@@ -89,6 +89,9 @@ class Method(ABC):
     origin: ClassVar[str]
     """Where it comes from: a paper's name, venue and arXiv number, or what it is a baseline for."""
 
+    recommended_for: ClassVar[str] = ""
+    """What measurements recommend it for, in a few words; empty where they recommend another one."""
+
     is_across_frames: ClassVar[bool] = False
     """Whether it moves tokens from frame to frame: it then spends the sum of the counts, and not each frame its own."""
 
