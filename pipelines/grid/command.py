@@ -69,11 +69,12 @@ def grid_command(**options: Any) -> None:
 
     check_plotting()
     against = [describe(method) for method in read_methods(options["against"])]
-    settings = settings_of(
-        read_methods(options["methods"]),
-        read_counts(options["frames"], "--frames"),
-        read_counts(options["budget"], "--budget"),
-    )
+    frames, budgets = read_counts(options["frames"], "--frames"), read_counts(options["budget"], "--budget")
+    settings = settings_of(read_methods(options["methods"]), frames, budgets)
+    for budget in budgets:
+        if budget < max(frames):
+            unheld = ", ".join(str(count) for count in frames if count > budget)
+            remark("note", f"{budget} tokens cannot hold {unheld} frames at 1 each: those cells are left out")
     run_all({**options, "shard": None}, settings)
     found = find_out(options["out"], settings, against)
     write_text(os.path.join(options["out"], RESULT), json.dumps(found.to_json(), indent=1) + "\n")

@@ -85,20 +85,22 @@ def read_counts(text: str, flag: str) -> list[int]:
 
 
 def settings_of(methods: Sequence[Method], frames: Sequence[int], budgets: Sequence[int]) -> list[Setting]:
-    """Every method at every frame count and budget, the baseline and the floor.
+    """Every method at every frame count and budget that holds so many at one token each, the baseline and the floor.
 
     Raises:
-        BadArgument: a budget cannot hold so many frames at one token each.
+        BadArgument: a budget cannot hold the fewest frames, or the most are held by no budget.
     """
-    if max(frames) > min(budgets):
-        raise BadArgument(
-            f"{min(budgets)} tokens cannot hold {max(frames)} frames at 1 each", hint="lower --frames or raise --budget"
-        )
+    for count, budget in ((min(frames), min(budgets)), (max(frames), max(budgets))):
+        if count > budget:
+            raise BadArgument(
+                f"{budget} tokens cannot hold {count} frames at 1 each", hint="lower --frames or raise --budget"
+            )
 
     def spent() -> Iterator[Setting]:
         for budget in budgets:
             for method in methods:
                 for count in frames:
-                    yield Setting(method=method, frames=count, budget=budget)
+                    if count <= budget:
+                        yield Setting(method=method, frames=count, budget=budget)
 
     return [Setting(frames=0), Setting(frames=BASELINE_FRAMES), *spent()]

@@ -150,10 +150,25 @@ def test_counts_that_cannot_be_are_refused(text):
     assert read_counts("34, 8,8", "--frames") == [8, 34]
 
 
-def test_more_frames_than_tokens_are_refused(folder, tmp_path, capsys):
-    assert grid(folder, tmp_path / "out", "--methods", "stride", "--frames", "8,40", "--budget", "20,136") == 2
-    assert_refused(capsys, "20 tokens cannot hold 40 frames", "lower --frames")
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        (("--frames", "8,40", "--budget", "20,30"), "30 tokens cannot hold 40 frames"),
+        (("--frames", "30,40", "--budget", "20,136"), "20 tokens cannot hold 30 frames"),
+    ],
+)
+def test_frames_that_no_budget_holds_and_budgets_that_hold_none_are_refused(folder, tmp_path, capsys, counts, says):
+    assert grid(folder, tmp_path / "out", "--methods", "stride", *counts) == 2
+    assert_refused(capsys, says, "lower --frames")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_one_budget_cannot_hold_is_left_out_and_said(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert grid(folder, out, "--methods", "stride", "--frames", "2,5", "--budget", "3,5", "--against", "stride") == 0
+    assert "note: 3 tokens cannot hold 5 frames at 1 each: those cells are left out" in capsys.readouterr().err
+    made = {path.name for path in out.iterdir() if path.is_dir()}
+    assert made == {"blind", "full", *(f"{f}-frames-{t}-tokens-stride" for f, t in ((2, 3), (2, 5), (5, 5)))}
 
 
 def test_a_setting_has_one_name():
