@@ -1,9 +1,10 @@
 """What is kept of the frames of ``shapes``: where CLS attends, which things keep a patch, how long merged tokens are.
 
-    vidzip shapes OUT --split test && python benchmarks/kept.py OUT
+    vidzip shapes OUT --split test && python benchmarks/kept.py OUT [--dtype bfloat16 float16]
 
-It says why accuracies are what they are. Frames are the eight that Video-LLaVA takes; a patch shows the thing at its
-middle.
+It says why accuracies are what they are, and with --dtype which share of what is kept another precision changes. Frames
+are the eight that Video-LLaVA takes; a patch shows the thing at its middle. On a virtual machine whose processor
+announces AMX but faults on it, ONEDNN_MAX_CPU_ISA=AVX512_CORE_FP16 is needed for bfloat16 on the CPU.
 """
 
 from __future__ import annotations
@@ -109,6 +110,26 @@ def kept(frames: Sequence[Seen]) -> list[tuple[str, ...]]:
     return rows
 
 
+def changed(frames: Sequence[Seen], others: Sequence[Seen]) -> list[tuple[str, ...]]:
+    """Which share of the tokens kept, CLS and merged ones counted in, stand where none of the same frame stood before.
+
+    Args:
+        frames: as they were.
+        others: the same, as another precision sees them.
+    """
+    rows = []
+    for method in METHODS:
+        for tokens in TOKENS:
+            new = 0
+            for before, after in zip(frames, others, strict=True):
+                kept_before, kept_after = (
+                    set(zip_frames(seen.features, tokens, method).anchor_of.tolist()) for seen in (before, after)
+                )
+                new += len(kept_after - kept_before)
+            rows.append((method, str(tokens), f"{100 * new / (tokens * len(frames)):.2f} %"))
+    return rows
+
+
 def _mean(shares: Sequence[float]) -> str:
     return f"{100 * np.mean(shares):.0f} %" if shares else ""
 
@@ -128,13 +149,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("set", type=Path, help="a folder that 'vidzip shapes' wrote")
     parser.add_argument("--model", default="tiny", help="built-in name, folder or hub id (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--dtype", nargs="+", default=[], help="precisions to hold against float32")
     parser.add_argument("--videos", type=int, help="the first so many videos of the set only")
     options = parser.parse_args(arguments)
     try:
         shapes = read_set(options.set, options.videos)
-        model = vidzip.load(options.model, device=options.device)
+        model = vidzip.load(options.model, device=options.device, dtype="float32" if options.dtype else "auto")
+        others: dict[str, list[Seen]] = {}
         with progress() as show, torch.inference_mode():
             frames = look(model, shapes, show)
+            for dtype in options.dtype:
+                others[dtype] = look(vidzip.load(options.model, device=options.device, dtype=dtype), shapes, show)
     except (VidzipError, DatasetError) as error:
         remark("error", str(error))
         return 2
@@ -150,6 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "on the fullest",
     )
     table(kept(frames), header=columns)
+    for dtype, seen in others.items():
+        say()
+        table(changed(frames, seen), header=("method", "tokens a frame", f"changed by {dtype}"))
     return 0
 
 

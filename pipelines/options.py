@@ -161,7 +161,12 @@ device_option = click.option(
     "--device", metavar="NAME", default=Source.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
 dtype_option = click.option(
-    "--dtype", metavar="NAME", default=Source.dtype, show_default=True, help="auto, float32, float16 or bfloat16."
+    "--dtype",
+    metavar="NAME",
+    default=Source.dtype,
+    show_default=True,
+    help="auto, float32, float16 or bfloat16. auto is half precision on a GPU; on a CPU bfloat16 for a large model "
+    "stored in half precision, where that proves faster, else float32.",
 )
 model_options = together(
     click.option("--model", metavar="NAME", help=f"Built-in name, folder or hub id.  [default: {DEFAULT_MODEL}]"),
@@ -177,6 +182,12 @@ model_options = together(
         "--device-map",
         type=click.Choice(["auto"]),
         help="Spread the model over all devices, through accelerate.",
+    ),
+    click.option(
+        "--compile",
+        "compile_tower",
+        is_flag=True,
+        help="Compile the vision tower first, which takes a minute or so; for many frames or videos.",
     ),
 )
 answer_option = click.option(
@@ -218,6 +229,7 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
             dtype: str,
             quantize: str | None,
             device_map: str | None,
+            compile_tower: bool,
             decoder: str,
             workers: int | None,
             strict: bool,
@@ -240,6 +252,7 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
                 dtype=dtype,
                 quantize=quantize,
                 device_map=device_map,
+                compile_tower=compile_tower,
             )
             return function(source=source, **others)
 

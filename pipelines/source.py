@@ -56,6 +56,7 @@ class Source:
     dtype: str = "auto"
     quantize: str | None = None
     device_map: str | None = None
+    compile_tower: bool = False
 
     @cached_property
     def is_pack(self) -> bool:
@@ -81,6 +82,7 @@ class Source:
             dtype=self.dtype,
             quantize=self.quantize,
             device_map=self.device_map,
+            compile_tower=self.compile_tower,
         )
 
 

@@ -111,6 +111,10 @@ class BudgetTooSmall(VidzipError):
     """More frames were asked for than there are tokens to give them."""
 
 
+class BudgetInfeasible(VidzipError):
+    """No plan keeps to a cap on latency or memory, not even the smallest."""
+
+
 class PlanMismatch(VidzipError):
     """A plan is used with a video or a model that it was not made for."""
 
@@ -129,6 +133,14 @@ class UnknownModel(VidzipError):
 
 class BadModelFolder(VidzipError):
     """The folder lacks weights or settings, or holds a model of another kind."""
+
+
+class BadCalibration(VidzipError):
+    """A file of measured rates that is damaged, or of a newer format."""
+
+
+class CompilationFailed(SystemFault):
+    """torch cannot compile the vision tower on this machine."""
 
 
 class ConversionMismatch(SystemFault):

@@ -220,7 +220,7 @@ def _model_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """What loading takes beside the device."""
     return {
         "name": options["model"] or DEFAULT_MODEL,
-        **{key: options[key] for key in ("revision", "dtype", "quantize", "device_map")},
+        **{key: options[key] for key in ("revision", "dtype", "quantize", "device_map", "compile_tower")},
     }
 
 

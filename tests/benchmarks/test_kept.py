@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from kept import Seen, attention, kept, lengths, main
+from kept import Seen, attention, changed, kept, lengths, main
 
+from pipelines.shapes import SetRequest, make_set
+from pipelines.terminal import progress
 from vidzip import FrameFeatures
 
 
@@ -41,6 +43,27 @@ def test_how_long_merged_tokens_are(frame):
     (_, summed), (_, averaged) = lengths([frame])
     assert float(summed) == pytest.approx(1.0, abs=0.02)
     assert float(averaged) < 0.2
+
+
+def test_what_another_precision_changes(frame):
+    same = changed([frame, frame], [frame, frame])
+    assert [share for _, _, share in same] == ["0.00 %"] * 8
+    # In one of two frames CLS attends to other patches: all that is kept there is new, but for CLS itself.
+    weight = torch.zeros(1, 257)
+    weight[0, 61:94] = 1 + torch.arange(33) / 100
+    features = FrameFeatures(hidden=frame.features.hidden, keys=frame.features.keys, attention=weight)
+    other = Seen(features=features, owners=frame.owners, things=())
+    rows = {(method, int(tokens)): share for method, tokens, share in changed([frame, frame], [frame, other])}
+    assert rows["visionzip", 8] == f"{100 * 6 / 16:.2f} %"
+    assert rows["stride", 8] == "0.00 %"
+
+
+def test_a_set_is_looked_at_in_two_precisions(tmp_path, capsys):
+    folder = str(tmp_path / "set")
+    with progress() as show:
+        make_set(SetRequest(folder=folder, split="validation", videos=1, seed=50, workers=1), show)
+    assert main([folder, "--model", "tiny-random", "--device", "cpu", "--dtype", "bfloat16"]) == 0
+    assert "changed by bfloat16" in capsys.readouterr().out
 
 
 def test_no_set_is_an_error(tmp_path, capsys):

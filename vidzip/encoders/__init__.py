@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vidzip.encoders.observing import Observation, observe, tap
+from vidzip.encoders.compiling import CompiledTower
+from vidzip.encoders.observing import Observation, ObservedTower, observe, tap
 from vidzip.encoders.preprocessing import (
     FramePreprocessor,
     LanguageBindPreprocessor,
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from vidzip.encoders.languagebind import LanguageBindTower, languagebind_tower
 
 __all__ = [
+    "CompiledTower",
     "FramePreprocessor",
     "LanguageBindPreprocessor",
     "LanguageBindTower",
     "Observation",
+    "ObservedTower",
     "Preprocessor",
     "languagebind_tower",
     "observe",

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from vidzip.encoders import FramePreprocessor, observe
+from vidzip.encoders import CompiledTower, FramePreprocessor, observe
 from vidzip.features import FrameFeatures
 from vidzip.models.timing import Stopwatch
 from vidzip.planner import Plan
@@ -49,6 +49,7 @@ class FrameEncoder:
         frames_at_once: frames that run through it at once, whole clips.
         device: where it runs.
         dtype: its precision.
+        compiled: the tower, compiled; None where it runs as it is. Every run is then of ``frames_at_once`` frames.
     """
 
     tower: nn.Module
@@ -58,9 +59,10 @@ class FrameEncoder:
     frames_at_once: int
     device: torch.device
     dtype: torch.dtype
+    compiled: CompiledTower | None = None
 
     def encode(self, frames: Frames) -> FrameFeatures:
-        """Encode decoded frames at full size; where they fill no whole clip, the last one is repeated unseen."""
+        """Encode decoded frames at full size; where they fill no whole run, the last one is repeated unseen."""
         batches = torch.split(frames.pixels, self.frames_at_once)
         return FrameFeatures.cat(list(self._encode_clips(map(self._prepare_whole, batches), Stopwatch(self.device))))
 
@@ -70,7 +72,7 @@ class FrameEncoder:
         def prepared() -> Iterator[Tensor]:
             for batch in torch.split(pixels, self.frames_at_once):
                 with stopwatch.stage("preprocess"):
-                    ready = self.preprocessor.finish(batch.to(self.device), self.device, self.dtype)
+                    ready = self.preprocessor.finish(self._sent(batch), self.device, self.dtype)
                 yield ready
 
         return FrameFeatures.cat(list(self._encode_clips(prepared(), stopwatch)))
@@ -122,20 +124,23 @@ class FrameEncoder:
     def _encode_clips(
         self, prepared: Iterable[Float[Tensor, "frames 3 side side"]], stopwatch: Stopwatch
     ) -> Iterator[FrameFeatures]:
-        """Encode frames as they come, in whole clips; the last frame fills the last clip."""
+        """Encode frames as they come, in runs of whole clips; the last frame fills the last run."""
+        unit = self.frames_per_clip if self.compiled is None else self.frames_at_once
         waiting: Tensor | None = None
         for frames in prepared:
             waiting = frames if waiting is None else torch.cat([waiting, frames])
-            whole = len(waiting) - len(waiting) % self.frames_per_clip
+            whole = len(waiting) - len(waiting) % unit
             if whole:
                 yield self._observe(waiting[:whole], stopwatch)
                 waiting = waiting[whole:]
         if waiting is not None and len(waiting):
-            repeats = waiting[-1:].expand(-len(waiting) % self.frames_per_clip, -1, -1, -1)
+            repeats = waiting[-1:].expand(-len(waiting) % unit, -1, -1, -1)
             yield self._observe(torch.cat([waiting, repeats]), stopwatch)[: len(waiting)]
 
     def _observe(self, pixel_values: Float[Tensor, "frames 3 side side"], stopwatch: Stopwatch) -> FrameFeatures:
         with stopwatch.stage("encode"):
+            if self.compiled is not None:
+                return self.compiled.observe(pixel_values, self.layer)
             return observe(self.tower, pixel_values, self.layer)
 
     @property
@@ -151,8 +156,14 @@ class FrameEncoder:
 
     def _prepare_whole(self, pixels: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames 3 side side"]:
         """Bring frames at full size to what the tower takes."""
-        whole = pixels.to(self.device) if self._resizes_on_device else pixels
+        whole = self._sent(pixels) if self._resizes_on_device else pixels
         return self.preprocessor(whole, device=self.device, dtype=self.dtype)
+
+    def _sent(self, pixels: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:
+        """Send frames to the device; to CUDA through pinned memory, without waiting for them to arrive."""
+        if self.device.type == "cuda" and pixels.device.type == "cpu":
+            return pixels.pin_memory().to(self.device, non_blocking=True)
+        return pixels.to(self.device)
 
 
 def _timed(chunks: Iterator[Frames], stopwatch: Stopwatch) -> Iterator[Frames]:

@@ -28,7 +28,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from vidzip.encoders import FramePreprocessor
 from vidzip.errors import BadArgument
 from vidzip.models import tiny
-from vidzip.models.memory import memory_errors
+from vidzip.models.memory import batch_frames, memory_errors, tower_memory_bytes
 from vidzip.models.original import KNOWN_TOWERS, TemporalVideoLlava, TemporalVideoLlavaConfig, original_preprocessor
 from vidzip.models.placing import find_device, find_dtype
 from vidzip.models.prompting import SYSTEM, OriginalPrompting, PortPrompting
@@ -110,6 +110,8 @@ def build(
         if is_temporal
         else PortPrompting(tokenizer=tokenizer, video_token_id=config.video_token_index),
         policy="linspace" if is_temporal else "middle",
+        batch_frames=batch_frames(where),
+        tower_memory_bytes=tower_memory_bytes(where),
     )
 
 

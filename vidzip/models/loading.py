@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from transformers import (
 from vidzip.encoders import FramePreprocessor, Preprocessor, read_preprocessor
 from vidzip.errors import BadArgument, BadModelFolder, NotInstalled, UnknownModel, VidzipError
 from vidzip.models import tiny, tiny_random
-from vidzip.models.memory import memory_errors
+from vidzip.models.memory import batch_frames, memory_errors, tower_memory_bytes
 from vidzip.models.original import (
     MODEL_TYPE,
     TemporalVideoLlava,
@@ -61,6 +62,7 @@ def load(
     *,
     quantize: str | None = None,
     device_map: DeviceMap | None = None,
+    compile_tower: bool = False,
 ) -> VideoLlava:
     """Load a Video-LLaVA: transformers' port, the original, or the original converted.
 
@@ -71,9 +73,13 @@ def load(
             ``"LanguageBind/Video-LLaVA-7B"`` for the original, ``"LanguageBind/Video-LLaVA-7B-hf"`` for the port.
         revision: branch, tag or commit of a model on the hub.
         device: ``"auto"`` takes CUDA, else MPS, else the CPU.
-        dtype: ``"auto"`` takes bfloat16 on CUDA (float16 where it lacks bfloat16), float16 on MPS, float32 on a CPU.
+        dtype: ``"auto"`` takes bfloat16 on CUDA (float16 where it lacks bfloat16), float16 on MPS. On a CPU it takes
+            float32; but bfloat16 for 100 million weights and more that are all stored in half precision, if a product,
+            tried out in a few seconds, is clearly faster in it. A checkpoint stored in float32, or a small one such as
+            ``"tiny"``, is float32 on every CPU.
         quantize: ``"8bit"`` or ``"4bit"``: the language model's layers, on CUDA, through bitsandbytes.
         device_map: ``"auto"``, or a device by module: for models larger than one device, through accelerate.
+        compile_tower: see :attr:`VideoLlava.compile_tower <vidzip.models.video_llava.VideoLlava>`.
 
     Raises:
         UnknownModel: no such built-in model or folder, and the hub gives out none of that name.
@@ -96,10 +102,19 @@ def load(
         source = Path(name) if is_local else _download(name, revision)
     if isinstance(source, Path):
         with memory_errors(f"loading {name}"):
-            return _load_folder(name, source, placement)
-    if placement.is_spread:
+            loaded = _load_folder(name, source, placement)
+    elif placement.is_spread:
         raise BadArgument(f"{name} is too small to be spread or quantised", hint="leave quantize and device_map out")
-    return _build(name, source, placement)
+    else:
+        loaded = _build(name, source, placement)
+    model = replace(
+        loaded,
+        compile_tower=compile_tower,
+        batch_frames=batch_frames(loaded.device),
+        tower_memory_bytes=tower_memory_bytes(loaded.device),
+    )
+    model.tower_fingerprint  # noqa: B018 - every pack needs it: hashed now, no question waits for it
+    return model
 
 
 def _build(name: str, build: Callable[[], Parts], placement: Placement) -> VideoLlava:
@@ -318,6 +333,8 @@ def _load_weights(
 ) -> Any:
     """Load weights, those of the folder where none are given, and account for every one."""
     placement.check_modules(outline)
+    held = weights.items() if weights is not None else stored_weights(folder)
+    placement = placement.for_weights(weight for _, weight in held)
     source: dict[str, Any] = {"state_dict": weights} if weights is not None else {}
     try:
         with quietly():

@@ -13,6 +13,12 @@ from vidzip.errors import OutOfMemory
 TOWER_MEMORY_BYTES = 512 * 2**20
 """What a tower may take to run, where nothing else is said."""
 
+BATCH_FRAMES = 16
+"""Frames that run through a tower at once, at most, where nothing else is said."""
+
+_CUDA_SHARE = 8
+_CUDA_MOST_BYTES = 2 * 2**30
+_CUDA_BATCH_FRAMES = 2 * BATCH_FRAMES
 
 _MLP_VALUES = {"gelu": 2, "gelu_pytorch_tanh": 2, "relu": 2, "silu": 2, "quick_gelu": 3}
 """Tensors of an MLP's inner width that an activation holds at once: before and behind it, and on the way."""
@@ -23,6 +29,26 @@ _MOST_MLP_VALUES = 5
 _LAYER_VALUES = 6
 """Tensors of a layer's width beside them: what goes round the attention and the MLP, what they are given, what is
 observed; and, in a tower that attends over time, what it made of its input."""
+
+
+def tower_memory_bytes(device: torch.device) -> int:
+    """What a tower may take to run on a device: :data:`TOWER_MEMORY_BYTES`, and on CUDA what its memory allows.
+
+    There it is an eighth of what is free now, up to 2 GiB: after the weights have been loaded, so that most is left to
+    the language model's cache, and to others.
+    """
+    if device.type != "cuda":
+        return TOWER_MEMORY_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(min(free // _CUDA_SHARE, _CUDA_MOST_BYTES))
+
+
+def batch_frames(device: torch.device) -> int:
+    """Frames that run through a tower at once, at most: :data:`BATCH_FRAMES`, and twice as many on CUDA.
+
+    More would keep the device no busier, while the frames of a chunk have to be decoded before it can run.
+    """
+    return _CUDA_BATCH_FRAMES if device.type == "cuda" else BATCH_FRAMES
 
 
 def activation_bytes(vision_config: Any, dtype: torch.dtype) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
 from vidzip.errors import BadArgument, DeviceUnavailable, NotInstalled
+from vidzip.models.bfloat16 import is_good_at_bfloat16
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+FEWEST_HALF_WEIGHTS = 100_000_000
+"""Models of fewer weights stay float32 on a CPU: they are fast, and what is measured is a product of a larger one's."""
 
 Quantize = Literal["8bit", "4bit"]
 DeviceMap = str | Mapping[str, int | str | torch.device]
@@ -38,12 +42,37 @@ class Placement:
         dtype: the precision of what is not quantised.
         quantize: how the language model's layers are quantised; None for not at all.
         device_map: how weights are spread over devices, as accelerate takes it; None for all on one.
+        is_auto: whether nobody named the precision.
     """
 
     device: torch.device
     dtype: torch.dtype
     quantize: Quantize | None = None
     device_map: DeviceMap | None = None
+    is_auto: bool = False
+
+    def for_weights(
+        self, stored: Iterable[Tensor], is_good_at_bfloat16: Callable[[], bool] = is_good_at_bfloat16
+    ) -> Placement:
+        """The placement of weights, as they are stored.
+
+        On a CPU that is good at it, and where nobody named a precision, those of a large model that are all stored in
+        half precision are computed with in bfloat16: float32 would bring back nothing that storing them took away.
+        Weights stored in float32, and small models, among them those that ship, are float32 on every CPU.
+
+        Args:
+            stored: the weights; looked at only where it matters.
+            is_good_at_bfloat16: whether the CPU is; asked only where it matters.
+        """
+        if not self.is_auto or self.device.type != "cpu":
+            return self
+        count = 0
+        for weight in stored:
+            if weight.dtype not in (torch.float16, torch.bfloat16):
+                return self
+            count += weight.numel()
+        is_large = count >= FEWEST_HALF_WEIGHTS
+        return replace(self, dtype=torch.bfloat16) if is_large and is_good_at_bfloat16() else self
 
     def loading_options(self) -> dict[str, Any]:
         """What ``from_pretrained`` is to be told."""
@@ -106,7 +135,8 @@ def place(
 
     Args:
         device: ``"auto"`` takes CUDA, else MPS, else the CPU.
-        dtype: ``"auto"`` takes bfloat16 on CUDA (float16 where it lacks bfloat16), float16 on MPS, float32 on a CPU.
+        dtype: ``"auto"`` takes bfloat16 on CUDA (float16 where it lacks bfloat16), float16 on MPS, and float32 on a
+            CPU, where :meth:`Placement.for_weights` may take bfloat16 once it is known what is to be placed.
         quantize: ``"8bit"`` or ``"4bit"``, on CUDA, through bitsandbytes.
         device_map: ``"auto"`` or another of accelerate's words, or a device by module, which may be ``"disk"`` where
             weights are safetensors; for models larger than one device, through accelerate.
@@ -136,7 +166,7 @@ def place(
         _need("accelerate", "quantize", "quantising")
     return Placement(
         device=where, dtype=kind, quantize="4bit" if quantize == "4bit" else "8bit" if quantize else None,
-        device_map=device_map,
+        device_map=device_map, is_auto=dtype == "auto",
     )  # fmt: skip
 
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, VideoLlavaForConditionalGeneration
 
 from vidzip.compress import Method, describe, make_method, zip_frames
-from vidzip.encoders import FramePreprocessor
+from vidzip.encoders import CompiledTower, FramePreprocessor
 from vidzip.errors import BadModelFolder, ContextTooLong, PlanMismatch, TowerMismatch
 from vidzip.features import FrameFeatures
 from vidzip.footage import Footage, over_what_there_is, settle
 from vidzip.models.encoding import FrameEncoder, Progress
 from vidzip.models.generating import generate_greedily
-from vidzip.models.memory import TOWER_MEMORY_BYTES, activation_bytes, memory_errors
+from vidzip.models.memory import BATCH_FRAMES, TOWER_MEMORY_BYTES, activation_bytes, memory_errors
 from vidzip.models.prompting import Prompting, embed_prompt
 from vidzip.models.session import BATCH_QUESTIONS, Answer, Session, as_answer
 from vidzip.models.timing import Stopwatch
@@ -67,6 +67,8 @@ class VideoLlava:
         batch_frames: frames that run through the tower at once, at most; whole clips of them, and one clip at least.
         tower_memory_bytes: what the tower may take to run, weights and results left out: fewer frames run at once
             where they would take more.
+        compile_tower: whether torch compiles the tower when it is first needed, which takes a minute or so, and pays
+            where much is encoded. Every chunk is then filled up to :attr:`frames_at_once`, so that one graph serves.
     """
 
     name: str
@@ -76,8 +78,9 @@ class VideoLlava:
     prompting: Prompting = field(repr=False)
     stored: Path | None = None
     policy: Policy = "middle"
-    batch_frames: int = 16
+    batch_frames: int = BATCH_FRAMES
     tower_memory_bytes: int = TOWER_MEMORY_BYTES
+    compile_tower: bool = False
 
     @property
     def commit(self) -> str | None:
@@ -143,7 +146,12 @@ class VideoLlava:
             frames_at_once=self.frames_at_once,
             device=self.device,
             dtype=self.dtype,
+            compiled=self._compiled if self.compile_tower else None,
         )
+
+    @cached_property
+    def _compiled(self) -> CompiledTower:
+        return CompiledTower(self.tower)
 
     @property
     def feature_layer(self) -> int:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from observers import WAYS
 from plain_visionzip import plain_visionzip
 from safetensors.torch import load_file
 from towers import ragged_counts, random_features, random_pixels, random_tower
@@ -36,11 +37,11 @@ def test_a_case_worked_by_hand():
     assert mean.tokens.tolist() == [[9.0, 9.0], [2.0, 0.0], [2.5, 0.0], [0.0, 7.0]]
 
 
-@pytest.fixture(scope="module")
-def golden_case(golden):
+@pytest.fixture(scope="module", params=WAYS)
+def golden_case(golden, request):
     tower = CLIPVisionModel.from_pretrained(golden / "visionzip" / "tower", attn_implementation="sdpa").eval()
     tensors = load_file(golden / "visionzip" / "golden.safetensors")
-    return observe(tower, tensors["pixel_values"]), tensors
+    return WAYS[request.param](tower, tensors["pixel_values"]), tensors
 
 
 @pytest.mark.parametrize(("dominant", "contextual"), GOLDEN_SETTINGS)

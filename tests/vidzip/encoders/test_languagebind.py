@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from observers import WAYS
 from plain_languagebind import plain_languagebind, random_languagebind, random_weights, tower_config
 from safetensors.torch import load_file
 from towers import random_pixels
@@ -35,9 +36,10 @@ def clips(golden, request):
     return pixels, tensors[f"hidden_{length}"].flatten(0, 1), tensors[f"cls_attention_{length}"]
 
 
-def test_says_what_the_published_tower_says(published, clips):
+@pytest.mark.parametrize("way", WAYS)
+def test_says_what_the_published_tower_says(published, clips, way):
     pixels, hidden, attention = clips
-    seen = observe(published, pixels, layer=-2)
+    seen = WAYS[way](published, pixels, layer=-2)
     torch.testing.assert_close(seen.hidden, hidden, rtol=0, atol=1e-4)
     torch.testing.assert_close(seen.attention, attention.sum(dim=1), rtol=0, atol=1e-4)
 

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import gc
 import threading
+import types
+import weakref
+from collections import Counter
+from functools import partial
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
+from observers import assert_same, assert_unchanged, contents, of_the_whole_tower
+from plain_languagebind import random_languagebind
 from towers import random_pixels, random_tower
 
 from vidzip import observe
-from vidzip.encoders import tap
+from vidzip.encoders import ObservedTower, tap
 from vidzip.errors import BadArgument
 
 
@@ -17,12 +25,6 @@ def hooks_of(tower):
         for module in tower.modules()
         for hooks in (module._forward_hooks, module._forward_pre_hooks, module._forward_hooks_always_called)
     )
-
-
-def assert_same(one, other, tolerance=1e-5):
-    torch.testing.assert_close(one.hidden, other.hidden, rtol=0, atol=tolerance)
-    torch.testing.assert_close(one.keys, other.keys, rtol=0, atol=tolerance)
-    torch.testing.assert_close(one.attention, other.attention, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("layer", [-2, -1, -4, 0, 2])
@@ -186,6 +188,163 @@ def test_the_tap_keeps_the_last_call():
         tower(random_pixels(1, seed=1))
         tower(random_pixels(2, seed=2))
     assert_same(seen.features(), observe(tower, random_pixels(2, seed=2)))
+
+
+TOWERS = {"CLIP's": random_tower, "with attention over time": partial(random_languagebind, 2)}
+
+
+@pytest.fixture(params=TOWERS)
+def tower(request):
+    return TOWERS[request.param]()
+
+
+def assert_equal(one, other):
+    for name in ("hidden", "keys", "attention"):
+        assert getattr(one, name).equal(getattr(other, name))
+
+
+@pytest.mark.parametrize("layer", range(-4, 4))
+def test_law_nothing_behind_the_layer_runs_and_all_before_it_runs_once(tower, layer):
+    calls, passes = Counter(), 3
+    names = {id(module): name for name, module in tower.named_modules()}
+    for module in tower.modules():
+        module.register_forward_hook(lambda module, *_: calls.update([names.get(id(module), "?")]))
+    with torch.no_grad():
+        tower(random_pixels(4))
+    whole, last = calls.copy(), layer % 4
+    calls.clear()
+    at_layer = f"encoder.layers.{last}"
+    viewed = {"", "encoder", at_layer, *(f"{at_layer}.self_attn{part}" for part in ("", ".q_proj", ".k_proj"))}
+    for _ in range(passes):
+        observe(tower, random_pixels(4), layer)
+    behind = {name for name in whole if name.startswith("post_layernorm")}
+    behind |= {name for name in whole for number in range(last + 1, 4) if name.startswith(f"encoder.layers.{number}")}
+    expected = {name: passes * count for name, count in whole.items() if name not in behind | viewed}
+    # Hooks on the way to the layer are called too, with the modules' views.
+    assert calls == {**expected, "?": passes * len(viewed)}
+    assert behind
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("layer", [-1, -2, 0])
+def test_what_is_seen_is_bit_by_bit_what_the_whole_tower_computes(tower, layer, dtype):
+    tower, pixels = tower.to(dtype), random_pixels(4).to(dtype)
+    assert_equal(observe(tower, pixels, layer), of_the_whole_tower(tower, pixels, layer))
+
+
+def test_the_tower_is_as_it_was_and_its_view_holds_its_own_weights(tower):
+    tower.register_forward_hook(lambda *_: None)
+    before = contents(tower)
+    view = ObservedTower(tower, -2)
+    held = {id(weight) for weight in tower.parameters()}
+    assert {id(weight) for weight in view.parameters()} < held
+    during = []
+    hook = tower.encoder.layers[0].mlp.register_forward_hook(lambda *_: during.append(contents(tower)))
+    with_hook = contents(tower)
+    observe(tower, random_pixels(2))
+    hook.remove()
+    observe(tower, random_pixels(2))
+    with pytest.raises(Exception, match=r"size|shape|match"):
+        observe(tower, torch.zeros(2, 3, 57, 99))
+    assert_unchanged(with_hook, during[0])
+    assert_unchanged(before, contents(tower))
+
+
+def test_nothing_of_an_observation_lives_on(tower):
+    gc.collect()
+    gc.disable()
+    try:
+        alive = []
+        hook = tower.register_forward_pre_hook(lambda view, _: alive.append(weakref.ref(view)))
+        observe(tower, random_pixels(2))
+        hook.remove()
+        assert [view() for view in alive] == [None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("asked", ["output_hidden_states", "output_attentions"])
+def test_a_config_that_keeps_every_layers_output_leaves_no_hooks(tower, asked):
+    tower.set_attn_implementation("eager")
+    expected, before = observe(tower, random_pixels(2)), hooks_of(tower)
+    setattr(tower.config, asked, True)
+    assert_equal(observe(tower, random_pixels(2)), expected)
+    assert hooks_of(tower) == before
+    assert getattr(tower.config, asked) is True
+
+
+class Counting(ModelHook):
+    """accelerate's kind of hook: it puts a ``forward`` of its own on a module."""
+
+    def __init__(self):
+        self.calls = Counter()
+
+    def pre_forward(self, module, *args, **kwargs):
+        self.calls["before"] += 1
+        return args, kwargs
+
+    def post_forward(self, module, output):
+        self.calls["behind"] += 1
+        return output
+
+
+def test_accelerates_hooks_are_called_on_what_runs_and_on_nothing_else(tower):
+    expected = observe(tower, random_pixels(2))
+    hooks = {name: Counting() for name, _ in tower.named_modules()}
+    for name, module in dict(tower.named_modules()).items():
+        add_hook_to_module(module, hooks[name])
+    before = contents(tower)
+    assert_equal(observe(tower, random_pixels(2)), expected)
+    assert_unchanged(before, contents(tower))
+    called = {name for name, hook in hooks.items() if hook.calls == {"before": 1, "behind": 1}}
+    assert {"", "encoder", "pre_layrnorm", "encoder.layers.2", "encoder.layers.2.self_attn.q_proj"} <= called
+    assert not [name for name in called if name.startswith(("encoder.layers.3", "post_layernorm"))]
+    assert_equal(of_the_whole_tower(tower, random_pixels(2)), expected)
+
+
+def test_what_strangers_hooks_put_in_place_of_an_output_is_seen(tower):
+    layer = tower.encoder.layers[-2]
+    plain = observe(tower, random_pixels(2))
+    for module in (layer, layer.self_attn.k_proj):
+        module.register_forward_hook(lambda _, __, output: 2 * output)
+    changed = observe(tower, random_pixels(2))
+    assert_equal(changed, of_the_whole_tower(tower, random_pixels(2)))
+    assert changed.keys.equal(2 * plain.keys)
+
+
+def test_a_tap_sees_an_observation_within_its_block(tower):
+    with tap(tower) as seen:
+        within = observe(tower, random_pixels(2))
+    assert_equal(seen.features(), within)
+
+
+def test_a_forward_that_is_bound_to_the_tower_is_bound_to_its_view():
+    tower, calls = random_tower(), []
+
+    def counted(self, *args, **kwargs):
+        calls.append(self)
+        return type(self).forward(self, *args, **kwargs)
+
+    tower.forward = types.MethodType(counted, tower)
+    assert_equal(observe(tower, random_pixels(1)), observe(random_tower(), random_pixels(1)))
+    assert len(calls) == 1
+    assert calls[0] is not tower
+
+
+def test_a_tower_whose_forward_runs_other_modules_is_refused():
+    tower = random_tower()
+    forward = tower.forward
+
+    def behind_a_wrapper(pixels):
+        return forward(pixels)
+
+    tower.forward = behind_a_wrapper
+    with pytest.raises(BadArgument, match=r"did not run the observed layer; .* tap observes such a tower"):
+        observe(tower, random_pixels(1))
+    assert_equal(of_the_whole_tower(tower, random_pixels(1)), observe(random_tower(), random_pixels(1)))
+    wrapped = torch.compile(random_tower(), backend="eager")
+    with pytest.raises(BadArgument, match="encoder of this OptimizedModule is not its own; give the tower that it wr"):
+        observe(wrapped, random_pixels(1))
 
 
 def test_what_is_no_such_layer_or_tower_is_refused():

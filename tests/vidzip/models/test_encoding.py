@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import types
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +13,9 @@ from clips import write_numbered
 from originals import write_original
 
 from vidzip import Budget, Frames, decode, load, observe, plan, probe, zip_frames
+from vidzip.encoders import CompiledTower
+from vidzip.models import video_llava
+from vidzip.models.timing import Stopwatch
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +97,84 @@ def test_the_uncompressed_original_takes_its_own_frames(original, clip):
     numbers = [0, 7, 14, 21, 28, 35, 42, 49]  # as numpy's linspace gives them for 8 of 50, in whole numbers
     pixels = decode(clip, [(number + 0.5) / 25 for number in numbers]).pixels
     torch.testing.assert_close(torch.cat(seen), original.preprocessor(pixels), rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def as_graphs(monkeypatch):
+    """Compiling, but for the compiler, which takes a minute: torch runs the graph that it would compile."""
+    monkeypatch.setattr(video_llava, "CompiledTower", partial(CompiledTower, backend="eager"))
+
+
+def ran(model):
+    """What a model's tower is given, run by run."""
+    given = []
+    return given, model.tower.register_forward_pre_hook(lambda _, args: given.append(len(args[0])))
+
+
+@pytest.mark.parametrize("at_once", [4, 8])
+def test_compiled_runs_are_full_and_one_graph_serves_every_number_of_frames(original, clip, as_graphs, at_once):
+    model = dataclasses.replace(original, batch_frames=at_once, compile_tower=True)
+    frames = decode(clip, plan(clip, Budget(num_frames=19)).timestamps_seconds)
+    first = model.encode(frames)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for count in (1, 3, 4, 5, 9, 19):
+            some = Frames(pixels=frames.pixels[:count], timestamps_seconds=frames.timestamps_seconds[:count])
+            features = model.encode(some)
+            shaped = model.encoder.encode_shaped(some.pixels, Stopwatch(model.device))
+            assert features.num_frames == shaped.num_frames == count
+            for seen in (features, shaped):
+                torch.testing.assert_close(seen.hidden, original.encode(some).hidden, rtol=0, atol=1e-5)
+    torch.testing.assert_close(first.attention, original.encode(frames).attention, rtol=0, atol=1e-5)
+
+
+def test_a_compiled_model_packs_and_answers_as_ever(original, clip, as_graphs):
+    model = dataclasses.replace(original, compile_tower=True)
+    planned = model.plan(clip, Budget(num_frames=10))
+    packed, expected = model.pack(clip, planned), original.pack(clip, planned)
+    torch.testing.assert_close(packed.tokens, expected.tokens, rtol=0, atol=1e-5)
+    assert packed.source.equal(expected.source)
+    assert packed.tower == expected.tower
+    assert model.ask(packed, "Why?", 4).text == original.ask(expected, "Why?", 4).text
+
+
+def test_repeats_of_what_stands_still_do_not_run_half_empty(original, as_graphs, tmp_path):
+    # Of the moments of a picture that stays, one is encoded: a compiled run waits until frames fill it.
+    path = tmp_path / "slides.mkv"
+    write_numbered(path, times=[0.0, 0.5, 1.0, 3.0])
+    steady = dataclasses.replace(probe(path), num_frames=100, frame_times_seconds=None)
+    planned = original.plan(steady, Budget(total_tokens=40, num_frames=12))
+    model = dataclasses.replace(original, batch_frames=4, compile_tower=True)
+    packed, expected = model.pack(path, planned), original.pack(path, planned)
+    torch.testing.assert_close(packed.tokens, expected.tokens, rtol=0, atol=1e-5)
+    assert packed.timestamps_seconds == expected.timestamps_seconds
+
+
+def test_what_is_loaded_to_be_compiled_is(monkeypatch, clip):
+    made = []
+    monkeypatch.setattr(video_llava, "CompiledTower", lambda tower: made.append(tower) or as_it_is(tower))
+    model = load("tiny-random", device="cpu", dtype="float32", compile_tower=True)
+    assert made == []
+    for _ in range(2):
+        model.encode(decode(clip, [0.5]))
+    assert made == [model.tower]
+    assert not load("tiny-random", device="cpu").compile_tower
+
+
+def as_it_is(tower):
+    return types.SimpleNamespace(observe=partial(observe, tower))
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="there is no C++ compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_model_compiled_in_earnest_says_the_same(small, clip):
+    model = dataclasses.replace(small, compile_tower=True, batch_frames=4)
+    frames = decode(clip, plan(clip, Budget(num_frames=9)).timestamps_seconds)
+    first = model.encode(Frames(pixels=frames.pixels[:2], timestamps_seconds=frames.timestamps_seconds[:2]))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        features = model.encode(frames)
+    expected = small.encode(frames)
+    torch.testing.assert_close(first.hidden, expected.hidden[:2], rtol=0, atol=1e-4)
+    for name in ("hidden", "keys", "attention"):
+        torch.testing.assert_close(getattr(features, name), getattr(expected, name), rtol=0, atol=1e-4)
+    planned = plan(clip, Budget(num_frames=9))
+    assert model.pack(clip, planned).source.equal(small.pack(clip, planned).source)

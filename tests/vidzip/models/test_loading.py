@@ -321,7 +321,7 @@ def the_projector(weights):
             change_weights(lambda weights: weights.update({f"model.{PROJECTOR}": torch.ones(64, 64)})),
             "holds 168 weights for 167 places: some are there by two names",
         ),
-        (cut, "cannot be loaded"),
+        (cut, "cannot be read as weights"),
         (rewrite("config.json", lambda config: config.update(text_config=3)), "the config in .* makes no model"),
         (
             rewrite("config.json", lambda config: config["text_config"].update(hidden_act="magic")),

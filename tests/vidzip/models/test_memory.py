@@ -10,7 +10,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from vidzip import Frames, observe
 from vidzip.encoders import LanguageBindTower
 from vidzip.errors import OutOfMemory
-from vidzip.models.memory import activation_bytes, memory_errors
+from vidzip.models.memory import activation_bytes, batch_frames, memory_errors, tower_memory_bytes
 
 
 def allocated_at_once(work) -> int:
@@ -77,6 +77,25 @@ def test_chunks_of_many_frames_stay_below_what_the_tower_may_take(small):
     prepared = torch.randn(max(chunks), 3, 224, 224)
     taken = allocated_at_once(lambda: observe(model.tower, prepared, model.feature_layer)) + prepared.nbytes
     assert model.tower_memory_bytes / 2 < taken <= model.tower_memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [(80 * 2**30, 2 * 2**30), (16 * 2**30, 2 * 2**30), (8 * 2**30, 2**30), (2**20, 2**17), (0, 0)],
+)
+def test_on_cuda_a_tower_takes_an_eighth_of_what_is_free_within_a_bound(monkeypatch, small, free, expected):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 141 * 2**30))
+    device = torch.device("cuda", 1)
+    assert tower_memory_bytes(device) == expected
+    model = replace(small, tower_memory_bytes=tower_memory_bytes(device), batch_frames=batch_frames(device))
+    needs = activation_bytes(small.config.vision_config, small.dtype)
+    assert model.frames_at_once == max(1, min(32, expected // needs))
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_elsewhere_a_tower_takes_what_it_ever_took(device):
+    assert tower_memory_bytes(torch.device(device)) == 512 * 2**20
+    assert batch_frames(torch.device(device)) == 16
 
 
 def test_what_does_not_fit_is_said():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from accelerate import infer_auto_device_map
 from originals import write_original
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from vidzip import Budget, load
+from vidzip import Budget, PackedVideo, load
 from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, NotInstalled, OutOfMemory
 from vidzip.models import BUILT_IN, placing
+from vidzip.models.bfloat16 import is_good_at_bfloat16
 from vidzip.models.converting import convert
 from vidzip.models.original import TemporalVideoLlava
-from vidzip.models.placing import Placement, find_device, find_dtype, place
+from vidzip.models.placing import FEWEST_HALF_WEIGHTS, Placement, find_device, find_dtype, place
 
 QUESTIONS = ["What is shown?", "Where is it?", "How many people are there in the video?"]
 PARTS = ("model.video_tower", "model.image_tower", "model.multi_modal_projector", "model.language_model", "lm_head")
@@ -293,3 +295,92 @@ def test_weights_that_do_not_fit_the_device_are_said(folders, monkeypatch):
             context.setattr(TemporalVideoLlava, name, full)
             with pytest.raises(OutOfMemory, match=f"loading {folders / 'original'} does not fit .* half-precision"):
                 load(folders / "original", device="cpu")
+
+
+HALF, FULL = (torch.float16, torch.bfloat16), torch.float32
+
+
+def weights(*dtypes, count=FEWEST_HALF_WEIGHTS):
+    """As many weights of each, without memory for them."""
+    return [torch.empty(count, dtype=dtype, device="meta") for dtype in dtypes]
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_good", "expected"),
+    [
+        (weights(*HALF), True, torch.bfloat16),
+        (weights(torch.float16), True, torch.bfloat16),
+        (weights(torch.float16), False, FULL),
+        (weights(torch.float16, count=FEWEST_HALF_WEIGHTS - 1), True, FULL),
+        (weights(*HALF, count=FEWEST_HALF_WEIGHTS // 2), True, torch.bfloat16),
+        (weights(torch.bfloat16, FULL), True, FULL),
+        (weights(FULL), True, FULL),
+        (weights(torch.float64), True, FULL),
+        ([], True, FULL),
+    ],
+)
+def test_a_cpu_that_is_good_at_it_takes_bfloat16_for_large_models_stored_in_half_precision(stored, is_good, expected):
+    assert place("cpu").for_weights(stored, lambda: is_good) == replace(place("cpu"), dtype=expected)
+
+
+def test_a_precision_that_was_named_stays_and_nothing_is_measured(cuda):
+    def measure():
+        pytest.fail("the CPU was measured")
+
+    for placement in (place("cpu", "float32"), place("cpu", torch.float16), place("cuda"), place("cuda", "float32")):
+        assert placement.for_weights(weights(*HALF), measure) == placement
+    for others in (weights(FULL), weights(*HALF, count=1)):
+        assert place("cpu").for_weights(others, measure).dtype is FULL
+
+
+@pytest.fixture
+def good_at_bfloat16(monkeypatch):
+    """A CPU that is good at bfloat16, as far as loading asks."""
+    monkeypatch.setattr(Placement.for_weights, "__defaults__", (lambda: True,))
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Every model is large."""
+    monkeypatch.setattr(placing, "FEWEST_HALF_WEIGHTS", 1)
+
+
+@pytest.mark.usefixtures("good_at_bfloat16", "large")
+@pytest.mark.parametrize("stored", HALF)
+@pytest.mark.parametrize("is_converted", [False, True])
+def test_a_whole_model_stored_in_half_precision_runs_in_bfloat16(tmp_path, clip, stored, is_converted):
+    write_original(tmp_path / "model", dtype=stored)
+    if is_converted:
+        convert(tmp_path / "model", tmp_path / "converted", device="cpu")
+    model = load(tmp_path / ("converted" if is_converted else "model"), device="cpu")
+    assert {weight.dtype for weight in model.model.parameters()} == {torch.bfloat16}
+    assert model.dtype is torch.bfloat16
+    packed = model.pack(clip, model.plan(clip, Budget(num_frames=9, total_tokens=60)))
+    assert packed.tokens.dtype is torch.bfloat16
+    assert packed.tokens.isfinite().all()
+    packed.save(tmp_path / "clip.vidzip")
+    again = PackedVideo.load(tmp_path / "clip.vidzip")
+    assert again.tokens.equal(packed.tokens)
+    session = model.session(again)
+    for question in QUESTIONS:
+        assert model.ask(packed, question, 4).new_tokens > 0
+        assert session.ask(question, 4).new_tokens > 0
+    wide = load(tmp_path / "model", device="cpu", dtype="float32")
+    assert wide.tower_fingerprint == model.tower_fingerprint
+    exact = wide.pack(clip, wide.plan(clip, Budget(num_frames=9, total_tokens=60)))
+    apart = (packed.tokens.float() - exact.tokens).norm(dim=-1).median()
+    assert apart < 0.1 * exact.tokens.norm(dim=-1).median()
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny-random", "port"])
+def test_small_models_are_float32_on_every_cpu(folders, good_at_bfloat16, model):
+    loaded = load(model if model in BUILT_IN else folders / model, device="cpu")
+    assert {weight.dtype for weight in loaded.model.parameters()} == {FULL}
+
+
+def test_what_is_stored_in_float32_stays_in_it(folders, good_at_bfloat16, large):
+    assert {weight.dtype for weight in load(folders / "original", device="cpu").model.parameters()} == {FULL}
+
+
+def test_loading_asks_this_machine():
+    assert Placement.for_weights.__defaults__ == (is_good_at_bfloat16,)

@@ -1,0 +1,52 @@
+"""The ways in which a tower's layer is observed, all of which have to say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from vidzip import FrameFeatures, observe
+from vidzip.encoders import CompiledTower, tap
+
+
+def assert_same(one: FrameFeatures, other: FrameFeatures, tolerance: float = 1e-5) -> None:
+    for name in ("hidden", "keys", "attention"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=tolerance)
+
+
+def contents(tower: torch.nn.Module) -> dict:
+    """All that a tower's modules hold, down to what their dicts of hooks, weights and modules hold."""
+    return {
+        (path, name): dict(value) if isinstance(value, dict) else value
+        for path, module in tower.named_modules()
+        for name, value in vars(module).items()
+    }
+
+
+def assert_unchanged(before: dict, after: dict) -> None:
+    assert before.keys() == after.keys()
+    for place, value in before.items():
+        if isinstance(value, dict):
+            assert list(value) == list(after[place])
+            assert all(after[place][key] is held for key, held in value.items())
+        else:
+            assert after[place] is value
+
+
+def of_the_whole_tower(tower: torch.nn.Module, pixels: torch.Tensor, layer: int = -2) -> FrameFeatures:
+    with torch.no_grad(), tap(tower, layer) as seen:
+        tower(pixels)
+    return seen.features()
+
+
+def as_a_graph(tower: torch.nn.Module, pixels: torch.Tensor, layer: int = -2) -> FrameFeatures:
+    """As compiled, but without a compiler: torch runs the graph that it would compile."""
+    return CompiledTower(tower, backend="eager").observe(pixels, layer)
+
+
+WAYS: dict[str, Callable[..., FrameFeatures]] = {
+    "whole tower": of_the_whole_tower,
+    "up to the layer": observe,
+    "as a graph": as_a_graph,
+}
