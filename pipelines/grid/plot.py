@@ -7,6 +7,12 @@ from typing import BinaryIO
 from pipelines.grid.results import Cell, Found
 
 _MARKS = "osD^vP*X<>hd"
+_DASHES = ("-", "--", ":")
+"""Lines beyond the ten colours that matplotlib has are told apart by these."""
+
+_COLOURS = 10
+_ACROSS = 3
+"""Panels side by side."""
 
 
 def plot_grid(found: Found, file: BinaryIO) -> None:
@@ -19,10 +25,12 @@ def plot_grid(found: Found, file: BinaryIO) -> None:
     budgets = list(dict.fromkeys(cell.setting.budget for cell in ours))
     titles = list(dict.fromkeys(cell.setting.title for cell in ours))
     frames = sorted({cell.setting.frames for cell in ours})
-    figure = Figure(figsize=(9.5 * len(budgets), 6), layout="constrained")
+    across = min(_ACROSS, len(budgets))
+    down = -(-len(budgets) // across)
+    figure = Figure(figsize=(7.5 * across + 2, 6 * down), layout="constrained")
     FigureCanvasAgg(figure)
     for place, budget in enumerate(budgets, start=1):
-        axes = figure.add_subplot(1, len(budgets), place)
+        axes = figure.add_subplot(down, across, place)
         for number, title in enumerate(titles):
             mine = [cell for cell in ours if (cell.setting.title, cell.setting.budget) == (title, budget)]
             shift = 1 + 0.012 * (number - len(titles) / 2)  # side by side, so that no interval hides another
@@ -31,6 +39,8 @@ def plot_grid(found: Found, file: BinaryIO) -> None:
                 [_percent(cell.accuracy.value) for cell in mine],
                 yerr=[_reach(mine, -1), _reach(mine, 1)],
                 label=title,
+                color=f"C{number % _COLOURS}",
+                linestyle=_DASHES[number // _COLOURS % len(_DASHES)],
                 marker=_MARKS[number % len(_MARKS)],
                 markersize=5,
                 linewidth=1.4,
@@ -50,7 +60,8 @@ def plot_grid(found: Found, file: BinaryIO) -> None:
         axes.set_ylabel("exact match, %, 95 % intervals clustered by video")
         axes.set_title(f"{budget:,} visual tokens in all")
         axes.grid(alpha=0.25)
-    figure.axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    lines, names = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(lines, names, fontsize=8, loc="outside right center")
     figure.savefig(file, format="png", dpi=120)
 
 
