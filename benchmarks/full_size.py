@@ -26,24 +26,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipelines.bench import settings
+from pipelines.bench.measuring import in_rounds
+from pipelines.bench.tables import machine, milliseconds, short
+from pipelines.bench.ways import HEIGHT, WIDTH, encode, random_frames
+from pipelines.source import BASELINE_FRAMES
 from pipelines.terminal import markdown_table, progress, remark, say, size, table
-from vidzip import Budget, FrameFeatures, PackedVideo, Plan, VideoLlava, VidzipError, observe, zip_frames
+from vidzip import Budget, PackedVideo, Plan, VideoLlava, VidzipError, zip_frames
 from vidzip.models.full_size import QUESTIONS, build
 from vidzip.models.placing import find_device
 from vidzip.models.timing import Stopwatch
 from vidzip.packing import pack_zipped
+from vidzip.planner import evenly
 
-HEIGHT, WIDTH = 360, 640
-FULL_FRAMES = 8
-BUDGET_TOKENS = 136
-STAGES = ("preprocess", "encode", "compress", "project", "prefill", "generate")
-TITLES = ("preprocess", "encode", "compress", "project", "prefill", "one token")
+STAGES = settings.STAGES[1:]  # frames are decoded already
 ASKED_QUESTIONS = 8
 ANSWER_TOKENS = 16
 """How many questions are compared at a precision, and how long the answers are."""
@@ -64,20 +65,19 @@ class Setup:
 
     def plan(self, frames_per_clip: int) -> Plan:
         """A plan as the planner would make it of a video at one frame a second; past the budget, some keep nothing."""
-        edges = [i * self.tokens // self.frames for i in range(self.frames + 1)]
         return Plan(
             video_identity=None,
             budget=Budget(total_tokens=self.tokens, num_frames=self.frames),
             timestamps_seconds=tuple(float(second) for second in range(self.frames)),
-            tokens_per_frame=tuple(after - before for before, after in pairwise(edges)),
+            tokens_per_frame=tuple(evenly(self.tokens, self.frames)),
             frames_per_clip=frames_per_clip,
         )
 
 
 def setups(model: VideoLlava, counts: Sequence[int]) -> list[Setup]:
     """Whole frames as the model's own code takes them, then the packed ones."""
-    full = Setup(frames=FULL_FRAMES, tokens=FULL_FRAMES * model.tokens_per_frame, is_full=True)
-    return [full, *(Setup(frames=count, tokens=BUDGET_TOKENS, is_full=False) for count in counts)]
+    full = Setup(frames=BASELINE_FRAMES, tokens=BASELINE_FRAMES * model.tokens_per_frame, is_full=True)
+    return [full, *(Setup(frames=count, tokens=Budget.total_tokens, is_full=False) for count in counts)]
 
 
 # What the arithmetic takes -------------------------------------------------------------------------------------------
@@ -191,20 +191,6 @@ def _fastest(work: Any, device: torch.device, runs: int = 5) -> float:
 # What is measured ----------------------------------------------------------------------------------------------------
 
 
-def encode(model: VideoLlava, pixels: Tensor, stopwatch: Stopwatch) -> FrameFeatures:
-    """Do what ``model.encode`` does with whole clips, its two stages timed apart."""
-    on_device = model.device.type == "cuda"
-    parts = []
-    for frames in torch.split(pixels, model.frames_at_once):
-        with stopwatch.stage("preprocess"):
-            whole = frames.to(model.device) if on_device else frames
-            prepared = model.preprocessor(whole, model.device, model.dtype)
-        with stopwatch.stage("encode"):
-            parts.append(observe(model.tower, prepared, model.feature_layer))
-    with stopwatch.stage("encode"):
-        return FrameFeatures.cat(parts)
-
-
 def pack(model: VideoLlava, setup: Setup, pixels: Tensor) -> PackedVideo:
     """Encode, compress and pack frames, (F, 3, H, W) uint8 on the host, as ``model.pack`` does what it has decoded."""
     stopwatch = Stopwatch(model.device)
@@ -253,21 +239,22 @@ def measure(model: VideoLlava, chosen: Sequence[Setup], rounds: int) -> tuple[Ru
 
     The device's rates are measured before every round.
     """
-    generator = torch.Generator().manual_seed(0)
-    most = max(setup.frames for setup in chosen)
-    pixels = torch.randint(0, 256, (most, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
-    order = random.Random(0)
+    pixels = _frames(chosen)
     runs: Runs = {setup: [] for setup in chosen}
     rates = measure_rates(model.device, model.dtype)
     with progress() as show:
-        for turn in range(rounds + 1):
-            rates = rates.or_faster(measure_rates(model.device, model.dtype))
-            for place, setup in enumerate(order.sample(list(chosen), len(chosen))):
-                show(model.name, turn * len(chosen) + place, (rounds + 1) * len(chosen))
-                measured = run(model, setup, pixels)
-                if turn:
-                    runs[setup].append(measured)
+        for turn, count, setup in in_rounds(chosen, rounds):
+            if count % len(chosen) == 0:
+                rates = rates.or_faster(measure_rates(model.device, model.dtype))
+            show(model.name, count, (rounds + 1) * len(chosen))
+            measured = run(model, setup, pixels)
+            if turn:
+                runs[setup].append(measured)
     return runs, rates
+
+
+def _frames(chosen: Sequence[Setup]) -> Tensor:
+    return random_frames(max(setup.frames for setup in chosen), HEIGHT, WIDTH)
 
 
 # Tables --------------------------------------------------------------------------------------------------------------
@@ -323,20 +310,12 @@ def _median(measured: Sequence[dict[str, float]], stage: str) -> float:
 def _figure(values: Sequence[float], is_ratio: bool) -> str:
     middle = statistics.median(values)
     spread = (max(values) - min(values)) / middle if middle else 0.0
-    return f"{_short(middle) if is_ratio else _milliseconds(middle)} ({spread:.0%})"
+    return f"{short(middle) if is_ratio else milliseconds(middle)} ({spread:.0%})"
 
 
 def _floor(work: Work, floor_seconds: float, seconds: float, *, ratios: bool) -> str:
-    time = "" if ratios else f", {_milliseconds(floor_seconds)}"
-    return f"{_short(work.flop / 1e9)} GFLOP{time}: {floor_seconds / seconds:.0%}"
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{_short(1000 * seconds)} ms"
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    time = "" if ratios else f", {milliseconds(floor_seconds)}"
+    return f"{short(work.flop / 1e9)} GFLOP{time}: {floor_seconds / seconds:.0%}"
 
 
 # Precision -----------------------------------------------------------------------------------------------------------
@@ -381,10 +360,7 @@ def logits_of(model: VideoLlava) -> Iterator[list[Tensor]]:
 
 def precision_rows(model: VideoLlava, chosen: Sequence[Setup]) -> Iterator[list[str]]:
     """Compare ways of asking the same: the first new word's logits, and the answers."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(
-        0, 256, (max(setup.frames for setup in chosen), 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator
-    )
+    pixels = _frames(chosen)
     words = " ".join(QUESTIONS).replace("?", "").replace(",", "").split()
     order = random.Random(0)
     questions = [" ".join(order.sample(words, 8)) + "?" for _ in range(ASKED_QUESTIONS)]
@@ -417,9 +393,8 @@ def _apart(ours: Tensor, theirs: Tensor) -> tuple[str, str]:
 
 def described(device: torch.device) -> str:
     """The machine and what runs on it."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {platform.machine()}"
     versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "transformers"))
-    return f"{name}, {torch.get_num_threads()} threads; {versions}, Python {platform.python_version()}"
+    return f"{machine(device)}; {versions}, Python {platform.python_version()}"
 
 
 def report(model: VideoLlava, options: argparse.Namespace) -> dict[str, Any]:
@@ -435,7 +410,7 @@ def report(model: VideoLlava, options: argparse.Namespace) -> dict[str, Any]:
     runs, rates = measure(model, chosen, options.rounds)
     say(f"{size(_held(model))} of weights, {model.frames_at_once} frames at once in the tower;")
     say(f"{rates.flop / 1e12:.3g} TFLOP/s in a large product, {rates.read_bytes / 1e9:,.0f} GB/s read or written\n")
-    titles = [*TITLES[: len(STAGES)], "all"]
+    titles = [*(settings.TITLES[stage] for stage in STAGES), "all"]
     draw(stage_rows(runs, works, rates, ratios=options.ratios), header=("configuration", *titles, "peak memory"))
     say()
     columns = ("without", "with") if options.ratios else ("without", "its floor", "with", "its floor")
@@ -475,7 +450,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         type=int,
         default=[8, 64, 128, 256],
-        help=f"packed frames; {BUDGET_TOKENS} tokens are theirs together (default: 8 64 128 256)",
+        help=f"packed frames; {Budget.total_tokens} tokens are theirs together (default: 8 64 128 256)",
     )
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (default: %(default)s)")
     parser.add_argument("--precision", action="store_true", help="compare answers in a session with whole prompts'")
@@ -485,8 +460,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.frames) < 1 or options.rounds < 1:
         parser.error("give 1 frame or more, and 1 round or more")
-    if "original" in options.kind and any(count % FULL_FRAMES for count in options.frames):
-        parser.error(f"the original encodes clips of {FULL_FRAMES} frames: give multiples of it")
+    if "original" in options.kind and any(count % BASELINE_FRAMES for count in options.frames):
+        parser.error(f"the original encodes clips of {BASELINE_FRAMES} frames: give multiples of it")
     results = []
     try:
         device = find_device(options.device)

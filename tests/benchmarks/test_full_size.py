@@ -13,7 +13,6 @@ from full_size import (
     Rates,
     Setup,
     Work,
-    encode,
     frame_flop,
     main,
     measure_rates,
@@ -27,9 +26,7 @@ from narrow import make_narrow
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidzip import Frames
 from vidzip.models.full_size import build, build_config
-from vidzip.models.timing import Stopwatch
 
 ROOT = Path(__file__).parents[2]
 KINDS = pytest.mark.parametrize("kind", ["port", "original"])
@@ -102,18 +99,6 @@ def test_packed_frames_share_the_budget_evenly(frames, tokens):
     plan = Setup(frames=frames, tokens=136, is_full=False).plan(1)
     assert plan.total_tokens == 136
     assert set(plan.tokens_per_frame) == tokens
-
-
-@KINDS
-def test_oracle_what_is_timed_is_what_the_model_does(kind):
-    model = build(kind, 0.1, "cpu")
-    pixels = torch.randint(0, 256, (40, 3, 45, 80), dtype=torch.uint8)
-    stopwatch = Stopwatch(model.device)
-    ours = encode(model, pixels, stopwatch)
-    own = model.encode(Frames(pixels=pixels, timestamps_seconds=tuple(range(40))))
-    assert torch.equal(ours.hidden, own.hidden)
-    assert torch.equal(ours.attention, own.attention)
-    assert set(stopwatch.seconds) == {"preprocess", "encode"}
 
 
 @KINDS

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipelines.bench.measuring import FROM_FILE, Measured
+from pipelines.bench.predicting import FROM_ENCODING, costs_of, predict
+from pipelines.bench.settings import FILE, OURS, PUBLISHED, Case
+from pipelines.bench.ways import Subject
+from vidzip import probe
+from vidzip.models.calibrating import model_shape
+from vidzip.planner.costs import CostModel, Workload, pictures_of
+
+QUESTION = "What is the color of the star?"
+
+
+@pytest.fixture(scope="module")
+def subject(small):
+    return Subject(model=small, eager=torch.nn.Identity(), question=QUESTION)
+
+
+def work_on(video):
+    pictures = pictures_of(probe(video))
+    return Workload(num_frames=4, num_encoded_frames=4, total_tokens=20, prompt_tokens=9, pictures=pictures)
+
+
+@pytest.fixture(scope="module")
+def costs(small, clip):
+    rates = {
+        "decode": {**dict.fromkeys(work_on(clip).amounts()["decode"], 0.0), "files": 10.0},
+        "preprocess": {"frames": 0.1, "megapixels": 0.0},
+        "encode": {"runs": 1.0, "frames": 0.5},
+        "compress": {"runs": 0.0, "frames": 0.0, "tokens": 0.01},
+        "project": {"runs": 0.0, "tokens": 0.02},
+        "prefill": {"runs": 2.0, "tokens": 0.0, "pairs": 0.0},
+        "generate": {"runs": 0.25, "tokens": 0.0},
+    }
+    return CostModel(
+        shape=model_shape(small), device="made up", dtype="float32", rates=rates,
+        errors=dict.fromkeys(rates, 0.2), total_error=0.1, overlap=1.0, is_calibrated=True,
+    )  # fmt: skip
+
+
+def measured(way, seconds, video=None):
+    case = Case(way=way, dtype="float32", frames=4, tokens=20, video=video)
+    return Measured(case=case, rounds=(seconds, seconds))
+
+
+def test_by_hand(subject, costs):
+    seconds = {"preprocess": 0.5, "encode": 3.0, "compress": 0.1, "project": 0.4, "prefill": 4.0, "generate": 0.25}
+    found = {one.what: one for one in predict([measured(OURS, seconds)], {"float32": subject}, {"float32": costs})}
+    assert {what: one.predicted for what, one in found.items()} == {
+        "encode": pytest.approx(1 + 4 * 0.5),
+        "compress": pytest.approx(20 * 0.01),
+        "project": pytest.approx(20 * 0.02),
+        "prefill": pytest.approx(2.0),
+        "generate": pytest.approx(0.25),
+        FROM_ENCODING: pytest.approx(3.0 + 0.2 + 0.4 + 2.0),
+    }
+    assert found["prefill"].off == pytest.approx(-0.5)
+    assert found["generate"].off == pytest.approx(0)
+    assert found[FROM_ENCODING].measured == pytest.approx(3.0 + 0.1 + 0.4 + 4.0)
+    assert (found["encode"].error, found[FROM_ENCODING].error, found["encode"].measured) == (0.2, 0.1, 3.0)
+
+
+def test_a_tower_alone_is_predicted_as_far_as_it_goes(subject, costs):
+    seconds = {"preprocess": 0.5, "encode": 3.0, "compress": 0.1}
+    found = predict([measured(OURS, seconds)], {"float32": subject}, {"float32": costs})
+    assert [one.what for one in found] == ["encode", "compress"]
+
+
+def test_from_a_file_decoding_overlaps(subject, costs, clip):
+    file = measured(FILE, {"decode": 5.0, FROM_FILE: 8.0}, str(clip))
+    (found,) = predict([file], {"float32": subject}, {"float32": costs})
+    assert found.predicted == pytest.approx(10 + 0.4 + 3.0 + 0.2 + 0.4 + 2.0 - 3.4)
+    assert (found.what, found.measured) == (FROM_FILE, 8.0)
+
+
+def test_only_vidzips_own_ways_are_predicted(subject, costs):
+    assert not list(predict([measured(PUBLISHED, {"encode": 1.0})], {"float32": subject}, {"float32": costs}))
+
+
+def test_what_was_calibrated_comes_before_what_is_assumed(small, costs, monkeypatch):
+    asked = []
+    monkeypatch.setattr("pipelines.bench.predicting.find_costs", lambda *of: asked.append(of))
+    assumed = costs_of(small)
+    assert not assumed.is_calibrated
+    assert assumed.shape.weight_bytes == pytest.approx(sum(w.nbytes for w in small.model.parameters()), rel=0.02)
+    assert asked == [("tiny-random", "cpu", "float32")]
+    monkeypatch.setattr("pipelines.bench.predicting.find_costs", lambda *_: costs)
+    assert costs_of(small) is costs

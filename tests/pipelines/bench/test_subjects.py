@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from full_size import frame_flop, prompt_flop
+from narrow import make_narrow
+
+from pipelines.bench.settings import OURS, SIZES, TOWER, Settings
+from pipelines.bench.subjects import MINI_LANGUAGE_MODEL, MINI_TOWER, make_subjects
+from vidzip.models.full_size import build_config
+from vidzip.models.timing import Stopwatch
+
+CPU = torch.device("cpu")
+
+
+def settings(size, dtypes=("float32",), **changes):
+    return Settings(size=size, ways=(OURS,), dtypes=dtypes, frames=(2,), budgets=(20,), **changes)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Everything is made in a moment: what is wide, narrow, and what is deep, flat."""
+    make_narrow(monkeypatch.setattr)
+    for part in ("MINI_TOWER", "MINI_LANGUAGE_MODEL"):
+        monkeypatch.setattr(f"pipelines.bench.subjects.{part}", {"num_hidden_layers": 3})
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_is_asked_or_has_no_language_model(size, narrow):
+    (subject,) = make_subjects(settings(size), CPU).values()
+    tokens = torch.randn(4, subject.model.config.vision_config.hidden_size)
+    stopwatch = Stopwatch(CPU)
+    if size == "l14":
+        assert subject.question is None
+        assert subject.model.config.vision_config.num_hidden_layers == 24
+    else:
+        assert not subject.model.unknown_words(subject.question)
+        assert len(subject.ask(tokens, stopwatch)) == (1 if size == "tiny" else 2)  # a word, and then its end
+        assert min(stopwatch.seconds.values()) > 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_tower_has_the_same_weights_in_every_precision(size, narrow):
+    made = make_subjects(settings(size, ("bfloat16", "float32")), CPU)
+    assert list(made) == ["bfloat16", "float32"]
+    half, whole = (dict(made[dtype].model.tower.named_parameters()) for dtype in made)
+    for name, weight in half.items():
+        assert weight.dtype == torch.bfloat16
+        assert torch.equal(weight, whole[name].bfloat16())
+    assert made["bfloat16"].model.dtype == torch.bfloat16
+    rotary = made["bfloat16"].model.model.get_buffer("model.language_model.rotary_emb.inv_freq")
+    assert rotary.dtype == torch.float32
+
+
+def test_the_tower_alone_is_vit_l_14():
+    config, _ = build_config("port")
+    vision = config.vision_config
+    assert (vision.hidden_size, vision.num_hidden_layers, vision.num_attention_heads) == (1024, 24, 16)
+
+
+def test_the_small_model_shares_its_work_as_7b_does():
+    config, _ = build_config("port")
+    at_7b = [frame_flop(config) / (prompt_flop(config, tokens) / tokens) for tokens in (180, 2100)]
+    for part, numbers in ((config.vision_config, MINI_TOWER), (config.text_config, MINI_LANGUAGE_MODEL)):
+        for name, number in numbers.items():
+            assert hasattr(part, name)
+            setattr(part, name, number)
+    text, vision = config.text_config, config.vision_config
+    assert text.hidden_size == text.num_attention_heads * text.head_dim
+    assert vision.hidden_size == vision.num_attention_heads * 64
+    small = [frame_flop(config) / (prompt_flop(config, tokens) / tokens) for tokens in (180, 2100)]
+    assert small == pytest.approx(at_7b, rel=0.06)
+
+
+def test_a_batch_and_a_compiler_are_passed_on(narrow):
+    (usual,) = make_subjects(settings("tiny"), CPU).values()
+    (other,) = make_subjects(settings("tiny", batch=3, compile_tower=True), CPU).values()
+    assert usual.model.frames_at_once > 3
+    assert (other.model.frames_at_once, other.model.compile_tower, usual.model.compile_tower) == (3, True, False)
+
+
+def test_no_answer_of_random_weights_ends_early(narrow):
+    (subject,) = make_subjects(
+        Settings(size="mini", ways=(TOWER,), dtypes=("float32",), frames=(1,), budgets=(1,)), CPU
+    ).values()
+    head = subject.model.model.lm_head.weight
+    assert not head[subject.model.tokenizer.eos_token_id].any()
+    assert head.any()
+
+
+def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(narrow):
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    first, again = (make_subjects(settings("mini"), CPU)["float32"].model.model.state_dict() for _ in range(2))
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(first[name], again[name]) for name in first)
