@@ -15,7 +15,6 @@ import os
 import shlex
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -33,7 +32,6 @@ from pipelines.ask import ask as ask_video
 from pipelines.options import (
     VideoCommand,
     answer_option,
-    budget_options,
     debug_option,
     device_option,
     dtype_option,
@@ -44,9 +42,8 @@ from pipelines.options import (
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
 from pipelines.source import DEFAULT_MODEL, Opened, Source, open_source
 from pipelines.terminal import Progress, print_what_the_terminal_can, progress, remark, say, size, table
-from vidzip import Budget, VidzipError, token_split
+from vidzip import VidzipError
 from vidzip.errors import SystemFault
-from vidzip.planner import WHOLE_FRAME_TOKENS
 
 if TYPE_CHECKING:
     from vidzip import Answer, VideoLlava
@@ -121,12 +118,15 @@ def _progress_that_stays(what: str) -> Iterator[Progress]:
 
 _ELSEWHERE = {
     "agree": ("pipelines.scoring.command", "agree_command"),
+    "bench": ("pipelines.bench.command", "bench_command"),
+    "calibrate": ("pipelines.calibrate", "calibrate_command"),
     "compare": ("pipelines.scoring.command", "compare_command"),
     "data": ("pipelines.data", "data"),
     "eval": ("pipelines.evaluation.command", "eval_command"),
     "grid": ("pipelines.grid.command", "grid_command"),
     "merge": ("pipelines.evaluation.command", "merge_command"),
     "methods": ("pipelines.methods", "methods"),
+    "plan": ("pipelines.planning.command", "plan_command"),
     "report": ("pipelines.scoring.report", "report_command"),
     "reproduce-table3": ("pipelines.table3", "table3_command"),
     "score": ("pipelines.scoring.command", "score_command"),
@@ -304,80 +304,6 @@ def chat(*, source: Source, max_new_tokens: int, as_json: bool) -> int:
     )
     is_well = converse(session, lines_typed() if typed else lines_piped(), listener, max_new_tokens)
     return 0 if is_well or typed else BAD_INPUT
-
-
-@cli.command(cls=VideoCommand)
-@video_argument()
-@budget_options
-@click.option(
-    "--clip",
-    "frames_per_clip",
-    type=int,
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Frames that the model's tower encodes together: 8 for the original Video-LLaVA.",
-)
-@output_options
-def plan(
-    *,
-    video: str,
-    frames: int | None,
-    budget: int,
-    start: float | None,
-    end: float | None,
-    snap: bool,
-    frames_per_clip: int,
-    as_json: bool,
-) -> None:
-    """Show which frames a budget buys; no model is needed."""
-    planned = vidzip.plan(
-        video,
-        Budget(total_tokens=budget, num_frames=frames),
-        start=start,
-        end=end,
-        snap=snap,
-        frames_per_clip=frames_per_clip,
-    )
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "schema": "vidzip/plan/1",
-                    "video": video,
-                    "video_identity": planned.video_identity,
-                    "budget": planned.budget.total_tokens,
-                    "frames_requested": frames,
-                    "frames": planned.num_frames,
-                    "frames_per_clip": planned.frames_per_clip,
-                    "encoded_frames": planned.num_encoded_frames,
-                    "visual_tokens": planned.total_tokens,
-                    "unused_tokens": planned.unused_tokens,
-                    "tokens_per_frame": list(planned.tokens_per_frame),
-                    "timestamps_seconds": [round(moment, 6) for moment in planned.timestamps_seconds],
-                    "warnings": list(planned.warnings),
-                    "notes": list(planned.notes),
-                }
-            )
-        )
-        return
-    _warn(planned.warnings)
-    say(
-        f"{planned.num_frames} frames, {planned.total_tokens} of {planned.budget.total_tokens} tokens"
-        + (f" ({planned.unused_tokens} unused: every frame is whole)" if planned.unused_tokens else "")
-    )
-    shares = Counter(planned.tokens_per_frame)
-    rows = [(str(count), str(k), _split_shown(k)) for k, count in sorted(shares.items())]
-    table(rows, header=("frames", "tokens each", "dominant + contextual"))
-    say("at seconds " + " ".join(f"{moment:.2f}" for moment in planned.timestamps_seconds))
-    for note in planned.notes:
-        remark("note", note)
-
-
-def _split_shown(tokens: int) -> str:
-    if tokens >= WHOLE_FRAME_TOKENS:
-        return "whole"
-    return "{} + {}".format(*token_split(tokens))
 
 
 @cli.command(cls=VideoCommand)

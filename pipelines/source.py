@@ -140,11 +140,13 @@ def _pack(source: Source, progress: Progress, check: Callable[[VideoLlava, int],
         raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="fetch it again, or go without --strict")
     # A wrong budget, stretch or method shows before a model is loaded.
     vidzip.plan(info, source.budget, start=source.start, end=source.end)
-    from vidzip.compress import read_method
+    from vidzip.compress import describe, read_method
 
     method = read_method(source.method, source.method_options)
     model = source.load_model(progress)
-    planned = model.plan(info, source.budget, start=source.start, end=source.end, snap=source.snap)
+    planned = model.plan(
+        info, source.budget, start=source.start, end=source.end, snap=source.snap, method=describe(method)
+    )
     if check:
         check(model, planned.total_tokens)
     progress("encode", 0, planned.num_frames)

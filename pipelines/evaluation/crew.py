@@ -37,7 +37,7 @@ class Job:
         path: the file.
         budget: what may be spent on it.
         shape: what pictures are brought to.
-        max_tokens_per_frame, frames_per_clip, policy: as :func:`vidzip.plan` takes them.
+        max_tokens_per_frame, frames_per_clip, policy, method: as :func:`vidzip.plan` takes them.
         decoding: how it is decoded.
     """
 
@@ -48,6 +48,7 @@ class Job:
     max_tokens_per_frame: int
     frames_per_clip: int
     policy: Policy = "middle"
+    method: str = "visionzip"
     decoding: Decoding = field(default_factory=Decoding)
 
 
@@ -88,7 +89,12 @@ def decode_job(job: Job) -> tuple[Any, ...]:
     try:
         info = vidzip.probe(job.path)
         plan = vidzip.plan(
-            info, job.budget, job.max_tokens_per_frame, policy=job.policy, frames_per_clip=job.frames_per_clip
+            info,
+            job.budget,
+            job.max_tokens_per_frame,
+            policy=job.policy,
+            frames_per_clip=job.frames_per_clip,
+            method=job.method,
         )
         footage = shoot(info, plan, job.shape, job.decoding, max_tokens_per_frame=job.max_tokens_per_frame)
     except VidzipError as error:

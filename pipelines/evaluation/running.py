@@ -218,6 +218,7 @@ def _first_step(
         max_tokens_per_frame=model.tokens_per_frame,
         frames_per_clip=model.frames_per_clip,
         policy=work.look.policy,
+        method=work.look.method,
         decoding=work.decoding,
     )
 

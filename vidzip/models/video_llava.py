@@ -465,7 +465,7 @@ class VideoLlava:
         Args:
             video: a file, or what :func:`vidzip.probe` said of it.
             budget: what may be spent; ``Budget()`` when left out.
-            options: policy, start, end and snap, as :func:`vidzip.plan` takes them.
+            options: policy, start, end, snap, costs and method, as :func:`vidzip.plan` takes them.
 
         Raises:
             As :func:`vidzip.plan`.

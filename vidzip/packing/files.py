@@ -12,8 +12,8 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import BinaryIO
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -25,7 +25,7 @@ from vidzip.errors import BadArgument, BadPack, DeviceUnavailable, PlanMismatch,
 from vidzip.files import whole_file
 from vidzip.packing.packed import PackedVideo
 from vidzip.packing.rebuilding import rebuild
-from vidzip.planner import Plan
+from vidzip.planner import Budget, Plan
 
 SUFFIX = ".vidzip"
 """What the name of a packed video ends in, by custom."""
@@ -49,6 +49,9 @@ _DTYPES = {
 _CHECKSUM = "checksum"
 _CHECKSUM_BYTES = 32
 """One tensor more: a BLAKE2b of the header and of the others, which is all there is in a file."""
+
+_FIRST_OF_BUDGET = ("total_tokens", "num_frames")
+"""What a budget held when the format began."""
 
 _LENGTH_BYTES = 8
 _LARGEST_HEADER_BYTES = 100_000_000
@@ -159,7 +162,7 @@ def _to_bytes(packed: PackedVideo, dtype: torch.dtype | None) -> bytes:
     )
     try:
         _check(whole)
-        text = json.dumps(asdict(description), allow_nan=False, separators=(",", ":"))
+        text = json.dumps(_kept(description), allow_nan=False, separators=(",", ":"))
         rebuild(_Description, json.loads(text), "description")  # nothing is written that could not be read
     except (TypeError, ValueError) as error:
         raise BadArgument(f"the packed video cannot be saved: {error}", hint=_AGAIN) from error
@@ -179,6 +182,20 @@ def _to_bytes(packed: PackedVideo, dtype: torch.dtype | None) -> bytes:
             hint="save them with dtype=torch.float32, or --pack-dtype float32",
         )
     return _seal(tensors, text)
+
+
+def _kept(description: _Description) -> dict[str, Any]:
+    """What a file keeps of a description: of its plan no predictions, of the budget no caps where there are none.
+
+    What was added to plans and budgets since the format began is left out where it says nothing, so that older versions
+    read all else.
+    """
+    unsaid: dict[str, Any] = {field.name: field.default for field in fields(Plan) if not field.compare}
+    kept = asdict(replace(description, plan=replace(description.plan, **unsaid)))
+    plan = {key: value for key, value in kept["plan"].items() if key not in unsaid}
+    added = {field.name: field.default for field in fields(Budget) if field.name not in _FIRST_OF_BUDGET}
+    plan["budget"] = {key: value for key, value in plan["budget"].items() if key not in added or value != added[key]}
+    return {**kept, "plan": plan}
 
 
 def _seal(tensors: Mapping[str, Tensor], text: str) -> bytes:

@@ -2,7 +2,7 @@
 
 A stage's seconds are a sum of amounts of work, each times its rate on one machine, with one model: decoding has files
 to open, groups of frames to jump to and pictures to decode, a prefill tokens, and pairs of them. ``vidzip calibrate``
-measures the rates; :func:`default_costs` guesses them from the model's shape.
+measures the rates; :func:`vidzip.planner.default_costs` assumes them from the model's shape.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ STAGES = ("decode", "preprocess", "encode", "compress", "project", "prefill")
 
 AFTER = "generate"
 """Each token after the first one."""
+
+_DESCRIBED_BYTES, _DESCRIBED_FRAME_BYTES = 1000, 20
+"""What a packed video's file says in words, and of each frame, about."""
+
+_LARGEST_INT16 = 2**15 - 1
+_NO_RATES: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +102,7 @@ class Workload:
         context = tokens + self.prompt_tokens
         return {
             "decode": self._decoding(),
-            "preprocess": {"frames": self.num_frames},
+            "preprocess": self._preprocessing(),
             "encode": {"runs": 1, "frames": frames},
             "compress": {"runs": 1, "frames": self.num_frames, "tokens": tokens},
             "project": {"runs": 1, "tokens": tokens},
@@ -104,8 +110,17 @@ class Workload:
             "generate": {"runs": 1, "tokens": context},
         }
 
+    def _preprocessing(self) -> dict[str, float]:
+        """Count frames, and what they are resized from where decoding leaves that to this stage, as it does on a GPU."""
+        if self.pictures is None:
+            return {"frames": self.num_frames}
+        return {"frames": self.num_frames, "megapixels": self.num_frames * self.pictures.pixels / 1e6}
+
     def _decoding(self) -> dict[str, float]:
         """Count what decoding goes through: from a keyframe to the last frame that is wanted after it.
+
+        What is gone through costs by its pixels and by its stored bytes, by each codec at rates of its own; a frame
+        that is taken costs more, by itself and by its pixels: it is converted, and nothing of it may be left out.
 
         Of moments evenly spread, n fall between one keyframe and the next where there are n at least; the last of them
         leaves half a step to the next keyframe. Where there is less than one, half of the frames between two keyframes
@@ -123,7 +138,8 @@ class Workload:
             "files": 1,
             "groups": groups,
             f"{pictures.codec} megapixels": decoded * megapixels,
-            "megabytes": decoded * pictures.frame_bytes / 1e6,
+            f"{pictures.codec} megabytes": decoded * pictures.frame_bytes / 1e6,
+            "taken frames": self.num_frames,
             "taken megapixels": self.num_frames * megapixels,
         }
 
@@ -148,6 +164,7 @@ class ModelShape:
         feature_bytes: what is kept of one encoded frame until it is compressed.
         token_bytes: what the language model keeps of one token in its cache.
         prefill_token_bytes: what one token takes at once on its way through the language model.
+        packed_width: D, numbers of a token in a pack; None where that is not known.
     """
 
     name: str
@@ -165,6 +182,7 @@ class ModelShape:
     feature_bytes: int
     token_bytes: int
     prefill_token_bytes: int
+    packed_width: int | None = None
 
     def peak_bytes(self, work: Workload) -> int:
         """What the device holds at most: the weights, and the hungrier of the tower and the language model."""
@@ -173,6 +191,18 @@ class ModelShape:
         context = work.total_tokens + work.prompt_tokens
         tower = at_once * self.frame_bytes + features
         return self.weight_bytes + max(tower, context * (self.token_bytes + self.prefill_token_bytes))
+
+    def pack_bytes(self, num_frames: int, total_tokens: int) -> int | None:
+        """Size of a packed video's file, tokens in half precision; None where the tower's width is not known.
+
+        A token is its numbers, its frame and its place there; a frame is where each of its tokens ended, its moment, and
+        what the description says of it.
+        """
+        if self.packed_width is None:
+            return None
+        index = 2 if total_tokens <= _LARGEST_INT16 + 1 else 4
+        frame = self.tokens_per_frame * index + 8 + _DESCRIBED_FRAME_BYTES
+        return _DESCRIBED_BYTES + total_tokens * (2 * self.packed_width + 2 * 4) + num_frames * frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +249,7 @@ class CostModel:
         device: what it runs on, in words.
         dtype: its precision.
         rates: seconds for a unit of each kind of work, by stage and kind, as :meth:`Workload.amounts` names them. A
-            codec without a rate of its own takes that of ``other megapixels``.
+            codec without rates of its own takes those of ``other megapixels`` and ``other megabytes``.
         errors: how far off each stage's seconds may be, as a share of them, by stage; nine of ten measurements lie within.
         total_error: the same of the whole.
         overlap: how much of the shorter one of decoding and of what runs beside it, preprocessing and encoding, is
@@ -242,35 +272,51 @@ class CostModel:
         Raises:
             BadArgument: there is no rate for some of its work.
         """
-        amounts = work.amounts()
+        spent = self._spend(work)
         stages = {
-            stage: StageCost(seconds=self._seconds(stage, amounts[stage]), error=self.errors[stage])
-            for stage in STAGES
-            if amounts[stage]
+            stage: StageCost(seconds=spent[stage], error=self.errors[stage]) for stage in STAGES if stage in spent
         }
-        new_token = StageCost(seconds=self._seconds(AFTER, amounts[AFTER]), error=self.errors[AFTER])
-        total = sum(one.seconds for one in stages.values())
-        if "decode" in stages:
-            beside = stages["preprocess"].seconds + stages["encode"].seconds
-            total -= self.overlap * min(stages["decode"].seconds, beside)
         return Costs(
             stages=stages,
-            seconds=total,
+            seconds=self._join(spent),
             error=self.total_error,
-            seconds_per_new_token=new_token,
+            seconds_per_new_token=StageCost(seconds=spent[AFTER], error=self.errors[AFTER]),
             peak_bytes=self.shape.peak_bytes(work),
             is_calibrated=self.is_calibrated,
         )
 
-    def _seconds(self, stage: str, amounts: Mapping[str, float]) -> float:
-        return sum(amount * self._rate(stage, kind) for kind, amount in amounts.items())
+    def seconds(self, work: Workload) -> float:
+        """Predict the seconds to the first token, as :meth:`predict` does, and nothing else.
 
-    def _rate(self, stage: str, kind: str) -> float:
-        rates = self.rates.get(stage, {})
-        if kind not in rates and kind.endswith(" megapixels"):
-            kind = "other megapixels"
-        if kind not in rates:
+        Raises:
+            BadArgument: there is no rate for some of its work.
+        """
+        return self._join(self._spend(work))
+
+    def _spend(self, work: Workload) -> dict[str, float]:
+        """Seconds of every stage that has something to do."""
+        spent = {}
+        for stage, amounts in work.amounts().items():
+            if amounts:
+                known, seconds = self.rates.get(stage, _NO_RATES), 0.0
+                for kind, amount in amounts.items():
+                    rate = known.get(kind)
+                    seconds += amount * (self._other_rate(stage, kind) if rate is None else rate)
+                spent[stage] = seconds
+        return spent
+
+    def _join(self, spent: Mapping[str, float]) -> float:
+        """Seconds to the first token: the stages' sum, less what decoding hides."""
+        total = sum([spent[stage] for stage in STAGES if stage in spent])
+        if "decode" in spent:
+            total -= self.overlap * min(spent["decode"], spent["preprocess"] + spent["encode"])
+        return total
+
+    def _other_rate(self, stage: str, kind: str) -> float:
+        """The rate of a codec that has none of its own."""
+        other = self.rates.get(stage, {}).get(f"other {kind.rpartition(' ')[2]}")
+        if other is None:
             raise BadArgument(
                 f"the rates of {self.device} say nothing of {stage!r}, {kind!r}", hint="calibrate it anew"
             )
-        return rates[kind]
+        return other

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vidzip.errors import BadArgument
-from vidzip.planner.budget import Budget, check_fits, split_budget
+from vidzip.planner.accuracy import FALLBACK
+from vidzip.planner.budget import Budget, check_fits, evenly
+from vidzip.planner.choosing import Cap
+from vidzip.planner.costs import CostModel, Costs
+from vidzip.planner.deciding import Neighbour, Planner
 from vidzip.video.info import VideoInfo, cut_short
-from vidzip.video.sampling import Policy, check_count, sample, stretch_of
+from vidzip.video.sampling import Policy, check_count, sample
 
 DEFAULT_NUM_FRAMES = 34
-"""Frames of a plan that names no count: 4 tokens a frame in the default budget, 3 dominant and 1 contextual."""
-
+"""Frames of a plan that names no count, by default: those with which VisionZip was the most accurate at 136 tokens."""
 
 WHOLE_FRAME_TOKENS = 257
 """Tokens of one uncompressed frame where no model says otherwise: Video-LLaVA's 16 by 16 patches and CLS."""
@@ -34,6 +37,13 @@ class Plan:
         snap: whether the moments were moved to keyframes.
         frames_per_clip: frames that the model's tower encodes together; 1 where each is encoded alone.
         warnings: what differs from what was asked for, in words.
+        method: the compression method whose accuracies it was chosen by.
+        costs: what it is predicted to cost; None where nothing was said of costs. These and those below are as they
+            were when it was made: they are not kept in packs, and make no plan another one.
+        binds: what keeps the budget's preference from anything better.
+        rejected: the nearest other plans, and what speaks against them.
+        remarks: how frames and tokens were chosen, where that is not what one would expect, in words.
+        cost_model: what predicted the costs, for the plan to be made anew by.
 
     Raises:
         BadArgument: no frame, two lists of different lengths, a negative count, or tokens that pass the budget.
@@ -49,6 +59,12 @@ class Plan:
     snap: bool = False
     frames_per_clip: int = 1
     warnings: tuple[str, ...] = ()
+    method: str = field(default=FALLBACK, compare=False)
+    costs: Costs | None = field(default=None, compare=False)
+    binds: tuple[Cap, ...] = field(default=(), compare=False)
+    rejected: tuple[Neighbour, ...] = field(default=(), compare=False, repr=False)
+    remarks: tuple[str, ...] = field(default=(), compare=False)
+    cost_model: CostModel | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames_per_clip", check_count(self.frames_per_clip, "frames_per_clip"))
@@ -86,14 +102,14 @@ class Plan:
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing about the plan, in words."""
         if self.frames_per_clip == 1:
-            return ()
+            return self.remarks
         clips = self.num_encoded_frames // self.frames_per_clip
         note = f"{self.num_frames} frames are encoded in clips of {self.frames_per_clip}, {clips} in all"
         if self.num_repeats:
             note += (
                 f": the last one is repeated {self.num_repeats} times to fill its clip, and the repeats get no tokens"
             )
-        return (note,)
+        return (note, *self.remarks)
 
     @property
     def total_tokens(self) -> int:
@@ -102,7 +118,7 @@ class Plan:
 
     @property
     def unused_tokens(self) -> int:
-        """Tokens of the budget that no frame can use: every frame is at its most already."""
+        """Tokens of the budget that are left: every frame is whole already, or more would pass a cap."""
         return self.budget.total_tokens - self.total_tokens
 
 
@@ -115,47 +131,64 @@ def plan(
     start: float | None = None,
     end: float | None = None,
     snap: bool = False,
-    frames_per_clip: int = 1,
+    frames_per_clip: int | None = None,
+    costs: CostModel | None = None,
+    method: str = FALLBACK,
 ) -> Plan:
-    """Spread a budget over a video: as many frames as asked for, tokens as even as whole numbers allow.
+    """Spread a budget over a video: frames and tokens as the budget prefers them within its caps, shared out evenly.
 
     Args:
         path_or_info: a video file, or what :func:`vidzip.probe` said of it.
-        budget: what may be spent; ``Budget()`` when left out. Without a frame count, the plan takes the least of
-            34, the video's distinct frames, and the tokens there are.
+        budget: what may be spent; ``Budget()`` when left out. Its frame count is taken as it is, and caps then leave
+            fewer tokens; without one, its preference chooses.
         max_tokens_per_frame: tokens of one uncompressed frame, S; more would be of no use to it. The default is that
-            of Video-LLaVA's tower, CLS included.
+            of Video-LLaVA's tower, CLS included. Where ``costs`` are of a model of fewer, those count.
         policy: how moments are chosen, see :func:`vidzip.sample`.
         start: seconds; the video's start when left out.
         end: seconds; the video's end when left out.
         snap: move each moment to a keyframe within half the way to its neighbours: long videos are decoded several
-            times as fast then, and other frames are seen. ``warnings`` tells the largest shift.
-        frames_per_clip: frames that the model's tower encodes together. Where the frames fill no whole number of
-            clips, the last one is repeated in the tower; the repeats get no tokens, and ``notes`` tells how many.
+            times as fast then, and other frames are seen. ``warnings`` tells the largest shift. Predictions do not
+            know of it.
+        frames_per_clip: frames that the model's tower encodes together; those of ``costs``, or 1, when left out. Where
+            the frames fill no whole number of clips, the last one is repeated in the tower; the repeats get no tokens,
+            and ``notes`` tells how many.
+        costs: what predicts latency and memory: measured by ``vidzip calibrate``, or assumed by
+            :func:`vidzip.planner.default_costs`. Where it is left out, and there are caps, assumed of Video-LLaVA-7B
+            on CUDA.
+        method: the compression method, whose measured accuracies a balanced plan follows.
 
     Raises:
         BudgetTooSmall: more frames were asked for than there are tokens.
-        BadArgument: an empty or impossible stretch, or a count below 1.
+        BudgetInfeasible: not even the smallest plan keeps to the caps.
+        BadArgument: an empty or impossible stretch, a count below 1, or too little is known of the video to predict
+            what it costs.
         VideoError: a path that cannot be probed.
     """
     budget = budget or Budget()
     max_tokens_per_frame = check_count(max_tokens_per_frame, "max_tokens_per_frame")
-    if budget.num_frames is not None:
-        check_fits(budget.total_tokens, budget.num_frames)
+    check_fits(budget.total_tokens, budget.num_frames or 1, budget.min_tokens_per_frame)
     info = path_or_info if isinstance(path_or_info, VideoInfo) else _probe(path_or_info)
-    stretch = stretch_of(info, start, end)
-    wanted = budget.num_frames or min(DEFAULT_NUM_FRAMES, budget.total_tokens)
-    timestamps = sample(info, wanted, policy, start, end)
-    shares = split_budget(budget.total_tokens, len(timestamps))
+    planner = Planner(
+        info=info,
+        budget=budget,
+        whole_tokens=max_tokens_per_frame,
+        start=start,
+        end=end,
+        frames_per_clip=frames_per_clip,
+        costs=costs,
+        method=method,
+    )
+    choice = planner.choose()
+    timestamps = sample(info, choice.frames, policy, start, end)
 
-    warnings = list(info.warnings)
+    warnings, stretch = list(info.warnings), planner.stretch
     if snap:
         timestamps, shift = _snap(info.path, timestamps)
         warnings.append(f"moments were moved to keyframes, by up to {shift:.2f} s")
-    if budget.num_frames is not None and len(timestamps) < budget.num_frames:
+    if budget.num_frames is not None and choice.frames < budget.num_frames:
         there = "the video has" if start is None and end is None else f"{stretch.start:g} s to {stretch.end:g} s holds"
         warnings.append(
-            f"{there} {len(timestamps)} distinct frames, fewer than the {budget.num_frames} asked for: all are used"
+            f"{there} {choice.frames} distinct frames, fewer than the {budget.num_frames} asked for: all are used"
         )
     if end is not None and end > stretch.end:
         warnings.append(f"the video ends at {stretch.end:g} s, before the end asked for, {end:g} s")
@@ -163,13 +196,19 @@ def plan(
         video_identity=info.identity,
         budget=budget,
         timestamps_seconds=timestamps,
-        tokens_per_frame=tuple(min(share, max_tokens_per_frame) for share in shares),
+        tokens_per_frame=tuple(evenly(choice.tokens, choice.frames)),
         policy=policy,
         start_seconds=start,
         end_seconds=end,
         snap=snap,
-        frames_per_clip=frames_per_clip,
+        frames_per_clip=planner.clip,
         warnings=tuple(warnings),
+        method=method,
+        costs=planner.predict(choice.frames, choice.tokens),
+        binds=choice.binds,
+        rejected=planner.neighbours(choice),
+        remarks=planner.remarks(choice),
+        cost_model=planner.costs,
     )
 
 
@@ -200,6 +239,8 @@ def replan(plan_: Plan, info: VideoInfo, ends_seconds: float, max_tokens_per_fra
         end=plan_.end_seconds,
         snap=plan_.snap,
         frames_per_clip=plan_.frames_per_clip,
+        costs=plan_.cost_model,
+        method=plan_.method,
     )
     promised = info.start_seconds + (info.duration_seconds or 0.0)
     warning = (

@@ -1,21 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
+import math
 import pickle
+import re
 import subprocess
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import video
 
-from vidzip import Budget, BudgetTooSmall, VideoInfo, plan, split_budget, token_split
-from vidzip.errors import BadArgument
-from vidzip.planner import Plan, merge_repeats, replan
-
-
-def video(num_frames=300, fps=25.0, **fields) -> VideoInfo:
-    fields = {"duration_seconds": num_frames / fps, "fps": fps, "num_frames": num_frames, **fields}
-    return VideoInfo(path="some.mp4", identity="abc", **fields)
+from vidzip import Budget, BudgetTooSmall, plan, split_budget, token_split
+from vidzip.errors import BadArgument, BudgetInfeasible
+from vidzip.planner import VIDEO_LLAVA_7B, Plan, Planner, default_costs, measured, merge_repeats, replan
+from vidzip.planner.costs import Workload, pictures_of
+from vidzip.video.info import cut_short
 
 
 @pytest.mark.parametrize(
@@ -74,9 +75,16 @@ def test_law_the_budget_is_never_passed(total, frames, there, fps, most):
     assert sum(planned.tokens_per_frame) + planned.unused_tokens == total
     assert planned.unused_tokens >= 0
     assert all(1 <= k <= most for k in planned.tokens_per_frame)
-    assert planned.num_frames == min(there, frames or min(34, total))
+    assert frames is None or planned.num_frames == min(there, frames)
     assert list(planned.timestamps_seconds) == sorted(set(planned.timestamps_seconds))
     assert planned.unused_tokens == 0 or set(planned.tokens_per_frame) == {most}
+
+
+@given(st.integers(1, 1000), st.sampled_from([1.0, 24000 / 1001, 60.0]), st.integers(17, 300))
+def test_law_136_tokens_go_to_34_frames_or_all_there_are(there, fps, most):
+    planned = plan(video(there, fps), max_tokens_per_frame=most)
+    assert planned.num_frames == min(there, 34)
+    assert planned.total_tokens == min(136, there * most)
 
 
 def test_the_default_is_136_tokens_over_34_frames():
@@ -208,3 +216,281 @@ def test_a_plan_made_anew_keeps_its_clips():
     assert remade.num_repeats == 7
     with pytest.raises(BadArgument, match="frames_per_clip is 0"):
         plan(video(), frames_per_clip=0)
+
+
+# Caps on latency and memory, and preferences.
+
+COSTS = default_costs(VIDEO_LLAVA_7B, "cuda")
+GB = 10**9
+
+caps = st.none() | st.floats(0.3, 20)
+memories = st.none() | st.floats(14.7e9, 15.5e9)
+budgets = st.builds(
+    Budget,
+    total_tokens=st.integers(1, 600),
+    max_latency_seconds=caps,
+    max_memory_bytes=memories,
+    prefer=st.sampled_from(["balanced", "coverage", "detail"]),
+)
+videos = st.builds(video, num_frames=st.integers(1, 5000), fps=st.sampled_from([1.0, 25.0]))
+
+
+@given(videos, budgets, st.sampled_from([1, 8]), st.sampled_from(["visionzip", "coverage", "pool"]))
+def test_law_no_cap_is_ever_passed(info, budget, clip, method):
+    try:
+        planned = plan(info, budget, frames_per_clip=clip, costs=COSTS, method=method)
+    except BudgetInfeasible:
+        assert budget.max_latency_seconds is not None or budget.max_memory_bytes is not None
+        return
+    assert planned.total_tokens <= budget.total_tokens
+    assert min(planned.tokens_per_frame) >= budget.min_tokens_per_frame
+    assert max(planned.tokens_per_frame) - min(planned.tokens_per_frame) <= 1
+    assert planned.costs.seconds <= (budget.max_latency_seconds or math.inf)
+    assert planned.costs.peak_bytes <= (budget.max_memory_bytes or math.inf)
+
+
+@given(videos, budgets)
+def test_law_the_same_inputs_give_the_same_plan(info, budget):
+    def outcome():
+        try:
+            planned = plan(info, budget, costs=COSTS)
+        except BudgetInfeasible as error:
+            return str(error)
+        return {field.name: getattr(planned, field.name) for field in dataclasses.fields(planned)}
+
+    assert outcome() == outcome()
+
+
+@given(videos, st.integers(1, 600), st.sampled_from(["balanced", "coverage", "detail"]))
+def test_law_caps_that_nothing_reaches_change_nothing(info, total, prefer):
+    free = plan(info, Budget(total_tokens=total, prefer=prefer))
+    capped = plan(info, Budget(total_tokens=total, prefer=prefer, max_latency_seconds=1e9, max_memory_bytes=1e18))
+    assert capped.timestamps_seconds == free.timestamps_seconds
+    assert capped.tokens_per_frame == free.tokens_per_frame
+    assert (capped.binds, free.costs) == (free.binds, None)
+    assert capped.costs is not None
+
+
+@given(videos, budgets, st.integers(1, 300))
+def test_law_frames_that_are_asked_for_are_kept_or_refused(info, budget, frames):
+    budget = dataclasses.replace(budget, num_frames=frames)
+    try:
+        planned = plan(info, budget, costs=COSTS)
+    except (BudgetInfeasible, BudgetTooSmall):
+        return
+    assert planned.num_frames == min(frames, info.num_frames)
+    assert bool(planned.warnings) == (frames > info.num_frames)
+    assert ("video" in planned.binds) == (frames > info.num_frames)
+
+
+@given(videos, budgets, st.none() | st.integers(1, 40))
+def test_law_what_a_refusal_asks_for_is_enough(info, budget, frames):
+    budget = dataclasses.replace(budget, num_frames=frames)
+    try:
+        plan(info, budget, costs=COSTS)
+    except BudgetInfeasible as error:
+        raised = error.hint.rpartition("raise ")[2]
+        latency = re.search(r"--max-latency to ([\d.]+)", raised)
+        memory = re.search(r"--max-memory to ([\d.]+)(G|M)B", raised)
+        changes = {"max_latency_seconds": float(latency[1])} if latency else {}
+        if memory:
+            changes["max_memory_bytes"] = float(memory[1]) * {"G": 1e9, "M": 1e6}[memory[2]]
+        assert changes
+        plan(info, dataclasses.replace(budget, **changes), costs=COSTS)
+        fewer = re.search(r"--frames to (\d+)", error.hint)
+        if fewer:
+            plan(info, dataclasses.replace(budget, num_frames=int(fewer[1])), costs=COSTS)
+    except BudgetTooSmall:
+        pass
+
+
+def test_a_refusal_says_which_cap_and_what_would_do():
+    with pytest.raises(BudgetInfeasible) as caught:
+        plan(video(), Budget(max_latency_seconds=0.01, max_memory_bytes=8 * GB), costs=COSTS)
+    least = COSTS.predict(
+        Workload(
+            num_frames=1,
+            num_encoded_frames=1,
+            total_tokens=1,
+            prompt_tokens=VIDEO_LLAVA_7B.prompt_tokens,
+            pictures=pictures_of(video()),
+        )
+    )
+    shown = f"{math.ceil(least.seconds * 1000) / 1000:g} s"
+    assert caught.value.message == (
+        f"the least that is possible is {shown} and 14.8 GB, with 1 frame and 1 token: {shown} pass the cap of 0.01 s "
+        "and 14.8 GB pass the cap of 8 GB"
+    )
+    assert caught.value.hint == (
+        f"raise --max-latency to {shown[:-2]} and --max-memory to 14.8GB "
+        "(not calibrated: vidzip calibrate measures this machine)"
+    )
+    with pytest.raises(
+        BudgetInfeasible, match=r"with 20 frames and 20 tokens: .* lower --frames to \d or raise --max-lat"
+    ):
+        plan(video(), Budget(max_latency_seconds=1.2, num_frames=20), costs=COSTS)
+
+
+def test_the_least_of_tokens_is_held_to():
+    planned = plan(video(), Budget(min_tokens_per_frame=10, prefer="coverage"))
+    assert (planned.num_frames, planned.total_tokens) == (13, 136)
+    with pytest.raises(BudgetTooSmall) as caught:
+        plan(video(), Budget(min_tokens_per_frame=10, num_frames=17))
+    assert caught.value.message == "136 tokens cannot hold 17 frames at 10 each"
+    assert caught.value.hint == "lower --frames to 13 or lower --min-tokens to 8 or raise --budget to 170"
+    with pytest.raises(BudgetTooSmall, match="cannot hold 1 frames at 200 each"):
+        plan(video(), Budget(min_tokens_per_frame=200))
+    with pytest.raises(BadArgument, match="every frame is to get 300 tokens, and has 257 in all"):
+        plan(video(), Budget(total_tokens=1000, min_tokens_per_frame=300))
+    few, many = (plan(video(), Budget(num_frames=8, total_tokens=8 * each), costs=COSTS).costs for each in (3, 4))
+    cap = (few.seconds + many.seconds) / 2
+    with pytest.raises(BudgetInfeasible, match="lower --min-tokens to 3"):
+        plan(video(), Budget(max_latency_seconds=cap, num_frames=8, min_tokens_per_frame=10), costs=COSTS)
+
+
+def test_preferences():
+    wide, deep = (plan(video(), Budget(prefer=prefer)) for prefer in ("coverage", "detail"))
+    assert (wide.num_frames, wide.tokens_per_frame) == (136, (1,) * 136)
+    assert (deep.num_frames, deep.tokens_per_frame) == (8, (17,) * 8)
+    assert plan(video(3), Budget(prefer="detail")).tokens_per_frame == (45, 45, 46)
+    assert plan(video(), Budget(total_tokens=5, prefer="detail")).tokens_per_frame == (1,) * 5
+
+
+def test_a_balanced_plan_follows_what_was_measured():
+    assert plan(video()).num_frames == 34
+    assert plan(video(), method="coverage").num_frames == 68
+    other = plan(video(), method="pool")
+    assert (other.num_frames, other.notes) == (
+        34,
+        ("no accuracies were measured of pool: those of visionzip are followed",),
+    )
+    assert plan(video(), Budget(num_frames=20), method="pool").notes == ()
+
+
+def test_outside_of_what_was_measured_a_balanced_plan_says_so():
+    (note,) = plan(video(5)).notes
+    assert re.fullmatch(r"accuracies were measured at \d+ to \d+ frames, and 5 are taken as the nearest", note)
+    few = measured().of("visionzip").tokens[0] - 1
+    assert f"tokens, and {few} are taken as the nearest" in plan(video(), Budget(total_tokens=few)).notes[0]
+
+
+def test_what_binds_and_what_was_not_chosen():
+    planned = plan(video())
+    assert planned.binds == ("tokens",)
+    told = {(one.num_frames, one.total_tokens): (one.breaks, one.reason) for one in planned.rejected}
+    table = measured().of("visionzip")
+    for count in (17, 68):
+        right = [f"{table.at(frames, 136):.1%}" for frames in (count, 34)]
+        assert told[count, 136] == ((), f"{right[0]} of answers were right, and {right[1]} with 34 frames")
+    assert told[34, 137] == (("tokens",), "137 tokens pass the budget of 136")
+
+    whole = plan(video(3), Budget(total_tokens=2000, prefer="coverage"))
+    assert (whole.total_tokens, whole.unused_tokens, whole.binds) == (771, 1229, ("video",))
+    assert [one.reason for one in whole.rejected] == ["there are no more than 3 frames"]
+
+    capped = plan(video(), Budget(max_latency_seconds=1.5, prefer="coverage"), costs=COSTS)
+    assert capped.binds == ("latency",)
+    for one in capped.rejected:
+        assert one.costs.seconds > 1.5 >= capped.costs.seconds
+        assert one.breaks == ("latency",)
+        assert one.reason.endswith(" s pass the cap of 1.5 s")
+    assert [one.num_frames for one in capped.rejected] == [capped.num_frames + 1, capped.num_frames]
+
+
+def test_without_costs_caps_take_those_assumed_of_the_7b_model_on_cuda():
+    planned = plan(video(), Budget(max_latency_seconds=5))
+    assert planned.cost_model == COSTS
+    (note,) = planned.notes
+    assert note.startswith("costs of LanguageBind/Video-LLaVA-7B-hf on cuda are assumed, not calibrated: vidzip cal")
+    assert plan(video(), costs=dataclasses.replace(COSTS, is_calibrated=True)).notes == ()
+
+
+def test_a_model_tells_its_clips_and_the_size_of_its_frames():
+    shape = dataclasses.replace(VIDEO_LLAVA_7B, frames_per_clip=8, tokens_per_frame=50)
+    planned = plan(video(), Budget(total_tokens=1000, num_frames=10), costs=default_costs(shape, "cuda"))
+    assert (planned.frames_per_clip, planned.num_encoded_frames) == (8, 16)
+    assert planned.total_tokens == 500
+    assert plan(video(), costs=default_costs(shape, "cuda"), frames_per_clip=4).frames_per_clip == 4
+
+
+def test_a_video_of_which_too_little_is_known_can_be_planned_but_not_priced():
+    unknown = video(num_keyframes=None)
+    assert plan(unknown).num_frames == 34
+    with pytest.raises(BadArgument, match=r"too little is known of 'some\.mp4'"):
+        plan(unknown, Budget(max_latency_seconds=5))
+
+
+@pytest.mark.parametrize("field", ["max_latency_seconds", "max_memory_bytes"])
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "2", True])
+def test_caps_are_numbers_above_0(field, value):
+    with pytest.raises(
+        BadArgument, match=r"the (latency|memory) cap is .* (seconds|bytes); give (seconds|bytes) above 0"
+    ):
+        Budget(**{field: value})
+
+
+def test_unknown_preferences_are_refused():
+    with pytest.raises(BadArgument, match="unknown preference 'speed'; use one of balanced, coverage, detail"):
+        Budget(prefer="speed")
+    with pytest.raises(BadArgument, match="the least of tokens a frame is 0"):
+        Budget(min_tokens_per_frame=0)
+
+
+def test_a_plan_made_anew_is_made_by_the_same_costs_and_method():
+    budget = Budget(max_latency_seconds=1.5)
+    planned = plan(video(), budget, costs=COSTS, method="coverage")
+    remade = replan(planned, video(), 4.0, 257)
+    fresh = plan(cut_short(video(), 4.0), budget, costs=COSTS, method="coverage")
+    assert (remade.timestamps_seconds, remade.costs) == (fresh.timestamps_seconds, fresh.costs)
+    assert (remade.method, remade.cost_model) == ("coverage", COSTS)
+    merged = merge_repeats(planned, [0.0] * planned.num_frames, 257)
+    assert (merged.costs, merged.binds) == (planned.costs, planned.binds)
+
+
+def test_predictions_make_no_plan_another_one():
+    priced = plan(video(), costs=COSTS)
+    assert priced == plan(video())
+    assert hash(priced) == hash(plan(video()))
+    assert pickle.loads(pickle.dumps(priced)).costs == priced.costs  # noqa: S301 - our own bytes
+
+
+def test_packs_hold_no_predictions_but_the_caps(tmp_path):
+    from towers import random_features
+
+    from vidzip import PackedVideo, zip_frames
+    from vidzip.packing import pack_zipped
+
+    def saved(planned):
+        zipped = zip_frames(random_features(planned.num_frames, 257, dim=12), planned.tokens_per_frame)
+        packed = pack_zipped(
+            zipped, planned, timestamps_seconds=planned.timestamps_seconds, method="visionzip", tower="t"
+        )
+        packed.save(tmp_path / "some.vidzip")
+        return (tmp_path / "some.vidzip").read_bytes(), PackedVideo.load(tmp_path / "some.vidzip").plan
+
+    plain, priced = (saved(plan(video(), costs=costs)) for costs in (None, COSTS))
+    assert plain == priced
+    assert b"max_latency" not in plain[0]
+    assert plain[1].costs is None
+    capped = plan(video(), Budget(max_latency_seconds=1.5, max_memory_bytes=2e10, prefer="coverage"), costs=COSTS)
+    _, loaded = saved(capped)
+    assert loaded == capped
+    assert loaded.budget == capped.budget
+    assert (loaded.costs, loaded.binds, loaded.rejected, loaded.cost_model) == (None, (), (), None)
+
+
+def test_the_frontier_ends_where_a_cap_is_passed():
+    planner = Planner(
+        info=video(), budget=Budget(max_latency_seconds=1.5, total_tokens=136), whole_tokens=257, costs=COSTS
+    )
+    points = planner.frontier(7)
+    assert [one.num_frames for one in points][:5] == [1, 2, 4, 7, 8]
+    assert [bool(one.breaks) for one in points] == [False] * (len(points) - 1) + [True]
+    assert points[-1].costs.seconds > 1.5
+    for one in points[:-1]:
+        assert one.costs.seconds <= 1.5
+        assert one.total_tokens == planner.space.most_tokens(one.num_frames)
+        assert (one.accuracy is None) == (one.num_frames < 8 or one.total_tokens < planner.accuracy.tokens[0])
+    free = Planner(info=video(100), budget=Budget(), whole_tokens=257).frontier()
+    assert [one.num_frames for one in free] == [1, 2, 4, 8, 17, 34, 68, 100]
+    assert {one.costs for one in free} == {None}

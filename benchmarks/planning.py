@@ -1,0 +1,122 @@
+"""How long a plan takes: microseconds, the median of many, for videos that were never filmed.
+
+    OMP_NUM_THREADS=1 python benchmarks/planning.py --markdown
+
+The last rows follow made-up accuracies of five budgets, where caps on latency leave the most to weigh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from pipelines.terminal import markdown_table, table
+from vidzip import Budget, VideoInfo, plan
+from vidzip.planner import VIDEO_LLAVA_7B, Accuracy, Planner, default_costs
+
+COSTS = default_costs(VIDEO_LLAVA_7B, "cuda")
+
+_SHOWN: dict[str, Any] = {
+    "num_keyframes": 800,
+    "size_bytes": 2 * 10**9,
+    "width": 1920,
+    "height": 1080,
+    "codec": "h264",
+}
+VIDEOS = {
+    "an hour": VideoInfo(path="hour.mp4", duration_seconds=3600.0, fps=25.0, num_frames=90_000, **_SHOWN),
+    "an hour, listed": VideoInfo(
+        path="listed.mkv",
+        duration_seconds=3600.0,
+        fps=25.0,
+        num_frames=90_000,
+        frame_times_seconds=tuple(number / 25 for number in range(90_000)),
+        **_SHOWN,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A plan that is timed."""
+
+    video: str
+    budget: Budget
+    is_priced: bool
+    accuracy: Accuracy | None = None
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What it is called."""
+        seconds, memory = self.budget.max_latency_seconds, self.budget.max_memory_bytes
+        caps = [f"{cap / unit:g} {name}" for cap, unit, name in ((seconds, 1, "s"), (memory, 1e9, "GB")) if cap]
+        measured = "" if self.accuracy is None else ", five budgets"
+        return self.video, self.budget.prefer + measured, str(self.budget.total_tokens), " and ".join(caps)
+
+
+def cases() -> Iterator[Case]:
+    """What is timed."""
+    for video in VIDEOS:
+        for prefer in ("balanced", "coverage", "detail"):
+            yield Case(video=video, budget=Budget(prefer=prefer), is_priced=False)
+            for seconds in (2.0, 8.0):
+                budget = Budget(prefer=prefer, max_latency_seconds=seconds, max_memory_bytes=15e9)
+                yield Case(video=video, budget=budget, is_priced=True)
+    for seconds in (2.0, 4.0, 8.0, 16.0):
+        budget = Budget(total_tokens=544, max_latency_seconds=seconds, max_memory_bytes=20e9)
+        yield Case(video="an hour", budget=budget, is_priced=True, accuracy=five_budgets())
+
+
+def five_budgets() -> Accuracy:
+    """Accuracies that grow with tokens and are the highest at four tokens a frame."""
+    cells = [
+        {
+            "tokens": tokens,
+            "frames": frames,
+            "accuracy": 0.5 + 0.1 * math.log2(tokens / 34) - 0.05 * abs(math.log2(4 * frames / tokens)),
+        }
+        for tokens in (34, 68, 136, 272, 544)
+        for frames in (8, 17, 34, 68, 136)
+        if frames <= tokens
+    ]
+    return Accuracy.of("made-up", cells)
+
+
+def microseconds(case: Case, rounds: int) -> float:
+    """Time a case."""
+    info, spent = VIDEOS[case.video], []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        plan(info, case.budget, costs=COSTS if case.is_priced else None)
+        spent.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(spent)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--markdown", action="store_true")
+    options = parser.parse_args(arguments)
+    rows = []
+    for case in cases():
+        if case.accuracy is None:
+            spent = microseconds(case, options.rounds)
+        else:
+            with patch.object(Planner, "accuracy", case.accuracy):
+                spent = microseconds(case, options.rounds)
+        rows.append((*case.row, f"{spent:,.0f}"))
+    show = markdown_table if options.markdown else table
+    show(rows, header=("video", "prefers", "tokens", "caps", "microseconds"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

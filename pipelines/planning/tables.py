@@ -1,0 +1,189 @@
+"""Plans as a person reads them, and as JSON takes them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pipelines.planning.planned import Batch
+from pipelines.terminal import size
+from vidzip import Plan, VidzipError, token_split
+from vidzip.planner import WHOLE_FRAME_TOKENS, Costs, Neighbour, Point
+
+Rows = list[tuple[str, ...]]
+
+SHARES = ("frames", "tokens each", "dominant + contextual")
+STAGES = ("stage", "predicted", "error")
+COSTS = ("latency", "memory")
+VIDEOS = ("video", "frames", "tokens", "latency", "memory", "pack")
+
+
+def headline(plan: Plan) -> str:
+    """Frames and tokens, and why tokens are left."""
+    said = f"{plan.num_frames} frames, {plan.total_tokens} of {plan.budget.total_tokens} tokens"
+    if not plan.unused_tokens:
+        return said
+    why = " and ".join(cap for cap in plan.binds if cap in {"latency", "memory"})
+    return f"{said} ({plan.unused_tokens} unused: {f'the cap on {why}' if why else 'every frame is whole'})"
+
+
+def shares(plan: Plan) -> Rows:
+    """How many frames get how many tokens."""
+    counted = sorted(Counter(plan.tokens_per_frame).items())
+    return [(str(count), str(tokens), _split_shown(tokens)) for tokens, count in counted]
+
+
+def stages(costs: Costs) -> Rows:
+    """Each stage's prediction and its error, and the sum."""
+    rows = [(name, _seconds(one.seconds), _error(one.error)) for name, one in costs.stages.items()]
+    new_token = costs.seconds_per_new_token
+    return [
+        *rows,
+        ("to the first token", _seconds(costs.seconds), _error(costs.error)),
+        ("each new token", _seconds(new_token.seconds), _error(new_token.error)),
+        ("peak memory", size(costs.peak_bytes), ""),
+    ]
+
+
+def rejected(neighbours: Sequence[Neighbour], costs: Costs | None) -> tuple[tuple[str, ...], Rows]:
+    """The header and the rows of what was not chosen."""
+    header = ("not chosen", "tokens", *(COSTS if costs else ()), "because")
+    rows = [
+        (f"{one.num_frames:,} frames", f"{one.total_tokens:,}", *(_costs(one.costs) if costs else ()), one.reason)
+        for one in neighbours
+    ]
+    return header, rows
+
+
+def frontier(points: Sequence[Point], plan: Plan) -> tuple[tuple[str, ...], Rows]:
+    """The header and the rows of the most tokens that frame counts may have; the chosen count is marked."""
+    costs = plan.costs
+    header = ("frames", "tokens at most", "each", *(COSTS if costs else ()), "accuracy", "")
+    rows = []
+    for one in points:
+        each = f"{one.total_tokens / one.num_frames:.4g}"
+        told = f"passes {' and '.join(one.breaks)}" if one.breaks else "chosen" if _is_chosen(one, plan) else ""
+        accuracy = "" if one.accuracy is None or one.breaks else f"{one.accuracy:.1%}"
+        tokens = f"{one.total_tokens:,}"
+        rows.append((f"{one.num_frames:,}", tokens, each, *(_costs(one.costs) if costs else ()), accuracy, told))
+    return header, rows
+
+
+def videos(batch: Batch) -> Rows:
+    """A line a video that could be planned."""
+    return [
+        (
+            os.path.relpath(path, batch.folder),
+            f"{plan.num_frames:,}",
+            f"{plan.total_tokens:,}",
+            *_costs(plan.costs),
+            _size(batch.costs.shape.pack_bytes(plan.num_frames, plan.total_tokens)),
+        )
+        for path, plan in batch.plans.items()
+    ]
+
+
+def totals(batch: Batch) -> Rows:
+    """What a folder's videos come to."""
+    return [
+        ("videos", f"{len(batch.plans):,} planned, {len(batch.failures):,} failed"),
+        ("frames", f"{batch.num_frames:,}"),
+        ("tokens", f"{batch.total_tokens:,}"),
+        ("time to the first token of each", f"{_seconds(batch.seconds)} {_error(batch.costs.total_error)}"),
+        ("peak memory", size(batch.peak_bytes)),
+        ("disk for packs", _size(batch.disk_bytes)),
+    ]
+
+
+def record(video: str, plan: Plan, points: Sequence[Point]) -> dict[str, Any]:
+    """A plan as JSON takes it."""
+    budget = plan.budget
+    return {
+        "schema": "vidzip/plan/1",
+        "video": video,
+        "video_identity": plan.video_identity,
+        "budget": budget.total_tokens,
+        "frames_requested": budget.num_frames,
+        "max_latency_seconds": budget.max_latency_seconds,
+        "max_memory_bytes": budget.max_memory_bytes,
+        "min_tokens_per_frame": budget.min_tokens_per_frame,
+        "prefer": budget.prefer,
+        "method": plan.method,
+        "frames": plan.num_frames,
+        "frames_per_clip": plan.frames_per_clip,
+        "encoded_frames": plan.num_encoded_frames,
+        "visual_tokens": plan.total_tokens,
+        "unused_tokens": plan.unused_tokens,
+        "tokens_per_frame": list(plan.tokens_per_frame),
+        "timestamps_seconds": [round(moment, 6) for moment in plan.timestamps_seconds],
+        "predicted_by": _machine(plan),
+        "predicted": _predicted(plan.costs),
+        "binds": list(plan.binds),
+        "rejected": [{**asdict(one), "costs": _predicted(one.costs)} for one in plan.rejected],
+        "frontier": [{**asdict(one), "costs": _predicted(one.costs)} for one in points],
+        "warnings": list(plan.warnings),
+        "notes": list(plan.notes),
+    }
+
+
+def failure_record(video: str, error: VidzipError) -> dict[str, Any]:
+    """A video that could not be planned, as JSON takes it."""
+    return {"schema": "vidzip/plan-failure/1", "video": video, "error": error.message, "hint": error.hint}
+
+
+def batch_record(batch: Batch) -> dict[str, Any]:
+    """A folder's totals as JSON takes them."""
+    return {
+        "schema": "vidzip/plan-folder/1",
+        "folder": batch.folder,
+        "videos": len(batch.plans),
+        "failed": len(batch.failures),
+        "other_files": len(batch.others),
+        "frames": batch.num_frames,
+        "visual_tokens": batch.total_tokens,
+        "seconds": batch.seconds,
+        "error": batch.costs.total_error,
+        "peak_bytes": batch.peak_bytes,
+        "disk_bytes": batch.disk_bytes,
+    }
+
+
+def _machine(plan: Plan) -> dict[str, Any] | None:
+    model = plan.cost_model
+    if model is None:
+        return None
+    told = {"model": model.shape.name, "device": model.device, "dtype": model.dtype}
+    return {**told, "is_calibrated": model.is_calibrated}
+
+
+def _predicted(costs: Costs | None) -> dict[str, Any] | None:
+    return None if costs is None else asdict(costs)
+
+
+def _is_chosen(point: Point, plan: Plan) -> bool:
+    return (point.num_frames, point.total_tokens) == (plan.num_frames, plan.total_tokens)
+
+
+def _costs(costs: Costs | None) -> tuple[str, str]:
+    return ("", "") if costs is None else (_seconds(costs.seconds), size(costs.peak_bytes))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.3f} s" if seconds < 100 else f"{seconds:,.0f} s"
+
+
+def _error(share: float) -> str:
+    return f"± {share:.0%}"
+
+
+def _size(num_bytes: int | None) -> str:
+    return "unknown" if num_bytes is None else size(num_bytes)
+
+
+def _split_shown(tokens: int) -> str:
+    if tokens >= WHOLE_FRAME_TOKENS:
+        return "whole"
+    return "{} + {}".format(*token_split(tokens))

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import click
+import pytest
+from refusals import assert_refused
+
+import vidzip
+from pipelines.cli import main
+from pipelines.planning.command import Memory
+from pipelines.planning.predicting import assumed_costs
+from vidzip import Budget
+from vidzip.planner import NOT_CALIBRATED, measured
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A user's cache folder without calibrations."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr("vidzip.calibration.folder", lambda: str(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(clip, tmp_path):
+    """Two videos, one in a folder of its own, one broken video, and a file that is none."""
+    folder = tmp_path / "videos"
+    (folder / "more").mkdir(parents=True)
+    shutil.copy(clip, folder / "one.mp4")
+    shutil.copy(clip, folder / "more" / "two.MP4")
+    (folder / "broken.mp4").write_bytes(b"not a video")
+    (folder / "list.txt").write_text("one.mp4")
+    (folder / "old.vidzip").write_bytes(b"")
+    return folder
+
+
+def cells(lines, head):
+    """The rows of the table whose header begins so, by their first cells."""
+    start = next(i for i, line in enumerate(lines) if line.startswith(head))
+    rows = {}
+    for line in lines[start + 1 :]:
+        if not line:
+            break
+        name, *rest = [cell.strip() for cell in line.split("  ") if cell.strip()]
+        rows[name] = rest
+    return rows
+
+
+def lines_of(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+CPU = ["--model", "tiny", "--device", "cpu"]
+
+
+def test_a_plan_tells_what_each_stage_costs_what_binds_and_what_else_there_is(clip, capsys):
+    assert main(["plan", str(clip), *CPU]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "34 frames, 136 of 136 tokens"
+    costs = vidzip.plan(clip, costs=assumed_costs("tiny", "cpu")).costs
+    stages = cells(lines, "stage")
+    assert list(stages) == [*costs.stages, "to the first token", "each new token", "peak memory"]
+    assert stages["encode"] == [f"{costs.stages['encode'].seconds:.3f} s", "± 100%"]
+    assert stages["to the first token"] == [f"{costs.seconds:.3f} s", "± 100%"]
+    assert "held back by: tokens" in lines
+    others, accuracy = cells(lines, "not chosen"), measured().of("visionzip")
+    assert others["17 frames"][0] == "136"
+    assert others["17 frames"][-1] == (
+        f"{accuracy.at(17, 136):.1%} of answers were right, and {accuracy.at(34, 136):.1%} with 34 frames"
+    )
+    frontier = cells(lines, "frames  tokens at most")
+    assert list(frontier) == ["1", "2", "4", "8", "17", "34", "50"]
+    assert frontier["34"][-2:] == [f"{accuracy.at(34, 136):.1%}", "chosen"]
+    assert err == f"note: costs of tiny on cpu are assumed, {NOT_CALIBRATED}\n"
+
+
+def test_a_cap_on_latency_is_kept_to_and_said(clip, capsys):
+    costs = assumed_costs("tiny", "cpu")
+    few, many = (
+        vidzip.plan(clip, Budget(num_frames=20, total_tokens=tokens), costs=costs).costs.seconds for tokens in (30, 31)
+    )
+    cap = (few + many) / 2
+    assert main(["plan", str(clip), *CPU, "--frames", "20", "--max-latency", str(cap)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "20 frames, 30 of 136 tokens (106 unused: the cap on latency)"
+    assert "held back by: latency" in lines
+    frontier = cells(lines, "frames  tokens at most")
+    assert frontier["20"][-1] == "chosen"
+    assert list(frontier.values())[-1][-1] == "passes latency"
+
+
+def test_a_cap_on_memory_is_kept_to_and_said(clip, capsys):
+    assert main(["plan", str(clip), *CPU, "--max-memory", "40MB"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "held back by: memory" in [line.replace("tokens, ", "") for line in lines]
+    assert list(cells(lines, "frames  tokens at most").values())[-1][-1] == "passes memory"
+
+
+def test_without_a_model_costs_are_those_of_tiny_and_it_is_said(clip, capsys):
+    assert main(["plan", str(clip), "--max-latency", "60", "--device", "cpu"]) == 0
+    assert "note: no --model was named: costs are those of tiny\n" in capsys.readouterr().err
+
+
+def test_a_preference_alone_is_explained_without_costs(clip, capsys):
+    assert main(["plan", str(clip), "--prefer", "detail", "--min-tokens", "2", "--method", "pool"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "8 frames, 136 of 136 tokens"
+    assert "latency" not in out
+    assert cells(lines, "not chosen")["9 frames"] == ["153", "153 tokens pass the budget of 136"]
+    assert err == ""
+    assert main(["plan", str(clip), "--method", "pool"]) == 0
+    assert "no accuracies were measured of pool: those of visionzip are followed" in capsys.readouterr().err
+
+
+def test_json_holds_all_of_it(clip, capsys):
+    assert main(["plan", str(clip), *CPU, "--max-latency", "0.4", "--json"]) == 0
+    (planned,) = lines_of(capsys)
+    assert planned["schema"] == "vidzip/plan/1"
+    assert (planned["max_latency_seconds"], planned["prefer"], planned["method"]) == (0.4, "balanced", "visionzip")
+    assert planned["predicted_by"] == {"model": "tiny", "device": "cpu", "dtype": "float32", "is_calibrated": False}
+    assert planned["predicted"]["seconds"] <= 0.4
+    assert planned["predicted"]["stages"]["decode"]["error"] == 1.0
+    assert "latency" in planned["binds"]
+    assert all(one["reason"] for one in planned["rejected"])
+    assert [one["num_frames"] for one in planned["frontier"]][:3] == [1, 2, 4]
+    assert main(["plan", str(clip), "--json"]) == 0
+    (plain,) = lines_of(capsys)
+    assert (plain["predicted"], plain["predicted_by"]) == (None, None)
+
+
+def test_what_was_measured_here_goes_before_what_is_assumed(clip, capsys, monkeypatch):
+    measured = dataclasses.replace(assumed_costs("tiny", "cpu"), is_calibrated=True, total_error=0.12, device="my cpu")
+    asked = []
+
+    def find_costs(*asked_for):
+        asked.append(asked_for)
+        return measured
+
+    monkeypatch.setattr("pipelines.planning.predicting.find_costs", find_costs)
+    assert main(["plan", str(clip), "--model", "tiny", "--device", "cpu", "--dtype", "float32"]) == 0
+    out, err = capsys.readouterr()
+    assert asked == [("tiny", "cpu", "float32")]
+    assert cells(out.splitlines(), "stage")["to the first token"][-1] == "± 12%"
+    assert err == ""
+
+
+def test_a_plot_is_drawn(clip, tmp_path, capsys):
+    picture = tmp_path / "plan.png"
+    options = [*CPU, "--plot", str(picture), "--max-latency", "0.5", "--max-memory", "60MB"]
+    assert main(["plan", str(clip), *options]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_is_planned_and_added_up(folder, capsys):
+    assert main(["plan", str(folder), *CPU]) == 2
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    rows = cells(lines, "video ")
+    assert list(rows) == ["more/two.MP4", "one.mp4"]
+    totals = cells(["totals", *lines[lines.index("") + 1 :]], "totals")
+    one = vidzip.plan(folder / "one.mp4", costs=assumed_costs("tiny", "cpu"))
+    assert totals["videos"] == ["2 planned, 1 failed"]
+    assert (totals["frames"], totals["tokens"]) == (["68"], ["272"])
+    assert totals["time to the first token of each"] == [f"{2 * one.costs.seconds:.3f} s ± 100%"]
+    size = assumed_costs("tiny", "cpu").shape.pack_bytes(34, 136)
+    assert totals["disk for packs"] == [f"{2 * size / 1e6:.1f} MB"]
+    assert "broken.mp4' cannot be planned: " in err
+    assert "passed over 2 files that are no videos by their names" in err
+    assert err.count(NOT_CALIBRATED) == 1
+
+
+def test_a_folder_as_json_ends_with_the_sums(folder, capsys):
+    assert main(["plan", str(folder), *CPU, "--json"]) == 2
+    *videos, failed, total = lines_of(capsys)
+    assert [one["schema"] for one in videos] == ["vidzip/plan/1"] * 2
+    assert (failed["schema"], failed["video"]) == ("vidzip/plan-failure/1", str(folder / "broken.mp4"))
+    assert (total["schema"], total["videos"], total["failed"], total["other_files"]) == (
+        "vidzip/plan-folder/1",
+        2,
+        1,
+        2,
+    )
+    assert total["seconds"] == pytest.approx(sum(one["predicted"]["seconds"] for one in videos))
+    assert total["visual_tokens"] == 272
+
+
+def test_a_folder_without_failures_ends_well(folder, capsys):
+    (folder / "broken.mp4").unlink()
+    assert main(["plan", str(folder), *CPU]) == 0
+
+
+def test_a_cap_that_one_video_passes_is_its_failure_alone(folder, capsys):
+    from clips import write_numbered
+
+    (folder / "broken.mp4").unlink()
+    write_numbered(folder / "large.mp4", num_frames=2000, options={"g": "2000"})  # one keyframe
+    small, large = (
+        vidzip.plan(folder / name, Budget(num_frames=1, total_tokens=1), costs=assumed_costs("tiny", "cpu")).costs
+        for name in ("one.mp4", "large.mp4")
+    )
+    cap = (small.seconds + large.seconds) / 2
+    assert main(["plan", str(folder), *CPU, "--max-latency", str(cap)]) == 2
+    out, err = capsys.readouterr()
+    assert "2 planned, 1 failed" in out
+    assert "large.mp4' cannot be planned: the least that is possible is" in err
+
+
+def test_a_folder_without_videos_is_refused(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["plan", str(tmp_path / "empty"), *CPU]) == 2
+    assert_refused(capsys, "holds no video", "a folder with files that end in .mp4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "hint"),
+    [
+        (["--max-latency", "0.001"], "the least that is possible is", "raise --max-latency to"),
+        (["--max-memory", "1MB"], "pass the cap of 0.001 GB", "raise --max-memory to"),
+        (["--max-latency", "0"], "the latency cap is 0.0 seconds", "give seconds above 0"),
+        (["--max-memory", "much"], "'much' is no amount of memory; write 8GB", "see 'vidzip plan --help'"),
+        (["--min-tokens", "137"], "136 tokens cannot hold 1 frames at 137 each", "raise --budget to 137"),
+        (["--prefer", "speed"], "'speed' is not one of", "see 'vidzip plan --help'"),
+        (["--model", "nobody/knows"], "nothing is known of what 'nobody/knows' costs", "vidzip calibrate"),
+        (["--dtype", "float8"], "unknown dtype 'float8'", "use one of float32"),
+        (["--device", "abacus"], "unknown device 'abacus'", "use cpu, cuda"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_hint(clip, capsys, arguments, says, hint):
+    command = ["plan", str(clip), "--model", "tiny", "--device", "cpu", *arguments]
+    assert main(command) == 2
+    assert_refused(capsys, says, hint)
+
+
+def test_a_missing_video_and_a_plot_of_a_folder_are_refused(folder, capsys):
+    assert main(["plan", "missing.mp4", *CPU]) == 2
+    assert_refused(capsys, "there is no file 'missing.mp4'", "check the path")
+    assert main(["plan", str(folder), *CPU, "--plot", "x.png"]) == 2
+    assert_refused(capsys, "--plot draws one video's plan", "name a video")
+
+
+@pytest.mark.parametrize(
+    ("text", "num_bytes"),
+    [("8GB", 8 * 10**9), ("7.5 GiB", 15 * 2**29), ("500mb", 5 * 10**8), ("8e9", 8 * 10**9), ("123", 123), ("1k", 1000)],
+)
+def test_amounts_of_memory(text, num_bytes):
+    assert Memory().convert(text, None, None) == num_bytes
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "8 apples", "8ib", "1e400"])
+def test_what_is_no_amount_of_memory(text):
+    with pytest.raises((click.BadParameter, vidzip.VidzipError)):
+        Budget(max_memory_bytes=Memory().convert(text, None, None))
+
+
+@pytest.mark.parametrize("options", [["--max-latency", "60", "--device", "cpu"], ["--prefer", "coverage"]])
+def test_neither_a_plan_nor_its_costs_load_torch(clip, options):
+    code = (
+        "import sys; from pipelines.cli import main; code = main(sys.argv[1:]); "
+        "loaded = {'torch', 'transformers'} & set(sys.modules); "
+        "sys.exit(f'loaded {loaded}' if loaded else code)"
+    )
+    command = [sys.executable, "-c", code, "plan", str(clip), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
