@@ -25,7 +25,7 @@ COSTS = default_costs(VIDEO_LLAVA_7B, "cuda")
 
 _SHOWN: dict[str, Any] = {
     "num_keyframes": 800,
-    "size_bytes": 2 * 10**9,
+    "num_bytes": 2 * 10**9,
     "width": 1920,
     "height": 1080,
     "codec": "h264",

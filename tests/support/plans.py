@@ -14,7 +14,7 @@ def video(num_frames: int = 300, fps: float = 25.0, **fields: Any) -> VideoInfo:
         "fps": fps,
         "num_frames": num_frames,
         "num_keyframes": max(1, num_frames // 50),
-        "size_bytes": 2000 * num_frames,
+        "num_bytes": 2000 * num_frames,
         "width": 1280,
         "height": 720,
         "codec": "h264",

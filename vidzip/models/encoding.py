@@ -87,7 +87,7 @@ class FrameEncoder:
         """
         appears: list[float] = []
         warnings: dict[str, None] = {}
-        shape = Shape() if self._resizes_on_device else self.preprocessor.shape
+        shape = self.decoded_shape
         chunks = decode_chunks(
             path,
             plan.timestamps_seconds,
@@ -142,6 +142,11 @@ class FrameEncoder:
             if self.compiled is not None:
                 return self.compiled.observe(pixel_values, self.layer)
             return observe(self.tower, pixel_values, self.layer)
+
+    @property
+    def decoded_shape(self) -> Shape:
+        """What decoding brings pictures to: nothing where the device resizes them."""
+        return Shape() if self._resizes_on_device else self.preprocessor.shape
 
     @property
     def _resizes_on_device(self) -> bool:

@@ -7,6 +7,7 @@ measures the rates; :func:`vidzip.planner.default_costs` assumes them from the m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ def pictures_of(info: VideoInfo, start: float | None = None, end: float | None =
         or info.num_keyframes is None
         or info.width is None
         or info.height is None
-        or info.size_bytes is None
+        or info.num_bytes is None
         or info.codec is None
     ):
         raise BadArgument(
@@ -73,7 +74,7 @@ def pictures_of(info: VideoInfo, start: float | None = None, end: float | None =
         num_frames=count,
         num_keyframes=max(1, round(info.num_keyframes * count / info.num_frames)),
         pixels=info.width * info.height,
-        frame_bytes=info.size_bytes / info.num_frames,
+        frame_bytes=info.num_bytes / info.num_frames,
         codec=info.codec,
     )
 
@@ -251,7 +252,7 @@ class CostModel:
         rates: seconds for a unit of each kind of work, by stage and kind, as :meth:`Workload.amounts` names them. A
             codec without rates of its own takes those of ``other megapixels`` and ``other megabytes``.
         errors: how far off each stage's seconds may be, as a share of them, by stage; nine of ten measurements lie within.
-        total_error: the same of the whole.
+        total_error: the same of the whole, but for what videos differ in: to it, decoding adds its own share.
         overlap: how much of the shorter one of decoding and of what runs beside it, preprocessing and encoding, is
             hidden behind the other; 0 for nothing, 1 for all of it.
         is_calibrated: whether the rates were measured, on the machine that ``device`` names.
@@ -276,10 +277,12 @@ class CostModel:
         stages = {
             stage: StageCost(seconds=spent[stage], error=self.errors[stage]) for stage in STAGES if stage in spent
         }
+        total = self._join(spent)
+        decoding = self.errors["decode"] * spent.get("decode", 0.0) / total if total else 0.0
         return Costs(
             stages=stages,
-            seconds=self._join(spent),
-            error=self.total_error,
+            seconds=total,
+            error=math.hypot(self.total_error, decoding),
             seconds_per_new_token=StageCost(seconds=spent[AFTER], error=self.errors[AFTER]),
             peak_bytes=self.shape.peak_bytes(work),
             is_calibrated=self.is_calibrated,

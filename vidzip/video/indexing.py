@@ -63,6 +63,7 @@ class Index:
         time_base: seconds a tick.
         origin_seconds: where the file's own clock starts, in the stream's seconds.
         is_labelled: whether a decoded frame is known by its tick; else it is found by counting from the first one.
+        num_bytes: stored bytes of all frames together, sound left out.
         doubt: why the header was not believed, in words; empty where it was.
         breaks: what ended the packets before the file's end, in words; empty where nothing did.
     """
@@ -74,6 +75,7 @@ class Index:
     step: int | None
     time_base: Fraction
     origin_seconds: float
+    num_bytes: int
     is_labelled: bool = True
     doubt: str = ""
     breaks: str = ""
@@ -173,6 +175,7 @@ def _read_header(video: OpenVideo) -> Index | str:
         step=listed.step,
         time_base=video.time_base,
         origin_seconds=video.origin_seconds,
+        num_bytes=listed.num_bytes,
     )
 
 
@@ -180,7 +183,7 @@ class _Listed:
     """What an MP4's header lists, frame by frame; nothing is kept of a frame but that it may be a keyframe."""
 
     def __init__(self, stream: VideoStream) -> None:
-        self.count = self.step = self.ends = 0
+        self.count = self.step = self.ends = self.num_bytes = 0
         self.keys = array("q", [0])
         self.is_steady, self.hides = True, False
         before: int | None = None
@@ -192,6 +195,7 @@ class _Listed:
                 self.keys.append(self.count)
             self.hides = self.hides or entry.is_discard
             self.ends = max(self.ends, entry.pos + entry.size)
+            self.num_bytes += entry.size
             self.count += 1
             before = entry.timestamp
 
@@ -224,7 +228,7 @@ class _Packets:
     def __init__(self, video: OpenVideo, limit: TimeLimit) -> None:
         self._video, self._limit = video, limit
         self._ticks, self._keys = array("q"), array("q")
-        self._last, self._lasts = -(1 << 63), 0
+        self._last, self._lasts, self._num_bytes = -(1 << 63), 0, 0
         self._is_labelled = video.container.format.name not in _LABELS_LIE
         self._latest: int | None = None
         self._breaks = ""
@@ -250,6 +254,7 @@ class _Packets:
             self._is_labelled = self._is_labelled and (self._latest is None or packet.dts >= self._latest - slip)
             self._latest = packet.dts
         self._ticks.append(tick)
+        self._num_bytes += packet.size
         if packet.is_keyframe:
             self._keys.append(tick)
         if tick > self._last:
@@ -305,6 +310,7 @@ class _Packets:
             step=None,
             time_base=video.time_base,
             origin_seconds=video.origin_seconds,
+            num_bytes=self._num_bytes,
             is_labelled=is_labelled,
             doubt=doubt,
             breaks=self._breaks,

@@ -21,7 +21,7 @@ class VideoInfo:
         fps: frames a second, on average.
         num_frames: how many frames the video holds.
         num_keyframes: at how many of them decoding can begin, the first one among them.
-        size_bytes: of the file, sound included.
+        num_bytes: stored bytes of all frames together, sound left out.
         width: pixels across, as shown (after rotation).
         height: pixels down, as shown (after rotation).
         rotation: degrees clockwise that the stored picture is turned to be shown: 0, 90, 180 or 270.
@@ -41,7 +41,7 @@ class VideoInfo:
     fps: float | None = None
     num_frames: int | None = None
     num_keyframes: int | None = None
-    size_bytes: int | None = None
+    num_bytes: int | None = None
     width: int | None = None
     height: int | None = None
     rotation: int | None = None
@@ -70,6 +70,6 @@ def cut_short(info: VideoInfo, ends_seconds: float) -> VideoInfo:
         duration_seconds=duration,
         num_frames=count,
         num_keyframes=info.num_keyframes and max(1, round(info.num_keyframes * share)),
-        size_bytes=info.size_bytes and round(info.size_bytes * share),
+        num_bytes=info.num_bytes and round(info.num_bytes * share),
         frame_times_seconds=times,
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from vidzip.errors import BadArgument, WriteError
@@ -62,15 +64,21 @@ def write(
     options = {"crf": str(crf), "preset": preset, **(_REPRODUCIBLE if reproducible else {})}
     with whole_path(name) as partial:
         try:
-            return _encode(partial, pictures, Fraction(fps).limit_denominator(100_000), options)
+            return encode(partial, pictures, Fraction(fps).limit_denominator(100_000), "libx264", options)
         except av.FFmpegError as error:
             raise cannot_write(name, error) from error
 
 
-def _encode(name: str, pictures: Iterable[np.ndarray], fps: Fraction, options: dict[str, str]) -> int:
+def encode(path: str, pictures: Iterable[np.ndarray], fps: Fraction, encoder: str, options: dict[str, str]) -> int:
+    """Encode pictures into MP4 with one of FFmpeg's encoders; returns how many there were.
+
+    Raises:
+        BadArgument: as :func:`write`.
+        av.FFmpegError: they cannot be encoded, or not be written.
+    """
     count, size = 0, (0, 0)
-    with av.open(name, mode="w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options=options)
+    with av.open(path, mode="w", format="mp4") as container:
+        stream = cast("VideoStream", container.add_stream(encoder, rate=fps, options=options))
         for picture in pictures:
             _check(picture, count, size)
             if count == 0:

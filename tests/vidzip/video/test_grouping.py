@@ -18,6 +18,7 @@ def index_with(ticks, keys) -> Index:
         ticks=np.array(ticks, dtype=np.int64),
         keys=np.array(keys, dtype=np.int64),
         lasts=1,
+        num_bytes=0,
         step=None,
         time_base=Fraction(1, 25),
         origin_seconds=0.0,

@@ -58,6 +58,10 @@ def test_what_the_header_says_is_what_the_packets_say(grouped):
     assert (read.step, read.doubt) == (None, "the header was not asked")
     for name in ("ticks", "keys"):
         assert getattr(believed, name).tolist() == getattr(read, name).tolist()
+    with av.open(grouped) as container:
+        assert believed.num_bytes == read.num_bytes == sum(packet.size for packet in container.demux(video=0))
+    info = probe(grouped)
+    assert (info.num_keyframes, info.num_bytes) == (5, read.num_bytes)
     assert (believed.lasts, believed.time_base, believed.origin_seconds) == (
         read.lasts,
         read.time_base,

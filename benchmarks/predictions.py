@@ -1,0 +1,400 @@
+"""What the cost model predicts, beside what is measured, on videos, frames and tokens that no calibration saw.
+
+    python benchmarks/predictions.py $VIDZIP_TEST_DATA --markdown
+
+Two models, the trained one that ships and a wider one with random weights, are calibrated on what ``vidzip calibrate``
+measures. Then frames of real files, from the folder of test data, and of videos that are written for this, of other sizes,
+codecs and keyframe intervals than the calibration's, go the way that users' files go: ``model.pack``, and the first
+token of an answer. Everything is warm, and takes turns; figures are medians of a few rounds. Stages are measured by
+themselves, too, since on the whole way decoding runs beside encoding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, VideoLlavaForConditionalGeneration
+
+import vidzip
+from pipelines.terminal import markdown_table, progress, remark, say, table
+from vidzip import Budget, VideoInfo, VideoLlava, VidzipError
+from vidzip.errors import BadArgument
+from vidzip.models import tiny
+from vidzip.models.calibrating import fit_costs
+from vidzip.models.fitting import Run
+from vidzip.models.measuring import (
+    QUESTION,
+    ROUNDS,
+    Attempt,
+    Looking,
+    Opening,
+    Reading,
+    pack_random,
+    prepare,
+    take_turns,
+)
+from vidzip.models.placing import find_device
+from vidzip.models.prompting import PortPrompting
+from vidzip.models.small import PREPROCESSOR, build_config
+from vidzip.planner.costs import AFTER, STAGES, CostModel
+from vidzip.video.trials import Trial, can_write, write_trial
+
+TOTAL = "file to first token"
+WORST = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Frames and tokens of one video.
+
+    Attributes:
+        video: a file within the folder of test data, or a video to write.
+        frames: how many.
+        tokens: what they keep together.
+    """
+
+    video: str | Trial
+    frames: int
+    tokens: int
+
+
+def _h264(width: int, height: int, num_frames: int, keyframe_interval: int, grain: float) -> Trial:
+    return Trial(
+        codec="h264",
+        width=width,
+        height=height,
+        num_frames=num_frames,
+        keyframe_interval=keyframe_interval,
+        grain=grain,
+        preset="faster",
+        seed=1,
+    )
+
+
+def _other(codec: str, width: int, height: int) -> Trial:
+    return Trial(
+        codec=codec, width=width, height=height, num_frames=60, keyframe_interval=20, grain=4, preset="veryfast", seed=1
+    )
+
+
+_HD, _FULL_HD = _h264(1280, 720, 80, 40, 2), _h264(1920, 1080, 36, 12, 3)
+_SMALL, _LONG_GOP = _h264(480, 270, 160, 32, 5), _h264(854, 480, 100, 100, 3)
+
+CASES = (
+    Case(video="videos/bikes.mp4", frames=8, tokens=136),
+    Case(video="videos/bikes.mp4", frames=34, tokens=136),
+    Case(video="videos/cockatoo.mp4", frames=10, tokens=136),
+    Case(video="videos/cockatoo.mp4", frames=32, tokens=272),
+    Case(video="videos/flipping_a_pancake.mkv", frames=20, tokens=136),
+    Case(video="videos/nasa_13013.mp4", frames=34, tokens=136),
+    Case(video="videos/sample_demo_1.mp4", frames=8, tokens=680),
+    Case(video="videos/sample_demo_1.mp4", frames=48, tokens=136),
+    Case(video="videos/sample_demo_3.mp4", frames=16, tokens=544),
+    Case(video="videos/scene_cuts.mp4", frames=6, tokens=102),
+    Case(video="videos/scene_cuts.mp4", frames=34, tokens=136),
+    Case(video="videos/test.avi", frames=12, tokens=204),
+    Case(video="videos/av1_video.mkv", frames=16, tokens=136),
+    Case(video="videos/no_duration.webm", frames=8, tokens=64),
+    Case(video="msvd/videos/rlQ2kW-FvMk_66_79.mp4", frames=8, tokens=1028),
+    Case(video="msvd/videos/rlQ2kW-FvMk_66_79.mp4", frames=34, tokens=136),
+    Case(video="tgif/gifs/tumblr_nbsdx5f0Gm1rb71dxo1_400.gif", frames=10, tokens=170),
+    Case(video=_HD, frames=4, tokens=68),
+    Case(video=_HD, frames=24, tokens=136),
+    Case(video=_FULL_HD, frames=6, tokens=136),
+    Case(video=_FULL_HD, frames=18, tokens=90),
+    Case(video=_SMALL, frames=3, tokens=51),
+    Case(video=_SMALL, frames=40, tokens=160),
+    Case(video=_LONG_GOP, frames=5, tokens=85),
+    Case(video=_LONG_GOP, frames=28, tokens=476),
+    Case(video=_other("hevc", 854, 480), frames=14, tokens=136),
+    Case(video=_other("vp9", 480, 270), frames=10, tokens=340),
+    Case(video=_other("mpeg4", 854, 480), frames=26, tokens=136),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Configuration:
+    """A case with a model, ready to be measured."""
+
+    model: VideoLlava
+    case: Case
+    opening: Opening
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables."""
+        return f"{self.model.name}, {os.path.basename(self.opening.info.path)}, {self.case.frames} frames, {self.case.tokens} tokens"
+
+    def run(self) -> Run:
+        """Go the whole way once, and every stage by itself."""
+        whole = self.opening.run()
+        given = {"num_frames": whole.work.num_frames, "total_tokens": whole.work.total_tokens}
+        looked = Looking(model=self.model, **given).run()
+        read = Reading(model=self.model, packed=pack_random(self.model, **given)).run()
+        return Run(
+            work=whole.work,
+            stage_seconds={**whole.stage_seconds, **looked.stage_seconds, **read.stage_seconds},
+            total_seconds=whole.total_seconds,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What was predicted and measured of one configuration, seconds by stage; the total among them."""
+
+    title: str
+    codec: str
+    predicted: Mapping[str, float]
+    measured: Mapping[str, float]
+
+    @property
+    def off(self) -> dict[str, float]:
+        """Predicted over measured, less 1, by stage."""
+        return {what: self.predicted[what] / seconds - 1 for what, seconds in self.measured.items()}
+
+    @property
+    def decoding_share(self) -> float:
+        """How much of all stages' seconds is decoding."""
+        return self.measured["decode"] / sum(self.measured[stage] for stage in STAGES)
+
+    def record(self) -> dict[str, Any]:
+        """Report it as JSON takes it."""
+        return {
+            "title": self.title,
+            "codec": self.codec,
+            "decoding_share": self.decoding_share,
+            "predicted_seconds": dict(self.predicted),
+            "measured_seconds": dict(self.measured),
+        }
+
+
+def compare(title: str, run: Run, costs: CostModel) -> Outcome:
+    """Put predictions beside what was measured."""
+    predicted = costs.predict(run.work)
+    if run.total_seconds is None or run.work.pictures is None:
+        raise ValueError(f"{title} was not measured from its file on")
+    return Outcome(
+        title=title,
+        codec=run.work.pictures.codec,
+        predicted={
+            **{stage: cost.seconds for stage, cost in predicted.stages.items()},
+            AFTER: predicted.seconds_per_new_token.seconds,
+            TOTAL: predicted.seconds,
+        },
+        measured={**run.stage_seconds, TOTAL: run.total_seconds},
+    )
+
+
+def wide(device: torch.device, seed: int = 0) -> VideoLlava:
+    """A model some six times as wide as the smallest, with random weights: its words mean nothing."""
+    tokenizer = tiny.build_tokenizer(QUESTION.lower().strip("?").split())
+    config = build_config(
+        tokenizer,
+        vision={"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8},
+        text={"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = VideoLlavaForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, do_sample=False)
+    return VideoLlava(
+        name="wide",
+        model=model.to(device).eval(),
+        tokenizer=tokenizer,
+        preprocessor=PREPROCESSOR,
+        prompting=PortPrompting(tokenizer=tokenizer, video_token_id=config.video_token_index),
+    )
+
+
+def find_videos(cases: Sequence[Case], data: str | None, folder: str) -> dict[str | Trial, VideoInfo]:
+    """Write the videos that are to be written, into a folder, and find the real ones; those that are there."""
+    found: dict[str | Trial, VideoInfo] = {}
+    for video in dict.fromkeys(case.video for case in cases):
+        if isinstance(video, Trial):
+            if not can_write(video.codec):
+                remark("warning", f"{video.codec} cannot be encoded here: {video.name} is left out")
+                continue
+            path = os.path.join(folder, video.name)
+            write_trial(video, path)
+        elif data is None:
+            continue
+        else:
+            path = os.path.join(data, video)
+        found[video] = vidzip.probe(path)
+    return found
+
+
+def configurations(
+    models: Sequence[VideoLlava], cases: Sequence[Case], videos: Mapping[str | Trial, VideoInfo]
+) -> Iterator[Configuration]:
+    """Every case whose video is there, with every model."""
+    for model in models:
+        for case in cases:
+            if case.video in videos:
+                info = videos[case.video]
+                plan = model.plan(info, Budget(total_tokens=case.tokens, num_frames=case.frames))
+                yield Configuration(
+                    model=model, case=case, opening=Opening(model=model, info=info, plan=plan, is_whole=True)
+                )
+
+
+def summary_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """How far off predictions are, of the total and of each stage."""
+    bound = [one for one in outcomes if one.decoding_share > 0.5]
+    rows = [_row(TOTAL, [one.off[TOTAL] for one in outcomes])]
+    if bound:
+        rows.append(_row(f"{TOTAL}, where decoding is most of it", [one.off[TOTAL] for one in bound]))
+    return [*rows, *(_row(stage, [one.off[stage] for one in outcomes]) for stage in (*STAGES, AFTER))]
+
+
+def _row(what: str, off: Sequence[float]) -> list[str]:
+    sizes = [abs(share) for share in off]
+    return [
+        what,
+        str(len(off)),
+        f"{statistics.median(sizes):.0%}",
+        f"{ninetieth(sizes):.0%}",
+        f"{max(sizes):.0%}",
+        f"{statistics.median(off):+.0%}",
+    ]
+
+
+def ninetieth(values: Sequence[float]) -> float:
+    """The 90th percentile, between the two nearest values where it falls between."""
+    if len(values) == 1:
+        return values[0]
+    return statistics.quantiles(values, n=10, method="inclusive")[-1]
+
+
+def in_common(outcomes: Sequence[Outcome], count: int = WORST) -> str:
+    """Say what the worst predicted have in common, beside all."""
+    worst = by_miss(outcomes)[:count]
+    too_high = sum(one.off[TOTAL] > 0 for one in worst)
+    codecs = ", ".join(sorted({one.codec for one in worst}))
+    share, of_all = (statistics.mean(one.decoding_share for one in some) for some in (worst, outcomes))
+    return (
+        f"of the {len(worst)} worst, {too_high} are predicted too high and {len(worst) - too_high} too low; codecs: "
+        f"{codecs}; decoding is {share:.0%} of their stages, and {of_all:.0%} of all configurations'"
+    )
+
+
+def by_miss(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those whose total is predicted worst come first."""
+    return sorted(outcomes, key=lambda one: -abs(one.off[TOTAL]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", help="the folder of test data; without it, videos that are written only")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--models", nargs="+", choices=("tiny", "wide"), default=["tiny", "wide"], help="(default: both)"
+    )
+    parser.add_argument("--cases", type=int, help="the first so many only; negative, the last")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="of which the median is taken (default: %(default)s)"
+    )
+    parser.add_argument("--quick", action="store_true", help="calibrate on less")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="calibrate in turns with what is predicted, not before: what else the machine does weighs on both alike",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
+    parser.add_argument("--json", metavar="OUT", help="write every figure, too")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("give 1 round or more")
+    cases = CASES if options.cases is None else CASES[options.cases :] if options.cases < 0 else CASES[: options.cases]
+    try:
+        device = find_device(options.device)
+        models = [
+            vidzip.load("tiny", device=device, dtype="float32") if name == "tiny" else wide(device)
+            for name in options.models
+        ]
+        outcomes, calibrations = measure(models, cases, options)
+    except VidzipError as error:
+        remark("error", str(error))
+        return 2
+    draw = markdown_table if options.markdown else table
+    header = ("", "configurations", "median error", "90th percentile", "worst", "median of predicted / measured - 1")
+    say(f"{next(iter(calibrations.values())).device}; {options.rounds} rounds\n")
+    draw(summary_rows(outcomes), header=header)
+    say("\nworst:\n")
+    rows = [
+        [
+            one.title,
+            f"{one.predicted[TOTAL]:.3f} s",
+            f"{one.measured[TOTAL]:.3f} s",
+            f"{one.off[TOTAL]:+.0%}",
+            f"{one.decoding_share:.0%}",
+        ]
+        for one in by_miss(outcomes)[:WORST]
+    ]
+    draw(rows, header=("configuration", "predicted", "measured", "off by", "decoding"))
+    say(f"\n{in_common(outcomes)}")
+    if options.json:
+        record = {
+            "calibrations": {name: _as_record(costs) for name, costs in calibrations.items()},
+            "configurations": [one.record() for one in outcomes],
+        }
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=1)
+    return 0
+
+
+def _as_record(costs: CostModel) -> dict[str, Any]:
+    return {
+        "device": costs.device,
+        "dtype": costs.dtype,
+        "rates": {stage: dict(rates) for stage, rates in costs.rates.items()},
+        "errors": dict(costs.errors),
+        "total_error": costs.total_error,
+        "overlap": costs.overlap,
+    }
+
+
+def measure(
+    models: Sequence[VideoLlava], cases: Sequence[Case], options: argparse.Namespace
+) -> tuple[list[Outcome], dict[str, CostModel]]:
+    """Calibrate the models, and measure all configurations."""
+    with tempfile.TemporaryDirectory(prefix="vidzip-") as folder, progress() as show:
+        show("write videos", 0, 1)
+        chosen = list(configurations(models, cases, find_videos(cases, options.data, folder)))
+        if not chosen:
+            raise BadArgument("none of these cases' videos is there", hint="name the folder of test data")
+        ready: dict[str, list[Attempt]] = {
+            model.name: prepare(model, os.path.join(folder, model.name), quick=options.quick, show=show)
+            for model in models
+        }
+        for number, one in enumerate(chosen):  # the first run of each does not count
+            show("warm up", number, len(chosen))
+            one.run()
+        groups: list[Sequence[Attempt]] = [*ready.values(), chosen]
+        if options.together:
+            groups = [[attempt for group in groups for attempt in group]]
+        runs = [
+            run
+            for group in groups
+            for run in take_turns(group, rounds=options.rounds, enough_seconds=float("inf"), show=show)
+        ]
+    calibrations = {}
+    for model in models:
+        own, runs = runs[: len(ready[model.name])], runs[len(ready[model.name]) :]
+        calibrations[model.name] = fit_costs(model, own)
+    outcomes = [compare(one.title, run, calibrations[one.model.name]) for one, run in zip(chosen, runs, strict=True)]
+    return outcomes, calibrations
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import vidzip
+from vidzip.calibration import Calibration, Machine, device_name, find_costs, folder, store, stored
+from vidzip.errors import BadCalibration, WriteError
+from vidzip.planner.costs import AFTER, STAGES, CostModel
+from vidzip.planner.shapes import VIDEO_LLAVA_7B
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "vidzip" / "calibration"
+
+
+def costs(name: str = "a/model", seconds: float = 0.5) -> CostModel:
+    return CostModel(
+        shape=replace(VIDEO_LLAVA_7B, name=name),
+        device="cpu, some processor",
+        dtype="float32",
+        rates={stage: {"runs": seconds, "frames": 0.25} for stage in (*STAGES, AFTER)},
+        errors=dict.fromkeys((*STAGES, AFTER), 0.1),
+        total_error=0.2,
+        overlap=0.5,
+        is_calibrated=True,
+    )
+
+
+def calibration(**changes) -> Calibration:
+    machine = Machine.here("cpu", device_name("cpu"), "float32")
+    given = {
+        "costs": costs(),
+        "machine": machine,
+        "asked_device": "auto",
+        "asked_dtype": "auto",
+        "measured_at": "2026-01-01T00:00:00+00:00",
+        "took_seconds": 60.0,
+    }
+    return Calibration(**{**given, **changes})
+
+
+def test_what_was_stored_is_found(cache):
+    assert find_costs("a/model") is None
+    path = store(calibration())
+    assert Path(path).parent == cache
+    assert os.listdir(cache) == [os.path.basename(path)]  # and nothing half written
+    assert find_costs("a/model") == costs()
+    assert list(stored("a/model")) == [calibration()]
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_it_is_found_by_what_was_asked_for_and_by_what_came_of_it(device, dtype):
+    store(calibration())
+    assert find_costs("a/model", device, dtype) == costs()
+
+
+def test_what_was_named_is_not_found_where_nothing_is_named():
+    store(calibration(asked_device="cpu", asked_dtype="float32"))
+    assert find_costs("a/model") is None
+    assert find_costs("a/model", "cpu", "float32") == costs()
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "dtype"),
+    [
+        ("another", "auto", "auto"),
+        ("a", "auto", "auto"),
+        ("a/model", "cuda", "auto"),
+        ("a/model", "cuda:7", "auto"),
+        ("a/model", "no device", "auto"),
+        ("a/model", "auto", "bfloat16"),
+    ],
+)
+def test_nothing_else_is_found(name, device, dtype):
+    store(calibration())
+    assert find_costs(name, device, dtype) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"device_name": "another processor"},
+        {"cores": 1000},
+        {"threads": "1000"},
+        {"versions": {"vidzip": vidzip.__version__, "torch": "1.0", "transformers": "1.0", "av": "1.0"}},
+    ],
+)
+def test_another_machine_or_library_counts_as_not_measured(change):
+    store(calibration(machine=replace(calibration().machine, **change)))
+    assert find_costs("a/model") is None
+
+
+def test_the_last_one_counts():
+    shorter = replace(costs().shape, frames_at_once=1)  # the same model otherwise loaded: a file of its own
+    newer, older = costs(seconds=2.0), replace(costs(seconds=1.0), shape=shorter)
+    first = store(calibration(costs=newer, measured_at="2026-02-01T00:00:00+00:00"))
+    second = store(calibration(costs=older, measured_at="2026-01-01T00:00:00+00:00"))
+    assert first != second
+    assert find_costs("a/model") == newer
+
+
+def test_measuring_again_takes_the_old_ones_place(cache):
+    store(calibration())
+    store(calibration(costs=costs(seconds=3.0)))
+    assert find_costs("a/model") == costs(seconds=3.0)
+    assert len(os.listdir(cache)) == 1
+
+
+def broken(**changes) -> str:
+    with open(store(calibration()), encoding="utf-8") as file:
+        record = json.load(file)
+    record["costs"] |= changes
+    return json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda: "",
+        lambda: "{}",
+        lambda: "[]",
+        lambda: broken()[:-100],
+        lambda: broken(shape={"name": "a/model"}),
+        lambda: broken(rates={}),
+        lambda: broken(overlap=2),
+        lambda: broken(total_error=float("nan")),
+        lambda: broken(rates={stage: {"runs": -1} for stage in (*STAGES, AFTER)}),
+        lambda: broken(errors=dict.fromkeys((*STAGES, AFTER), "much")),
+        lambda: broken().replace("vidzip/calibration/1", "vidzip/calibration/2"),
+    ],
+)
+def test_a_damaged_one_is_an_error_that_says_what_to_do(damage):
+    path = store(calibration())
+    Path(path).write_text(damage(), encoding="utf-8")
+    with pytest.raises(BadCalibration, match=r"is damaged: .*; remove it, and measure anew with 'vidzip calibrate'"):
+        find_costs("a/model")
+    assert find_costs("a") is None  # others are not concerned
+    store(calibration())
+    assert find_costs("a/model") == costs()
+
+
+def test_another_version_of_vidzip_may_have_counted_otherwise():
+    path = Path(store(calibration()))
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["machine"]["versions"]["vidzip"] = "0.0.1"
+    record["costs"] = "in another shape"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert find_costs("a/model") is None
+
+
+def test_what_cannot_be_written_is_an_error(cache):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file where the folder would be")
+    with pytest.raises(WriteError, match="cannot be written"):
+        store(calibration())
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/abs/olute", "LanguageBind/Video-LLaVA-7B", "ü" * 300, "."])
+def test_any_name_makes_a_file_in_the_folder(name, cache):
+    path = Path(store(calibration(costs=costs(name))))
+    assert path.parent == cache
+    assert find_costs(name) == costs(name)
+
+
+def test_names_of_one_file_name_are_told_apart():
+    for name in ("a/b", "a:b"):
+        store(calibration(costs=costs(name)))
+        assert find_costs(name) == costs(name)
+    assert find_costs("a?b") is None
+
+
+def test_finding_loads_neither_torch_nor_a_decoder(cache):
+    store(calibration())
+    code = (
+        "import sys; from vidzip.calibration import find_costs\n"
+        "assert find_costs('another') is None and find_costs('a/model') is not None\n"
+        "print([name for name in ('torch', 'transformers', 'numpy', 'av') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_of_the_users_cache(cache):
+    assert folder() == str(cache)

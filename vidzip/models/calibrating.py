@@ -1,0 +1,79 @@
+"""From a model on this machine to rates that predict what workloads cost: ``vidzip calibrate``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vidzip.calibration import Calibration, Machine, device_name, now
+from vidzip.models.encoding import Progress
+from vidzip.models.fitting import Run, fit
+from vidzip.models.measuring import QUESTION, measure
+from vidzip.models.memory import activation_bytes
+from vidzip.models.video_llava import VideoLlava
+from vidzip.planner.costs import CostModel, ModelShape
+from vidzip.planner.shapes import Architecture
+
+
+def model_shape(model: VideoLlava) -> ModelShape:
+    """The numbers of a loaded model that its costs follow from; weights as they are in memory.
+
+    Raises:
+        BadArgument: its config tells no Video-LLaVA's shape.
+    """
+    shape = Architecture.of(model.config.to_dict()).shape(model.name, _dtype(model), model.frames_at_once)
+    return replace(
+        shape,
+        prompt_tokens=model.prompting.opening(QUESTION).num_tokens,
+        weight_bytes=sum(weight.nbytes for weight in model.model.parameters()),
+        frame_bytes=activation_bytes(model.config.vision_config, model.dtype),
+    )
+
+
+def calibrate(
+    model: VideoLlava,
+    *,
+    asked_device: str = "auto",
+    asked_dtype: str = "auto",
+    quick: bool = False,
+    on_progress: Progress | None = None,
+) -> Calibration:
+    """Measure a model on this machine and fit rates to it, which takes about a minute; more, where the model is slow.
+
+    Args:
+        model: it shall not be used by others meanwhile.
+        asked_device: what was asked for when it was loaded, by which the calibration is found again.
+        asked_dtype: likewise.
+        quick: measure less, with wider errors: no codec but H.264, and everything once.
+        on_progress: called as it goes on.
+
+    Raises:
+        OutOfMemory: the device cannot hold even little.
+        WriteError: the videos that decoding is measured on cannot be written.
+    """
+    began = time.monotonic()
+    costs = fit_costs(model, measure(model, quick=quick, on_progress=on_progress))
+    return Calibration(
+        costs=costs,
+        machine=machine_of(model),
+        asked_device=asked_device,
+        asked_dtype=asked_dtype,
+        measured_at=now(),
+        took_seconds=time.monotonic() - began,
+    )
+
+
+def fit_costs(model: VideoLlava, runs: Sequence[Run]) -> CostModel:
+    """Fit rates to what was measured of a model here."""
+    machine = machine_of(model)
+    return fit(runs, model_shape(model), machine.described, machine.dtype)
+
+
+def machine_of(model: VideoLlava) -> Machine:
+    """What a calibration of a loaded model holds for."""
+    return Machine.here(model.device.type, device_name(str(model.device)) or "", _dtype(model))
+
+
+def _dtype(model: VideoLlava) -> str:
+    return str(model.dtype).removeprefix("torch.")
