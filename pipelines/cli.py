@@ -2,8 +2,8 @@
 
 ``vidzip ask``, ``pack`` and ``chat`` look at videos, ``plan`` and ``probe`` say what there is to look at, ``eval``,
 ``merge`` and ``grid`` run question sets, ``score``, ``compare``, ``agree`` and ``report`` tell what came of it, ``data``
-and ``methods`` list what there is, ``convert`` and ``train-tiny`` make models, ``shapes`` makes videos and questions,
-``demo`` shows what it is all for.
+and ``methods`` list what there is, ``bench`` and ``calibrate`` measure this machine, ``convert`` and ``train-tiny`` make
+models, ``shapes`` makes videos and questions, ``demo`` shows what it is all for.
 
 Nothing here loads torch or transformers before a command needs a model.
 """

@@ -105,6 +105,12 @@ class Batch:
         return sum(plan.costs.seconds for plan in self.plans.values() if plan.costs is not None)
 
     @property
+    def error(self) -> float:
+        """How far off the seconds may be, as a share of them, should all predictions be off the same way."""
+        off = sum(plan.costs.error * plan.costs.seconds for plan in self.plans.values() if plan.costs is not None)
+        return off / self.seconds if self.seconds else 0.0
+
+    @property
     def peak_bytes(self) -> int:
         """Of the plan that takes the most memory."""
         return max((plan.costs.peak_bytes for plan in self.plans.values() if plan.costs is not None), default=0)

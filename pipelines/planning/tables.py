@@ -92,7 +92,7 @@ def totals(batch: Batch) -> Rows:
         ("videos", f"{len(batch.plans):,} planned, {len(batch.failures):,} failed"),
         ("frames", f"{batch.num_frames:,}"),
         ("tokens", f"{batch.total_tokens:,}"),
-        ("time to the first token of each", f"{_seconds(batch.seconds)} {_error(batch.costs.total_error)}"),
+        ("time to the first token of each", f"{_seconds(batch.seconds)} {_error(batch.error)}"),
         ("peak memory", size(batch.peak_bytes)),
         ("disk for packs", _size(batch.disk_bytes)),
     ]
@@ -145,7 +145,7 @@ def batch_record(batch: Batch) -> dict[str, Any]:
         "frames": batch.num_frames,
         "visual_tokens": batch.total_tokens,
         "seconds": batch.seconds,
-        "error": batch.costs.total_error,
+        "error": batch.error,
         "peak_bytes": batch.peak_bytes,
         "disk_bytes": batch.disk_bytes,
     }

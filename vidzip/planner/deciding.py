@@ -296,18 +296,18 @@ class Planner:
 
 
 def shown_seconds(seconds: float) -> str:
-    """Show seconds, rounded up: ``"0.413 s"``."""
+    """Show seconds, rounded up: ``"0.4131 s"``."""
     return f"{_upwards(seconds)} s"
 
 
 def shown_bytes(num_bytes: float) -> str:
-    """Show bytes, rounded up: ``"14.8 GB"``."""
+    """Show bytes, rounded up: ``"14.77 GB"``."""
     return f"{_upwards(num_bytes / 1e9)} GB" if num_bytes >= 1e9 else f"{_upwards(num_bytes / 1e6)} MB"
 
 
 def _upwards(value: float) -> str:
-    """Round a number up to three digits."""
-    rounded = float(f"{value:.3g}")
+    """Round a number up to four digits."""
+    rounded = float(f"{value:.4g}")
     if rounded < value:
-        rounded = float(f"{rounded + 10.0 ** (math.floor(math.log10(value)) - 2):.3g}")
+        rounded = float(f"{rounded + 10.0 ** (math.floor(math.log10(value)) - 3):.4g}")
     return f"{rounded:g}"

@@ -359,12 +359,12 @@ def test_preferences():
 def test_a_balanced_plan_follows_what_was_measured():
     assert plan(video()).num_frames == 34
     assert plan(video(), method="coverage").num_frames == 68
-    other = plan(video(), method="pool")
+    other = plan(video(), method="none")
     assert (other.num_frames, other.notes) == (
         34,
-        ("no accuracies were measured of pool: those of visionzip are followed",),
+        ("no accuracies were measured of none: those of visionzip are followed",),
     )
-    assert plan(video(), Budget(num_frames=20), method="pool").notes == ()
+    assert plan(video(), Budget(num_frames=20), method="none").notes == ()
 
 
 def test_outside_of_what_was_measured_a_balanced_plan_says_so():
