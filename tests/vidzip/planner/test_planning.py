@@ -318,11 +318,11 @@ def test_a_refusal_says_which_cap_and_what_would_do():
     )
     shown = f"{math.ceil(least.seconds * 1000) / 1000:g} s"
     assert caught.value.message == (
-        f"the least that is possible is {shown} and 14.8 GB, with 1 frame and 1 token: {shown} pass the cap of 0.01 s "
-        "and 14.8 GB pass the cap of 8 GB"
+        f"the least that is possible is {shown} and 14.77 GB, with 1 frame and 1 token: {shown} pass the cap of 0.01 s "
+        "and 14.77 GB pass the cap of 8 GB"
     )
     assert caught.value.hint == (
-        f"raise --max-latency to {shown[:-2]} and --max-memory to 14.8GB "
+        f"raise --max-latency to {shown[:-2]} and --max-memory to 14.77GB "
         "(not calibrated: vidzip calibrate measures this machine)"
     )
     with pytest.raises(
