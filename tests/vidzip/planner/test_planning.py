@@ -316,7 +316,7 @@ def test_a_refusal_says_which_cap_and_what_would_do():
             pictures=pictures_of(video()),
         )
     )
-    shown = f"{math.ceil(least.seconds * 1000) / 1000:g} s"
+    shown = f"{math.ceil(least.seconds * 10000) / 10000:g} s"
     assert caught.value.message == (
         f"the least that is possible is {shown} and 14.77 GB, with 1 frame and 1 token: {shown} pass the cap of 0.01 s "
         "and 14.77 GB pass the cap of 8 GB"
