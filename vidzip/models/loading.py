@@ -113,7 +113,8 @@ def load(
         batch_frames=batch_frames(loaded.device),
         tower_memory_bytes=tower_memory_bytes(loaded.device),
     )
-    model.tower_fingerprint  # noqa: B018 - every pack needs it: hashed now, no question waits for it
+    if model.stored is not None:
+        model.tower_fingerprint  # noqa: B018 - every pack needs it: of a file it is hashed now, and no question waits
     return model
 
 
