@@ -9,16 +9,16 @@ from typing import Any
 import torch
 
 from vidzip.errors import OutOfMemory
+from vidzip.planner.shapes import FRAMES_AT_ONCE
 
 TOWER_MEMORY_BYTES = 512 * 2**20
 """What a tower may take to run, where nothing else is said."""
 
-BATCH_FRAMES = 16
+BATCH_FRAMES = FRAMES_AT_ONCE["cpu"]
 """Frames that run through a tower at once, at most, where nothing else is said."""
 
 _CUDA_SHARE = 8
 _CUDA_MOST_BYTES = 2 * 2**30
-_CUDA_BATCH_FRAMES = 2 * BATCH_FRAMES
 
 _MLP_VALUES = {"gelu": 2, "gelu_pytorch_tanh": 2, "relu": 2, "silu": 2, "quick_gelu": 3}
 """Tensors of an MLP's inner width that an activation holds at once: before and behind it, and on the way."""
@@ -44,11 +44,8 @@ def tower_memory_bytes(device: torch.device) -> int:
 
 
 def batch_frames(device: torch.device) -> int:
-    """Frames that run through a tower at once, at most: :data:`BATCH_FRAMES`, and twice as many on CUDA.
-
-    More would keep the device no busier, while the frames of a chunk have to be decoded before it can run.
-    """
-    return _CUDA_BATCH_FRAMES if device.type == "cuda" else BATCH_FRAMES
+    """Frames that run through a tower at once, at most: those of :data:`~vidzip.planner.shapes.FRAMES_AT_ONCE`."""
+    return FRAMES_AT_ONCE.get(device.type, BATCH_FRAMES)
 
 
 def activation_bytes(vision_config: Any, dtype: torch.dtype) -> int:

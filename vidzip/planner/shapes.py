@@ -12,8 +12,11 @@ from vidzip.planner.costs import ModelShape
 BYTES_OF = {"float32": 4, "float16": 2, "bfloat16": 2}
 """What a number takes in each precision."""
 
-FRAMES_AT_ONCE: Mapping[str, int] = {"cpu": 16, "cuda": 32, "mps": 16}
-"""Frames that run through a tower at once, by the kind of device, as models are loaded."""
+FRAMES_AT_ONCE: Mapping[str, int] = {"cpu": 8, "cuda": 32, "mps": 16}
+"""Frames that run through a tower at once, at most, by the kind of device.
+
+More would keep a device no busier: what is at hand of fewer stays in a CPU's caches, and the frames of a chunk have to be
+decoded before it can run."""
 
 _WIDE_BYTES = 4
 """Attention and mean keys, by which tokens are chosen, are kept in float32 whatever the tower's precision is."""

@@ -26,6 +26,7 @@ class VideoInfo:
         height: pixels down, as shown (after rotation).
         rotation: degrees clockwise that the stored picture is turned to be shown: 0, 90, 180 or 270.
         codec: the codec's short name, such as ``h264``.
+        pixel_format: how pictures are stored, by FFmpeg's name, such as ``yuv420p``.
         container: the container format's short name, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
         start_seconds: when the first frame appears.
         frame_times_seconds: when each frame appears, ascending, (num_frames,); None where the header gave a constant
@@ -46,6 +47,7 @@ class VideoInfo:
     height: int | None = None
     rotation: int | None = None
     codec: str | None = None
+    pixel_format: str | None = None
     container: str | None = None
     start_seconds: float = 0.0
     frame_times_seconds: tuple[float, ...] | None = field(default=None, repr=False)

@@ -54,6 +54,7 @@ def probe(path: str | os.PathLike[str], *, count: bool = False) -> VideoInfo:
             height=index.first.height,
             rotation=index.first.rotation,
             codec=video.stream.codec_context.codec.canonical_name,
+            pixel_format=video.stream.codec_context.pix_fmt,
             container=video.container.format.name,
             start_seconds=start,
             frame_times_seconds=None if index.step else tuple(index.seconds.tolist()),

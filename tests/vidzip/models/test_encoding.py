@@ -80,7 +80,7 @@ def test_frames_that_repeat_leave_clips_of_distinct_frames(original, tmp_path):
 
 
 def test_a_smaller_memory_takes_fewer_frames_at_once_but_a_clip_at_least(original, small):
-    assert small.frames_at_once == 16
+    assert small.frames_at_once == 8
     assert dataclasses.replace(small, tower_memory_bytes=2**20).frames_at_once == 1
     assert dataclasses.replace(original, tower_memory_bytes=1).frames_at_once == 4
     assert dataclasses.replace(original, batch_frames=7).frames_at_once == 4

@@ -93,9 +93,9 @@ def test_on_cuda_a_tower_takes_an_eighth_of_what_is_free_within_a_bound(monkeypa
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
-def test_elsewhere_a_tower_takes_what_it_ever_took(device):
+def test_elsewhere_a_tower_takes_a_fixed_part(device):
     assert tower_memory_bytes(torch.device(device)) == 512 * 2**20
-    assert batch_frames(torch.device(device)) == 16
+    assert batch_frames(torch.device(device)) == {"cpu": 8, "mps": 16}[device]
 
 
 def test_what_does_not_fit_is_said():

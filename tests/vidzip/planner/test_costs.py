@@ -13,7 +13,7 @@ from vidzip import Budget, PackedVideo, load, plan
 from vidzip.errors import BadArgument
 from vidzip.planner import VIDEO_LLAVA_7B, default_costs, usual_dtype
 from vidzip.planner.assumed import kind_of
-from vidzip.planner.costs import AFTER, STAGES, CostModel, Pictures, Workload
+from vidzip.planner.costs import AFTER, STAGES, CostModel, Pictures, Workload, pictures_of
 
 PICTURES = Pictures(num_frames=1000, num_keyframes=10, pixels=2_000_000, frame_bytes=10_000.0, codec="h264")
 WORK = Workload(num_frames=20, num_encoded_frames=24, total_tokens=136, prompt_tokens=50, pictures=PICTURES)
@@ -144,3 +144,9 @@ def test_costs_of_a_plan_are_those_of_its_workload():
         pictures=Pictures(num_frames=300, num_keyframes=6, pixels=1280 * 720, frame_bytes=2000.0, codec="h264"),
     )
     assert planned.costs == costs.predict(work)
+
+
+@pytest.mark.parametrize(("stored", "factor"), [("yuv420p", 1), (None, 1), ("yuvj444p", 2), ("yuv422p10le", 4 / 3)])
+def test_colours_at_a_higher_resolution_count_as_more_pixels(stored, factor):
+    info = video(width=300, height=200, pixel_format=stored)
+    assert pictures_of(info).pixels == round(300 * 200 * factor)
