@@ -33,6 +33,7 @@ def run_once(video: str, model: str, frames: int) -> dict[str, float]:
     began = time.perf_counter()
     import vidzip.models  # with torch and transformers
     from pipelines.ask import Request, ask
+    from pipelines.settings import ModelSettings
     from pipelines.source import Source
 
     imported = time.perf_counter()
@@ -41,7 +42,7 @@ def run_once(video: str, model: str, frames: int) -> dict[str, float]:
     def note(stage: str, _done: int, _total: int) -> None:
         reached.setdefault(stage.split(maxsplit=1)[0], time.perf_counter())
 
-    source = Source(path=video, budget=vidzip.Budget(num_frames=frames), model=model)
+    source = Source(path=video, budget=vidzip.Budget(num_frames=frames), model=ModelSettings(name=model))
     (answered,) = ask(Request(source=source, questions=(QUESTION,)), note)
     ended = time.perf_counter()
     stages = dict(answered.answer.stage_seconds)

@@ -35,7 +35,7 @@ from pipelines.bench import settings
 from pipelines.bench.measuring import in_rounds
 from pipelines.bench.tables import machine, milliseconds, short
 from pipelines.bench.ways import HEIGHT, WIDTH, encode, random_frames
-from pipelines.source import BASELINE_FRAMES
+from pipelines.settings import BASELINE_FRAMES
 from pipelines.terminal import markdown_table, progress, remark, say, size, table
 from vidzip import Budget, PackedVideo, Plan, VideoLlava, VidzipError, zip_frames
 from vidzip.models.full_size import QUESTIONS, build

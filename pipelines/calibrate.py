@@ -10,7 +10,7 @@ import click
 
 import vidzip
 from pipelines.options import device_option, dtype_option, output_options
-from pipelines.source import DEFAULT_MODEL
+from pipelines.settings import DEFAULT_MODEL
 from pipelines.terminal import progress, remark, say, table
 
 if TYPE_CHECKING:

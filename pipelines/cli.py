@@ -39,8 +39,9 @@ from pipelines.options import (
     takes_source,
     video_argument,
 )
+from pipelines.settings import DEFAULT_MODEL
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
-from pipelines.source import DEFAULT_MODEL, Opened, Source, open_source
+from pipelines.source import Opened, Source, open_source
 from pipelines.terminal import Progress, print_what_the_terminal_can, progress, remark, say, size, table
 from vidzip import VidzipError
 from vidzip.errors import SystemFault
@@ -195,7 +196,7 @@ def _shown_answer(answer: Answer) -> str:
 
 
 def _note_default(source: Source, does: str) -> None:
-    if source.model is None:
+    if source.model.name is None:
         remark("note", f"no --model was named: {DEFAULT_MODEL} {does}, which knows coloured shapes only")
 
 
@@ -247,7 +248,7 @@ def pack(*, source: Source, output: str, pack_dtype: str, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(pipelines.pack.record(packed)))
         return
-    model = [] if source.model is None else ["--model", source.model]
+    model = [] if source.model.name is None else ["--model", source.model.name]
     say(f"{output} holds the packed video: {shlex.join(['vidzip', 'ask', *model, output])} …")
     table(pipelines.pack.summary(packed))
 

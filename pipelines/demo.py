@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import vidzip
 from eval.shapes import Kind, make_clip
 from pipelines.ask import seconds_in_all
-from pipelines.source import BASELINE_FRAMES, DEFAULT_MODEL
+from pipelines.settings import BASELINE_FRAMES, DEFAULT_MODEL
 from pipelines.terminal import Progress
 from vidzip import Answer, Budget, PackedVideo
 from vidzip.planner import DEFAULT_NUM_FRAMES

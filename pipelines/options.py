@@ -11,7 +11,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pipelines.source import DEFAULT_MODEL, Source
+from pipelines.settings import DEFAULT_MODEL, ModelSettings
+from pipelines.source import Source
 from vidzip import Budget, Decoding
 from vidzip.planner import DEFAULT_NUM_FRAMES
 from vidzip.video.backends import BACKENDS
@@ -158,12 +159,12 @@ decoding_options = together(
     ),
 )
 device_option = click.option(
-    "--device", metavar="NAME", default=Source.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+    "--device", metavar="NAME", default=ModelSettings.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
 dtype_option = click.option(
     "--dtype",
     metavar="NAME",
-    default=Source.dtype,
+    default=ModelSettings.dtype,
     show_default=True,
     help="auto, float32, float16 or bfloat16. auto is half precision on a GPU; on a CPU bfloat16 for a large model "
     "stored in half precision, where that proves faster, else float32.",
@@ -198,6 +199,47 @@ output_options = together(
     click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."), debug_option
 )
 
+
+def takes_model(function: Any) -> Any:
+    """Give a command the options that name a model; it takes them as ``model``, a :class:`ModelSettings`."""
+
+    @wraps(function)
+    def command(
+        *,
+        model: str | None,
+        revision: str | None,
+        device: str,
+        dtype: str,
+        quantize: str | None,
+        device_map: str | None,
+        compile_tower: bool,
+        **others: Any,
+    ) -> Any:
+        settings = ModelSettings(
+            name=model,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            quantize=quantize,
+            device_map=device_map,
+            compile_tower=compile_tower,
+        )
+        return function(model=settings, **others)
+
+    return model_options(command)
+
+
+def takes_decoding(function: Any) -> Any:
+    """Give a command the options of decoding; it takes them as ``decoding``, a :class:`vidzip.Decoding`."""
+
+    @wraps(function)
+    def command(*, decoder: str, workers: int | None, strict: bool, time_limit: float, **others: Any) -> Any:
+        decoding = Decoding(backend=decoder, workers=workers, strict=strict, time_limit_seconds=time_limit)
+        return function(decoding=decoding, **others)
+
+    return decoding_options(command)
+
+
 _OF_VIDEOS = (
     "frames", "budget", "start", "end", "snap", "method", "method_option", "decoder", "workers", "strict", "time_limit",
 )  # fmt: skip
@@ -223,17 +265,8 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
             snap: bool,
             method: str,
             method_option: Mapping[str, str],
-            model: str | None,
-            revision: str | None,
-            device: str,
-            dtype: str,
-            quantize: str | None,
-            device_map: str | None,
-            compile_tower: bool,
-            decoder: str,
-            workers: int | None,
-            strict: bool,
-            time_limit: float,
+            decoding: Decoding,
+            model: ModelSettings,
             **others: Any,
         ) -> Any:
             source = Source(
@@ -244,19 +277,13 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
                 snap=snap,
                 method=method,
                 method_options=method_option,
-                decoding=Decoding(backend=decoder, workers=workers, strict=strict, time_limit_seconds=time_limit),
+                decoding=decoding,
                 video_options=_named(_OF_VIDEOS),
                 model=model,
-                revision=revision,
-                device=device,
-                dtype=dtype,
-                quantize=quantize,
-                device_map=device_map,
-                compile_tower=compile_tower,
             )
             return function(source=source, **others)
 
-        options = together(video_argument(metavar), budget_options, method_options, model_options, decoding_options)
+        options = together(video_argument(metavar), budget_options, method_options, takes_model, takes_decoding)
         return options(command)
 
     return decorate

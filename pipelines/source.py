@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import vidzip
+from pipelines.settings import BASELINE_FRAMES, ModelSettings
 from pipelines.terminal import Progress
 from vidzip import Decoding
 from vidzip.errors import BadArgument, DecodeError, TowerMismatch
@@ -16,11 +17,8 @@ from vidzip.errors import BadArgument, DecodeError, TowerMismatch
 if TYPE_CHECKING:
     from vidzip import Budget, PackedVideo, VideoLlava
 
-DEFAULT_MODEL = "tiny"
 MOST_LISTED = 8
 """Frames without tokens that a table lists; JSON holds the tokens of all."""
-BASELINE_FRAMES = 8
-"""Frames that Video-LLaVA takes, uncompressed: the baseline of every report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +35,7 @@ class Source:
         method_options: the method's own, as a command line has them.
         decoding: how a video is decoded.
         video_options: those of the above that were named, as they are written; a packed video takes none.
-        model: as :func:`vidzip.load` takes it; :data:`DEFAULT_MODEL` when None.
-        revision: likewise, as are those below.
+        model: which model looks, and how it is loaded.
     """
 
     path: str
@@ -50,13 +47,7 @@ class Source:
     method_options: Mapping[str, str] = field(default_factory=dict)
     decoding: Decoding = field(default_factory=Decoding)
     video_options: tuple[str, ...] = ()
-    model: str | None = None
-    revision: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    quantize: str | None = None
-    device_map: str | None = None
-    compile_tower: bool = False
+    model: ModelSettings = field(default_factory=ModelSettings)
 
     @cached_property
     def is_pack(self) -> bool:
@@ -66,24 +57,6 @@ class Source:
         from vidzip.packing import is_pack
 
         return is_pack(self.path)
-
-    def load_model(self, progress: Progress) -> VideoLlava:
-        """Load who looks, which may take minutes.
-
-        Raises:
-            As :func:`vidzip.load`.
-        """
-        name = self.model if self.model is not None else DEFAULT_MODEL
-        progress(f"load {name}", 0, 1)
-        return vidzip.load(
-            name,
-            revision=self.revision,
-            device=self.device,
-            dtype=self.dtype,
-            quantize=self.quantize,
-            device_map=self.device_map,
-            compile_tower=self.compile_tower,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,9 +95,9 @@ def _read(source: Source, progress: Progress, check: Callable[[VideoLlava, int],
             hint="leave out what chooses and decodes frames, or name the video",
         )
     packed = vidzip.PackedVideo.load(source.path)
-    model = source.load_model(progress)
+    model = source.model.load(progress)
     if packed.tower != model.tower_fingerprint:
-        who = f"{model.name}, which was taken as no --model was named," if source.model is None else model.name
+        who = f"{model.name}, which was taken as no --model was named," if source.model.name is None else model.name
         raise TowerMismatch(
             f"{source.path!r} was packed by the vision tower {packed.tower}, but {who} has {model.tower_fingerprint}",
             hint="name the --model that packed it, or pack the video again with this one",
@@ -143,7 +116,7 @@ def _pack(source: Source, progress: Progress, check: Callable[[VideoLlava, int],
     from vidzip.compress import describe, read_method
 
     method = read_method(source.method, source.method_options)
-    model = source.load_model(progress)
+    model = source.model.load(progress)
     planned = model.plan(
         info, source.budget, start=source.start, end=source.end, snap=source.snap, method=describe(method)
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipelines.bench.figures import Middle, middle, ratio
 from pipelines.bench.measuring import FROM_FILE, FROM_FRAMES, REFERENCE, SHRINK, Measured
 from pipelines.bench.settings import ENCODE, FILE, FULL, OURS, PUBLISHED, TOWER, WHOLE, Case
-from pipelines.source import BASELINE_FRAMES
+from pipelines.settings import BASELINE_FRAMES
 
 MEMORY = "peak memory of activations"
 """What is compared where it is not seconds."""

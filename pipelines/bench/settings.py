@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from pipelines.source import BASELINE_FRAMES
+from pipelines.settings import BASELINE_FRAMES
 from vidzip.errors import BadArgument
 from vidzip.planner.budget import check_fits
 

@@ -18,7 +18,7 @@ from pipelines.options import (
     model_options,
     spending_options,
 )
-from pipelines.source import BASELINE_FRAMES, DEFAULT_MODEL
+from pipelines.settings import BASELINE_FRAMES, DEFAULT_MODEL
 from pipelines.terminal import progress, remark, say, table
 from vidzip import Budget, Decoding, split_budget
 from vidzip.errors import BadArgument, VidzipError

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipelines.source import BASELINE_FRAMES
+from pipelines.settings import BASELINE_FRAMES
 from vidzip.compress import METHODS, Method, describe, read_method
 from vidzip.errors import BadArgument
 

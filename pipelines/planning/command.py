@@ -23,7 +23,8 @@ from pipelines.options import (
 )
 from pipelines.planning import tables
 from pipelines.planning.planned import Wish, plan_folder
-from pipelines.source import DEFAULT_MODEL, MOST_LISTED, Source
+from pipelines.settings import DEFAULT_MODEL
+from pipelines.source import MOST_LISTED, Source
 from pipelines.terminal import progress, remark, say, table
 from vidzip import Budget, Plan, VideoInfo, probe
 from vidzip.errors import BadArgument
