@@ -1,6 +1,6 @@
 """From grids to the accuracies that a balanced plan follows: writes ``vidzip/planner/accuracy.json``.
 
-    python benchmarks/accuracy.py GRID... --split test --seed 0 --commit HASH --date 2026-11-22 --out FILE
+    python -m benchmarks.accuracy GRID... --split test --seed 0 --commit HASH --date 2026-11-22 --out FILE
         --command "vidzip grid shapes --data SET ... --out GRID"      # on one line
 
 GRID is a folder that ``vidzip grid`` wrote. Several of them, of other methods or budgets, are put together if they asked

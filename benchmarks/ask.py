@@ -1,6 +1,6 @@
 """Where the time of ``vidzip ask`` goes: imports, loading, and each stage's share of what comes after.
 
-    python benchmarks/ask.py VIDEO [--model tiny] [--frames 34] [--runs 7] [--markdown]
+    python -m benchmarks.ask VIDEO [--model tiny] [--frames 34] [--runs 7] [--markdown]
 
 Every run is a process of its own, so that imports and loading are paid anew; the files are in the machine's cache by
 then, as a first run, which is not counted, sees to. "the rest" is all that is no stage: checking the plan, hashing the

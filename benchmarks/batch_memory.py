@@ -1,6 +1,6 @@
 """Memory of a run over many videos: what ``vidzip eval`` holds as it goes, and what the processes that decode do.
 
-    python benchmarks/batch_memory.py [--videos 500] [--frames 34] [--model tiny] [--markdown]
+    python -m benchmarks.batch_memory [--videos 500] [--frames 34] [--model tiny] [--markdown]
 
 A few videos of the set ``shapes``, each under many names, with two questions each. Resident memory is read from
 /proc after each video (Linux); the table gives it as multiples of what it was after a tenth of the videos.

@@ -1,6 +1,6 @@
 """Questions a second, of a loop as Video-LLaVA's script has it, of that loop with packed frames, and of a run.
 
-    python benchmarks/batch_qa.py [--videos 8] [--questions 26] [--rounds 3] [--model tiny] [--markdown]
+    python -m benchmarks.batch_qa [--videos 8] [--questions 26] [--rounds 3] [--model tiny] [--markdown]
 
 Videos of the set ``shapes``, each with so many questions. (a) decodes and encodes 8 full frames for every question;
 (b) does so with packed frames; (c) is what ``vidzip eval`` does, its processes' start counted in. All generate the
@@ -38,7 +38,7 @@ class _Endless(VideoLlava):
     @property
     def eos_token_ids(self) -> list[int]:
         """No token that an answer holds."""
-        return [int(self.tokenizer.convert_tokens_to_ids("<image>"))]
+        return [self.config.image_token_index]
 
 
 def make_questions(folder: Path, videos: int, questions: int) -> list[Sample]:

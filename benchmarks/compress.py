@@ -1,6 +1,6 @@
 """What every compression method costs beside encoding the frames that it compresses.
 
-    python benchmarks/compress.py [--frames 64] [--budget 136] [--rounds 5] [--device cuda]
+    python -m benchmarks.compress [--frames 64] [--budget 136] [--rounds 5] [--device cuda]
 
 A ViT-L/14 tower of Video-LLaVA's shape with random weights, observed as vidzip does, float32 on a CPU and float16 on a
 GPU; every method compresses what it said of the frames to one budget. Encoding and methods take turns within a round,
@@ -20,6 +20,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, cast
 
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -44,14 +45,15 @@ def build(dim: int, layers: int, device: torch.device, dtype: torch.dtype) -> CL
         num_attention_heads=dim // 64,
         image_size=224,
         patch_size=14,
-        attn_implementation="sdpa",
     )
-    return CLIPVisionModel(config).to(device, dtype).eval()
+    tower: Any = CLIPVisionModel(config).eval()
+    tower.to(device, dtype)
+    return cast(CLIPVisionModel, tower)
 
 
 def encode(tower: CLIPVisionModel, pixels: torch.Tensor, at_once: int) -> FrameFeatures:
     """Encode frames, so many at once."""
-    return FrameFeatures.cat([observe(tower, part) for part in pixels.split(at_once)])
+    return FrameFeatures.cat([observe(tower, part) for part in torch.split(pixels, at_once)])
 
 
 def measure(ways: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> list[dict[str, float]]:

@@ -1,6 +1,6 @@
 """What decoding costs, beside the libraries that are used for it.
 
-    pip install 'vidzip[peers]' && python benchmarks/decode.py FOLDER
+    pip install 'vidzip[peers]' && python -m benchmarks.decode FOLDER
 
 Into FOLDER it writes videos whose frames show their own numbers (once: a second run finds them there). From each,
 frames at evenly spread moments are decoded and brought to 224 pixels on the shorter side by vidzip and by each peer that
@@ -173,7 +173,7 @@ def write(video: Video, path: Path) -> None:
     partial = path.with_stem(path.stem + ".part")
     base = Fraction(1, 1000) if video.varies else Fraction(1, video.fps)
     with av.open(str(partial), "w") as output:
-        stream = output.add_stream(video.codec, rate=video.fps, options=video.options)
+        stream: Any = output.add_stream(video.codec, rate=video.fps, options=video.options)
         stream.width, stream.height = video.width, video.height
         stream.pix_fmt = "rgb8" if video.codec == "gif" else "yuv420p"
         stream.time_base = stream.codec_context.time_base = base
@@ -225,7 +225,7 @@ def with_torchcodec(path: str, moments: Sequence[float], _fps: float, *, fast: b
 
 def with_opencv(path: str, moments: Sequence[float], fps: float) -> Sequence[np.ndarray]:
     """OpenCV: seek to each frame number, read, resize."""
-    import cv2
+    import cv2  # type: ignore[import-not-found,unused-ignore]
 
     capture = cv2.VideoCapture(path)
     found = []

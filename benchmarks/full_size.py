@@ -1,13 +1,13 @@
 """Video-LLaVA at its full size: seconds a stage, peak memory, and what the arithmetic alone would take.
 
-    python benchmarks/full_size.py --kind port original --markdown
+    python -m benchmarks.full_size --kind port original --markdown
 
 Random weights in the shape of Video-LLaVA-7B, random frames of 360x640 pixels in the host's memory as a decoder leaves
 them: neither a checkpoint nor a video nor a decoder is needed. The configurations run round after round, in an order
 drawn anew each time, after one round that does not count; figures are medians. A stage begins and ends with the
 device at rest.
 
-    python benchmarks/full_size.py --precision --dtype float16
+    python -m benchmarks.full_size --precision --dtype float16
 
 measures instead how far answers out of a session are from those of whole prompts.
 """
@@ -121,13 +121,14 @@ def prompt_flop(config: Any, tokens: int, before: int = 0) -> float:
     """Products and sums of a prompt's tokens behind others that are in the cache, and of the word that follows."""
     text = config.text_config
     seen = tokens * before + tokens * (tokens + 1) / 2  # a token attends to itself and to what stands before it
-    attention = 4 * text.num_hidden_layers * text.hidden_size * seen
-    return 2 * language_parameters(config) * tokens + attention + 2 * text.hidden_size * text.vocab_size
+    attention: float = 4 * text.num_hidden_layers * text.hidden_size * seen
+    head: int = text.hidden_size * text.vocab_size
+    return 2 * language_parameters(config) * tokens + attention + 2 * head
 
 
 def read_bytes(config: Any, itemsize: int) -> float:
     """Bytes of the language model's weights, of which a step needs each once."""
-    head = config.text_config.hidden_size * config.text_config.vocab_size
+    head: int = config.text_config.hidden_size * config.text_config.vocab_size
     return (language_parameters(config) + head) * itemsize
 
 
@@ -326,7 +327,7 @@ def asked_alone(model: VideoLlava, packed: PackedVideo, questions: Sequence[str]
     with logits_of(model) as steps:
         for question in questions:
             model.ask(packed, question, ANSWER_TOKENS)
-    return torch.cat(steps).unflatten(0, (len(questions), -1))
+    return torch.cat(steps).view(len(questions), -1, steps[0].shape[-1])
 
 
 def in_a_session(model: VideoLlava, packed: PackedVideo, questions: Sequence[str]) -> Tensor:
@@ -335,7 +336,7 @@ def in_a_session(model: VideoLlava, packed: PackedVideo, questions: Sequence[str
     with logits_of(model) as steps:
         for question in questions:
             session.ask(question, ANSWER_TOKENS)
-    return torch.cat(steps).unflatten(0, (len(questions), -1))
+    return torch.cat(steps).view(len(questions), -1, steps[0].shape[-1])
 
 
 def side_by_side(model: VideoLlava, packed: PackedVideo, questions: Sequence[str]) -> Tensor:

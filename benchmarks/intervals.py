@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, in data that are made up so that the truth is known.
 
-    python benchmarks/intervals.py --markdown
+    python -m benchmarks.intervals --markdown
 
 Videos have 1 to 13 questions each, whose answers hang together: each video has its own difficulty, its own gain from a
 better run, its own doubt of judges. Beside the intervals that vidzip prints stand those of a textbook that takes every
@@ -141,7 +141,8 @@ def _kappa() -> Case:
     def value(sums: np.ndarray) -> np.ndarray:
         first, second, both = (sums[:, :3] / sums[:, 3:]).T
         expected = first * second + (1 - first) * (1 - second)
-        return (1 - first - second + 2 * both - expected) / (1 - expected)
+        kappa: np.ndarray = (1 - first - second + 2 * both - expected) / (1 - expected)
+        return kappa
 
     return Case(
         truth=0.8,

@@ -1,6 +1,6 @@
 """What is kept of the frames of ``shapes``: where CLS attends, which things keep a patch, how long merged tokens are.
 
-    vidzip shapes OUT --split test && python benchmarks/kept.py OUT [--dtype bfloat16 float16]
+    vidzip shapes OUT --split test && python -m benchmarks.kept OUT [--dtype bfloat16 float16]
 
 It says why accuracies are what they are, and with --dtype which share of what is kept another precision changes. Frames
 are the eight that Video-LLaVA takes; a patch shows the thing at its middle. On a virtual machine whose processor
@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shapes import Shapes, read_set
 
 import vidzip
+from benchmarks.shapes import Shapes, read_set
 from eval.datasets import DatasetError
 from eval.shapes import Clip
 from pipelines.terminal import Progress, progress, remark, say, table
@@ -94,7 +94,7 @@ def lengths(frames: Sequence[Seen]) -> list[tuple[str, str]]:
 
 def kept(frames: Sequence[Seen]) -> list[tuple[str, ...]]:
     """Which things keep a patch of their own: CLS and merged tokens are not counted."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for method in METHODS:
         for tokens in TOKENS:
             patches = tokens - 1 if method == "stride" else vidzip.token_split(tokens)[0] - 1
@@ -117,7 +117,7 @@ def changed(frames: Sequence[Seen], others: Sequence[Seen]) -> list[tuple[str, .
         frames: as they were.
         others: the same, as another precision sees them.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for method in METHODS:
         for tokens in TOKENS:
             new = 0

@@ -1,6 +1,6 @@
 """How long a plan takes: microseconds, the median of many, for videos that were never filmed.
 
-    OMP_NUM_THREADS=1 python benchmarks/planning.py --markdown
+    OMP_NUM_THREADS=1 python -m benchmarks.planning --markdown
 
 The last rows follow made-up accuracies of five budgets, where caps on latency leave the most to weigh.
 """

@@ -1,6 +1,6 @@
 """How far answers out of a session are from those to whole prompts, in half precision.
 
-    python benchmarks/precision.py SET [--model tiny] [--dtype float16 bfloat16] [--videos 10]
+    python -m benchmarks.precision SET [--model tiny] [--dtype float16 bfloat16] [--videos 10]
 
 SET is a folder that 'vidzip shapes' wrote. Each of its questions is asked with a whole prompt, in a session, and side
 by side with the others about its video. On a virtual machine whose processor announces AMX but faults on it,
@@ -13,10 +13,10 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from full_size import logits_of
 from torch import Tensor
 
 import vidzip
+from benchmarks.full_size import logits_of
 from eval.datasets import load
 from pipelines.terminal import markdown_table
 from vidzip import Answer, Budget, VideoLlava

@@ -1,6 +1,6 @@
 """What the cost model predicts, beside what is measured, on videos, frames and tokens that no calibration saw.
 
-    python benchmarks/predictions.py $VIDZIP_TEST_DATA --markdown
+    python -m benchmarks.predictions $VIDZIP_TEST_DATA --markdown
 
 Two models, the trained one that ships and a wider one with random weights, are calibrated on what ``vidzip calibrate``
 measures. Then frames of real files, from the folder of test data, and of videos that are written for this, of other sizes,
@@ -28,7 +28,6 @@ import vidzip
 from pipelines.terminal import markdown_table, progress, remark, say, table
 from vidzip import Budget, VideoInfo, VideoLlava, VidzipError
 from vidzip.errors import BadArgument
-from vidzip.models import tiny
 from vidzip.models.calibrating import fit_costs
 from vidzip.models.fitting import Run
 from vidzip.models.measuring import (
@@ -44,7 +43,7 @@ from vidzip.models.measuring import (
 )
 from vidzip.models.placing import find_device
 from vidzip.models.prompting import PortPrompting
-from vidzip.models.small import PREPROCESSOR, build_config
+from vidzip.models.small import PREPROCESSOR, build_config, build_word_tokenizer
 from vidzip.planner.costs import AFTER, STAGES, CostModel
 from vidzip.video.trials import Trial, can_write, write_trial
 
@@ -196,7 +195,7 @@ def compare(title: str, run: Run, costs: CostModel) -> Outcome:
 
 def wide(device: torch.device, seed: int = 0) -> VideoLlava:
     """A model some six times as wide as the smallest, with random weights: its words mean nothing."""
-    tokenizer = tiny.build_tokenizer(QUESTION.lower().strip("?").split())
+    tokenizer = build_word_tokenizer(QUESTION.lower().strip("?").split())
     config = build_config(
         tokenizer,
         vision={"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8},

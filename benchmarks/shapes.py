@@ -1,7 +1,7 @@
 """What compression costs and what more frames bring, in accuracy, on the synthetic set ``shapes``.
 
-    vidzip shapes OUT --split test && python benchmarks/shapes.py OUT
-    vidzip shapes LONG --split long && python benchmarks/shapes.py OUT --long LONG --markdown
+    vidzip shapes OUT --split test && python -m benchmarks.shapes OUT
+    vidzip shapes LONG --split long && python -m benchmarks.shapes OUT --long LONG --markdown
 
 Every question of every video is asked at every setting: without the video, with 8 full frames (in order and not), and
 at one budget spent on few tokens of many frames or on many tokens of few. Each video is decoded once, each frame

@@ -2,8 +2,8 @@
 
 ``vidzip ask``, ``pack`` and ``chat`` look at videos, ``plan`` and ``probe`` say what there is to look at, ``eval``,
 ``merge`` and ``grid`` run question sets, ``score``, ``compare``, ``agree`` and ``report`` tell what came of it, ``data``
-and ``methods`` list what there is, ``bench`` and ``calibrate`` measure this machine, ``convert`` and ``train-tiny`` make
-models, ``shapes`` makes videos and questions, ``demo`` shows what it is all for.
+and ``methods`` list what there is, ``bench`` and ``calibrate`` measure this machine, ``convert``
+converts models, ``shapes`` makes videos and questions, ``demo`` shows what it is all for.
 
 Nothing here loads torch or transformers before a command needs a model.
 """
@@ -56,9 +56,19 @@ BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code.
+    """Run ``vidzip`` and return its exit code."""
+    return run(cli, "vidzip", arguments)
 
-    0 is success, 2 bad input, 130 an interruption, 1 all else: a fault of vidzip's own or of the system.
+
+def run(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    0 is success, 2 bad input, 130 an interruption, 1 everything else: a bug in vidzip or a system failure.
+
+    Args:
+        command: the command.
+        name: the program name in usage and error messages.
+        arguments: command line arguments; those of this process when left out.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     is_debugging = "--debug" in arguments
@@ -66,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check_siblings()
         keep_workers_off_this_folder()
-        code = cli.main(args=arguments, prog_name="vidzip", standalone_mode=False, obj=is_debugging)
+        code = command.main(args=arguments, prog_name=name, standalone_mode=False, obj=is_debugging)
         if sys.stdout is not None:  # it is None where the caller closed it
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -383,32 +393,6 @@ def convert(*, folder: str, out: str, device: str, dtype: str) -> None:
             ("logits compared", f"{made.num_logits:,}, equal to the original's"),
         ]
     )
-
-
-@cli.command(name="train-tiny")
-@click.argument("folder", metavar="OUT", type=click.Path())
-@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Other seeds make other models.")
-@click.option("--videos", type=int, metavar="N", help="Videos to film and learn from.")
-@click.option("--tower-steps", type=int, metavar="N", help="Steps of the vision tower.")
-@click.option("--alignment-steps", type=int, metavar="N", help="Steps of the projector alone.")
-@click.option("--language-steps", type=int, metavar="N", help="Steps of projector and language model.")
-@device_option
-@click.option("--workers", type=int, metavar="N", help="Processes that film.  [default: one a CPU]")
-@debug_option
-def train_tiny(*, folder: str, device: str, workers: int | None, **numbers: int | None) -> None:
-    """Train tiny anew, in a folder.
-
-    A second run goes on where the first was ended.
-    """
-    from pipelines.tiny.recipe import Recipe
-    from pipelines.train_tiny import train_tiny as train
-    from vidzip.models.placing import find_device
-
-    recipe = Recipe(**{name: number for name, number in numbers.items() if number is not None})
-    with _progress_that_stays("what was learnt up to the last checkpoint stays") as show:
-        trained = train(folder, recipe, find_device(device), show, workers)
-    say(f"{trained.folder} holds the model ({size(trained.size_bytes)}): vidzip ask --model {trained.folder} …")
-    say(f"{trained.curves} shows how it learnt")
 
 
 @cli.command()

@@ -94,7 +94,7 @@ def bench_command(
     already.
     """
     from pipelines.grid.settings import read_counts
-    from pipelines.tiny.curves import check_plotting
+    from pipelines.plotting import check_plotting
     from vidzip.models.placing import find_device, find_dtype
 
     if plot is not None:

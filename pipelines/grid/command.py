@@ -63,7 +63,7 @@ def grid_command(**options: Any) -> None:
     from pipelines.grid.plot import plot_grid
     from pipelines.grid.results import find_out
     from pipelines.grid.settings import read_counts, read_methods, settings_of
-    from pipelines.tiny.curves import check_plotting
+    from pipelines.plotting import check_plotting
     from vidzip.compress import describe
     from vidzip.files import whole_file
 

@@ -130,7 +130,7 @@ def _plan_video(info: VideoInfo, wish: Wish, options: dict[str, Any]) -> None:
     points = wish.frontier(info, planned.num_frames)
     if options["plot"] is not None:
         from pipelines.planning.plot import plot_frontier
-        from pipelines.tiny.curves import check_plotting
+        from pipelines.plotting import check_plotting
 
         check_plotting()
         with whole_file(options["plot"]) as file:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from accuracy import main
 
+from benchmarks.accuracy import main
 from vidzip.planner.accuracy import SCHEMA, Accuracy
 
 NAMED = ["--split", "test", "--seed", "0", "--commit", "abc", "--date", "2026-11-22", "--command", "vidzip grid …"]

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from ask import BEFORE, main, rows
+
+from benchmarks.ask import BEFORE, main, rows
 
 
 def test_shares_are_of_what_comes_after_loading():

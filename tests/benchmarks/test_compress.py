@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from compress import ENCODER, LAYERS, build, encode, main, measure, row
 
+from benchmarks.compress import ENCODER, LAYERS, build, encode, main, measure, row
 from vidzip import FrameFeatures, observe
 from vidzip.compress import METHODS
 

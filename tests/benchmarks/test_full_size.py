@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import full_size
 import pytest
 import torch
-from full_size import (
+from narrow import make_narrow
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import full_size
+from benchmarks.full_size import (
     Rates,
     Setup,
     Work,
@@ -22,10 +26,6 @@ from full_size import (
     read_bytes,
     setups,
 )
-from narrow import make_narrow
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
 from vidzip.models.full_size import build, build_config
 
 ROOT = Path(__file__).parents[2]
@@ -163,11 +163,11 @@ def test_what_cannot_be_measured_is_refused(capsys):
 
 def test_it_runs_where_no_decoder_is_installed():
     code = (
-        "import sys; sys.modules['av'] = None; from narrow import make_narrow; make_narrow(); import full_size; "
+        "import sys; sys.modules['av'] = None; from narrow import make_narrow; make_narrow(); from benchmarks import full_size; "
         "full_size.HEIGHT, full_size.WIDTH = 45, 80; "
         "sys.exit(full_size.main(['--device', 'cpu', '--depth', '0.01', '--frames', '8', '--rounds', '1']))"
     )
-    path = os.pathsep.join(str(ROOT / folder) for folder in ("", "benchmarks", "tests/support"))
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("", "tests/support"))
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": path},

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from intervals import CASES, NAIVE, held, main
+
+from benchmarks.intervals import CASES, NAIVE, held, main
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "95" not in name])

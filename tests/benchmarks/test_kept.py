@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from kept import Seen, attention, changed, kept, lengths, main
 
+from benchmarks.kept import Seen, attention, changed, kept, lengths, main
 from pipelines.shapes import SetRequest, make_set
 from pipelines.terminal import progress
 from vidzip import FrameFeatures

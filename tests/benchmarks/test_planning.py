@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from planning import cases, five_budgets, main
+from benchmarks.planning import cases, five_budgets, main
 
 
 def test_the_table(capsys):

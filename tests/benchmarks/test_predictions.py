@@ -2,11 +2,24 @@ from __future__ import annotations
 
 import json
 
-import predictions
 import pytest
 import torch
-from predictions import AFTER, CASES, STAGES, TOTAL, Case, Outcome, by_miss, compare, in_common, main, ninetieth, wide
 
+from benchmarks import predictions
+from benchmarks.predictions import (
+    AFTER,
+    CASES,
+    STAGES,
+    TOTAL,
+    Case,
+    Outcome,
+    by_miss,
+    compare,
+    in_common,
+    main,
+    ninetieth,
+    wide,
+)
 from vidzip.models import measuring
 from vidzip.models.fitting import Run
 from vidzip.planner.assumed import default_costs

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import shapes
 import torch
-from shapes import BLIND, FULL, SETTINGS, SHUFFLED, STRIDE, SUM, BadSet, OtherRun, Results, Row, read_set
 
+from benchmarks import shapes
+from benchmarks.shapes import BLIND, FULL, SETTINGS, SHUFFLED, STRIDE, SUM, BadSet, OtherRun, Results, Row, read_set
 from eval.datasets import DatasetError
 from eval.shapes import KINDS
 from pipelines.shapes import SetRequest, make_set

@@ -27,12 +27,11 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from vidzip.encoders import FramePreprocessor
 from vidzip.errors import BadArgument
-from vidzip.models import tiny
 from vidzip.models.memory import batch_frames, memory_errors, tower_memory_bytes
 from vidzip.models.original import KNOWN_TOWERS, TemporalVideoLlava, TemporalVideoLlavaConfig, original_preprocessor
 from vidzip.models.placing import find_device, find_dtype
 from vidzip.models.prompting import SYSTEM, OriginalPrompting, PortPrompting
-from vidzip.models.small import PREPROCESSOR
+from vidzip.models.small import PREPROCESSOR, build_word_tokenizer
 from vidzip.models.video_llava import VideoLlava
 
 Kind = Literal["port", "original"]
@@ -126,7 +125,7 @@ def build_config(kind: Kind = "port", depth: Fraction | float = 1) -> tuple[Vide
     if not 0 < depth <= 1:
         raise BadArgument(f"depth is {depth}", hint="give a share above 0 and up to 1, such as 0.125")
     is_temporal = kind == "original"
-    tokenizer = tiny.build_tokenizer(re.findall(r"\w+|[^\w\s]+", " ".join([SYSTEM, *QUESTIONS]).lower()))
+    tokenizer = build_word_tokenizer(re.findall(r"\w+|[^\w\s]+", " ".join([SYSTEM, *QUESTIONS]).lower()))
     markers = tokenizer.get_vocab()
     tower: dict[str, Any] = {name: value for name, value in _TOWER.items() if is_temporal or name not in _TIME}
     text = dict(_VICUNA)

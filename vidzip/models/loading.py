@@ -24,7 +24,7 @@ from transformers import (
 
 from vidzip.encoders import FramePreprocessor, Preprocessor, read_preprocessor
 from vidzip.errors import BadArgument, BadModelFolder, NotInstalled, UnknownModel, VidzipError
-from vidzip.models import tiny, tiny_random
+from vidzip.models import tiny_random
 from vidzip.models.memory import batch_frames, memory_errors, tower_memory_bytes
 from vidzip.models.original import (
     MODEL_TYPE,
@@ -44,7 +44,7 @@ from vidzip.models.weights import check_weights, mis_shaped, refuse, shards, sto
 Parts = tuple[VideoLlavaForConditionalGeneration, PreTrainedTokenizerBase, FramePreprocessor]
 
 BUILT_IN: dict[str, Path | Callable[[], Parts]] = {
-    "tiny": tiny.CHECKPOINT,
+    "tiny": Path(__file__).with_name("checkpoints") / "tiny",
     "tiny-random": tiny_random.build,
 }
 """Models that need no download, by name: the folder of a checkpoint that ships, or what builds the model."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, processors
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import CLIPVisionConfig, LlamaConfig, PreTrainedTokenizerFast, VideoLlavaConfig
 
 from vidzip.encoders import Preprocessor
@@ -42,6 +42,18 @@ def finish_tokenizer(backend: Tokenizer) -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def build_word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Build a case-insensitive tokenizer of whole words; the prompt's own words are added."""
+    prompt = ["user", "assistant", ":", "?", ","]
+    vocabulary = [*BEFORE_WORDS, *dict.fromkeys([*prompt, *words])]
+    backend = Tokenizer(
+        models.WordLevel(vocab={token: i for i, token in enumerate(vocabulary)}, unk_token=BEFORE_WORDS[0])
+    )
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    return finish_tokenizer(backend)
 
 
 def build_config(

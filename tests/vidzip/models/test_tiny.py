@@ -11,7 +11,7 @@ import pytest
 from eval.metrics import exact_match
 from eval.shapes import make_clip
 from vidzip import Budget, load, plan
-from vidzip.models import tiny
+from vidzip.models import BUILT_IN
 from vidzip.video.writing import write
 
 CLIPS = 8
@@ -43,8 +43,8 @@ def right(model, tmp_path_factory):
 
 
 def test_it_is_small_and_says_what_it_is(model):
-    assert sum(file.stat().st_size for file in tiny.CHECKPOINT.iterdir()) <= 12e6
-    card = (tiny.CHECKPOINT / "README.md").read_text(encoding="utf-8")
+    assert sum(file.stat().st_size for file in BUILT_IN["tiny"].iterdir()) <= 12e6
+    card = (BUILT_IN["tiny"] / "README.md").read_text(encoding="utf-8")
     assert "What it cannot do" in card
     assert model.tokens_per_frame == 257
     assert model.config.vision_config.image_size == 224

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from benchmarks.train_tiny.training_frames import Lesson
 from eval.shapes.evidence import MIN_TRAVEL
 from eval.shapes.making import MOST_COUNTED
 from eval.shapes.scene import COLOURS, DIRECTIONS, SHAPES
-from pipelines.tiny.footage import Lesson
 
 CLOCK_DEPTH, DEPTHS = 1, (2, 3)
 """Layers of the language model below the readout of the frame's number, and below those of all else."""

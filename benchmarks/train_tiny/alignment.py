@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from benchmarks.train_tiny.runs import Run, Stage
+from benchmarks.train_tiny.training_frames import Lesson
 from eval.shapes.questions import plural
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.terminal import Progress
-from pipelines.tiny.footage import Lesson
-from pipelines.tiny.runs import Run, Stage
 
 STAGE = "alignment"
 PEAK = 3e-3

@@ -1,6 +1,6 @@
-"""Video-LLaVA in small, to be trained on the set ``shapes``: its architecture, how it starts, how it is saved.
+"""The small Video-LLaVA before training: its architecture and initial weights; and how a trained one is saved.
 
-The real classes, picture size, patches and token counts; only widths and depths are small.
+Classes, picture size, patches and token counts are the real model's; only widths and depths are small.
 """
 
 from __future__ import annotations
@@ -13,27 +13,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, VideoLlavaConfig
 from transformers import VideoLlavaForConditionalGeneration as Model
 
-from vidzip.encoders import Preprocessor
 from vidzip.models.saving import system_errors
-from vidzip.models.small import BEFORE_WORDS, PREPROCESSOR, build_config, finish_tokenizer
-
-CHECKPOINT = Path(__file__).with_name("checkpoints") / "tiny"
-"""The trained model that ships."""
+from vidzip.models.small import PREPROCESSOR, build_config, build_word_tokenizer
 
 
-def untrained(words: Sequence[str], seed: int) -> tuple[Model, PreTrainedTokenizerFast, Preprocessor]:
-    """Build the model as it is before training, from a seed, with a tokenizer of whole words.
+def build_initial_model(words: Sequence[str], seed: int) -> tuple[Model, PreTrainedTokenizerFast]:
+    """Build the model with random weights, and its tokenizer of whole words.
 
     Args:
-        words: all that questions and answers are made of, in lower case; what else a question holds is unknown to it.
-        seed: of the random weights.
+        words: the words of all questions and answers, in lower case; every other word is unknown to the model.
+        seed: seed of the random weights.
     """
-    tokenizer = build_tokenizer(words)
+    tokenizer = build_word_tokenizer(words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Model(_config(tokenizer))
@@ -43,7 +38,7 @@ def untrained(words: Sequence[str], seed: int) -> tuple[Model, PreTrainedTokeniz
         nn.init.normal_(
             model.get_parameter("model.language_model.embed_tokens.weight"), std=0.09
         )  # words about as long as a layer's output
-    return model, tokenizer, PREPROCESSOR
+    return model, tokenizer
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> VideoLlavaConfig:
@@ -89,18 +84,6 @@ def _attend_to_likeness(transformer: nn.Module, gain: float) -> None:
                 query = module.get_parameter("q_proj.weight")
                 nn.init.orthogonal_(query, gain=gain)
                 module.get_parameter("k_proj.weight").copy_(query)
-
-
-def build_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Build a tokenizer that knows whole words, in upper and lower case alike, and the prompt's own."""
-    prompt = ["user", "assistant", ":", "?", ","]
-    vocabulary = [*BEFORE_WORDS, *dict.fromkeys([*prompt, *words])]
-    backend = Tokenizer(
-        models.WordLevel(vocab={token: i for i, token in enumerate(vocabulary)}, unk_token=BEFORE_WORDS[0])
-    )
-    backend.normalizer = normalizers.Lowercase()
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    return finish_tokenizer(backend)
 
 
 def save(model: Model, tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike[str], card: str) -> None:

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from benchmarks.train_tiny.auxiliary_loss import TOLD, UNTOLD, Hindsight, Readouts, hindsight_loss
+from benchmarks.train_tiny.muon import matrices_of
+from benchmarks.train_tiny.runs import Run, Stage
+from benchmarks.train_tiny.training_frames import PATCHES, Lesson
+from benchmarks.train_tiny.training_questions import practice_questions
 from eval.shapes import Question
 from eval.shapes.randomness import Draws
 from pipelines.terminal import Progress
-from pipelines.tiny.footage import PATCHES, Lesson
-from pipelines.tiny.hindsight import TOLD, UNTOLD, Hindsight, Readouts, hindsight_loss
-from pipelines.tiny.muon import matrices_of
-from pipelines.tiny.practice import practice_questions
-from pipelines.tiny.runs import Run, Stage
 from vidzip.models.prompting import prompt_ids
 
 STAGE = "language"

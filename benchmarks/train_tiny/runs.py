@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.train_tiny.muon import Muon
+from benchmarks.train_tiny.recipe import RECIPE_VERSION, Recipe
+from benchmarks.train_tiny.training_frames import Lesson, Shot
 from pipelines.files import write_text
 from pipelines.terminal import Progress
-from pipelines.tiny.footage import Lesson, Shot
-from pipelines.tiny.muon import Muon
-from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
 from vidzip.errors import VidzipError
 from vidzip.files import cannot_write, whole_file
 

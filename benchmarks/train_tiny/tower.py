@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from benchmarks.train_tiny.muon import matrices_of
+from benchmarks.train_tiny.runs import Run, Stage
+from benchmarks.train_tiny.training_frames import NUM_NAMES, PATCHES, POINTS
 from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.terminal import Progress
-from pipelines.tiny.footage import NUM_NAMES, PATCHES, POINTS
-from pipelines.tiny.muon import matrices_of
-from pipelines.tiny.runs import Run, Stage
 from vidzip.models.small import PREPROCESSOR
 
 MOST = 5
@@ -49,7 +49,7 @@ _GROUND_WEIGHT = 0.25
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameBatch:
-    """Frames with their labels; names and units as in :class:`pipelines.tiny.footage.Labels`."""
+    """Frames with their labels; names and units as in :class:`benchmarks.train_tiny.training_frames.Labels`."""
 
     pixels: UInt8[Tensor, "frames 3 224 224"]
     colour: Int[Tensor, "frames patches"]

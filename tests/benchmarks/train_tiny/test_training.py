@@ -11,12 +11,12 @@ from refusals import assert_refused
 from safetensors import SafetensorError
 
 import vidzip
-from pipelines.cli import main
+from benchmarks.train_tiny import runs
+from benchmarks.train_tiny.__main__ import main
+from benchmarks.train_tiny.initial_model import build_initial_model
+from benchmarks.train_tiny.recipe import RECIPE_VERSION, Recipe
+from benchmarks.train_tiny.training import train_tiny
 from pipelines.files import alone_in
-from pipelines.tiny import runs
-from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
-from pipelines.train_tiny import train_tiny
-from vidzip.models import tiny
 from vidzip.models.small import PREPROCESSOR
 
 CPU = torch.device("cpu")
@@ -33,9 +33,9 @@ def small_steps():
     """Log every step, and let a step hold little."""
     with pytest.MonkeyPatch.context() as patch:
         for stage in ("tower", "alignment", "language"):
-            patch.setattr(f"pipelines.tiny.{stage}._LOG_STEPS", 1)
+            patch.setattr(f"benchmarks.train_tiny.{stage}._LOG_STEPS", 1)
         for stage in ("tower", "language"):
-            patch.setattr(f"pipelines.tiny.{stage}._TOKENS", 400)
+            patch.setattr(f"benchmarks.train_tiny.{stage}._TOKENS", 400)
         yield
 
 
@@ -72,13 +72,16 @@ def test_a_run_leaves_curves_and_a_card(trained):
     assert {row["stage"] for row in rows} == {"tower", "alignment", "language"}
     assert Path(made.curves).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     card = (folder / "model" / "README.md").read_text(encoding="utf-8")
-    assert "`vidzip train-tiny OUT --seed 1 --videos 3 --tower-steps 6 --alignment-steps 6 --language-steps 6`" in card
+    assert (
+        "`python -m benchmarks.train_tiny OUT --seed 1 --videos 3 --tower-steps 6 --alignment-steps 6 --language-steps 6`"
+        in card
+    )
     assert "{" not in card
 
 
 def test_training_moves_tower_and_language_model(trained):
     _, made = trained
-    untrained, _, _ = tiny.untrained(["a"], RECIPE.seed)
+    untrained, _ = build_initial_model(["a"], RECIPE.seed)
     before, after = untrained.state_dict(), weights(made.folder)
     for part in ("video_tower.encoder.layers.0", "multi_modal_projector", "language_model.layers.0"):
         names = [name for name in after if part in name and name.endswith("weight")]
@@ -143,7 +146,7 @@ def test_other_seeds_make_other_models(trained, tmp_path):
 
 
 def run(*arguments):
-    return main(["train-tiny", *map(str, arguments)])
+    return main([*map(str, arguments)])
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.train_tiny.auxiliary_loss import DEPTHS, MOTIONS, TOLD, UNTOLD, Hindsight, Readouts, hindsight_loss
+from benchmarks.train_tiny.training_frames import Lesson, label, plan_shot
 from eval.shapes.evidence import MIN_TRAVEL
 from eval.shapes.scene import COLOURS, SHAPES
-from pipelines.tiny.footage import Lesson, label, plan_shot
-from pipelines.tiny.hindsight import DEPTHS, MOTIONS, TOLD, UNTOLD, Hindsight, Readouts, hindsight_loss
 
 
 def filmed(folder, index):

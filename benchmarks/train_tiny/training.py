@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.train_tiny.alignment import align
+from benchmarks.train_tiny.card import model_card
+from benchmarks.train_tiny.curves import plot_curves
+from benchmarks.train_tiny.initial_model import build_initial_model, save
+from benchmarks.train_tiny.language import train_language
+from benchmarks.train_tiny.recipe import Recipe
+from benchmarks.train_tiny.runs import Run
+from benchmarks.train_tiny.tower import features, to_pixel_values, train_tower
+from benchmarks.train_tiny.training_frames import Lesson, film, plan_shot
 from eval.shapes.questions import vocabulary
 from pipelines.files import alone_in
 from pipelines.terminal import Progress
-from pipelines.tiny.alignment import align
-from pipelines.tiny.card import model_card
-from pipelines.tiny.curves import check_plotting, plot_curves
-from pipelines.tiny.footage import Lesson, film, plan_shot
-from pipelines.tiny.language import train_language
-from pipelines.tiny.recipe import Recipe
-from pipelines.tiny.runs import Run
-from pipelines.tiny.tower import features, to_pixel_values, train_tower
 from pipelines.workers import check_workers, for_each
 from vidzip.files import whole_file, whole_folder
-from vidzip.models import tiny
 
 SPLIT, CURVES = "train", "curves.png"
 
@@ -63,10 +63,8 @@ def train_tiny(
         OtherRun: the folder holds something else, or a run of another recipe or version.
         WriteError: the folder cannot be written; ``DiskFull`` where there is no room.
         WorkerLost: a process that films was ended from outside.
-        NoPlotting: matplotlib is not installed.
     """
     check_workers(workers)
-    check_plotting()
     run = Run(folder, recipe)
     with alone_in(folder):
         return _train(run, device, progress, workers)
@@ -76,14 +74,14 @@ def _train(run: Run, device: torch.device, progress: Progress, workers: int | No
     recipe = run.recipe
     lessons = _plan(run, progress)
     _film(lessons, workers, progress)
-    model, tokenizer, _ = tiny.untrained(vocabulary(), recipe.seed)
+    model, tokenizer = build_initial_model(vocabulary(), recipe.seed)
     tower: Any = model.get_submodule("model.video_tower")
     train_tower(run, tower, [lesson.footage for lesson in lessons], device, progress)
     _watch(tower, lessons, device, progress)
     align(run, model, tokenizer, lessons, device=device, progress=progress)
     train_language(run, model, tokenizer, lessons, device=device, progress=progress)
     with whole_folder(run.model) as place:
-        tiny.save(model.cpu(), tokenizer, place, model_card(recipe, run.rows()))
+        save(model.cpu(), tokenizer, place, model_card(recipe, run.rows()))
     curves = os.path.join(run.folder, CURVES)
     with whole_file(curves) as file:
         plot_curves(run.rows(), file)
@@ -121,11 +119,3 @@ def _watch(tower: Any, lessons: list[Lesson], device: torch.device, progress: Pr
                 seen = features(tower, to_pixel_values(pixels.to(device)))
             with whole_file(lesson.features) as file:
                 np.save(file, seen.half().cpu().numpy())
-
-
-if __name__ == "__main__":
-    import sys
-
-    from pipelines.cli import main
-
-    sys.exit(main(["train-tiny", *sys.argv[1:]]))

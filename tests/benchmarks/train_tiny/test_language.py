@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.train_tiny.initial_model import build_initial_model
+from benchmarks.train_tiny.language import Answers, answer_questions, join, show, tokenise
+from benchmarks.train_tiny.training_frames import plan_shot
+from benchmarks.train_tiny.training_questions import MOST_COUNTS, PER_KIND, practice_questions
 from eval.shapes import KINDS, make_clip
 from eval.shapes.questions import vocabulary
 from eval.shapes.randomness import Draws
-from pipelines.tiny.footage import plan_shot
-from pipelines.tiny.language import Answers, answer_questions, join, show, tokenise
-from pipelines.tiny.practice import MOST_COUNTS, PER_KIND, practice_questions
-from vidzip.models import tiny
 from vidzip.models.prompting import PortPrompting, embed_prompt
 
 
 @pytest.fixture(scope="module")
 def parts():
-    model, tokenizer, _ = tiny.untrained(vocabulary(), seed=4)
+    model, tokenizer = build_initial_model(vocabulary(), seed=4)
     return model.eval(), tokenizer
 
 

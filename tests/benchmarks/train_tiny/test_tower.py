@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.train_tiny.initial_model import build_initial_model
+from benchmarks.train_tiny.tower import FrameBatch, Heads, cut_windows, features, losses, to_pixel_values
+from benchmarks.train_tiny.training_frames import PATCHES, label, plan_shot
 from eval.shapes.scene import COLOURS, SHAPES
-from pipelines.tiny.footage import PATCHES, label, plan_shot
-from pipelines.tiny.tower import FrameBatch, Heads, cut_windows, features, losses, to_pixel_values
 from vidzip.encoders import observe
-from vidzip.models import tiny
 
 
 @pytest.fixture(scope="module")
 def tower():
-    model, _, _ = tiny.untrained(["red"], seed=3)
+    model, _ = build_initial_model(["red"], seed=3)
     return model.get_submodule("model.video_tower").eval()
 
 

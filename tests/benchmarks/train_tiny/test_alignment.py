@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.train_tiny.alignment import WORDS, align
+from benchmarks.train_tiny.alignment import _frame as read_frame
+from benchmarks.train_tiny.initial_model import build_initial_model
+from benchmarks.train_tiny.recipe import Recipe
+from benchmarks.train_tiny.runs import Run
+from benchmarks.train_tiny.training_frames import Lesson, film, label, plan_shot
 from eval.shapes.questions import plural, vocabulary
 from eval.shapes.scene import COLOURS, SHAPES
-from pipelines.tiny.alignment import WORDS, align
-from pipelines.tiny.alignment import _frame as read_frame
-from pipelines.tiny.footage import Lesson, film, label, plan_shot
-from pipelines.tiny.recipe import Recipe
-from pipelines.tiny.runs import Run
-from vidzip.models import tiny
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_tokens_are_told_the_words_for_what_they_show(filmed):
 def test_alignment_brings_tokens_to_their_words(filmed, tmp_path):
     lesson, _ = filmed
     run = Run(str(tmp_path / "run"), Recipe(seed=5, videos=1, alignment_steps=100))
-    model, tokenizer, _ = tiny.untrained(vocabulary(), 5)
+    model, tokenizer = build_initial_model(vocabulary(), 5)
     align(run, model, tokenizer, [lesson], device=torch.device("cpu"), progress=lambda *_: None)
     first, last = run.rows()[0], run.rows()[-1]
     assert last["loss"] < first["loss"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.train_tiny.recipe import RECIPE_VERSION, Recipe
 from eval.shapes import KINDS, VERSION
 from eval.shapes.questions import vocabulary
-from pipelines.tiny.recipe import RECIPE_VERSION, Recipe
 
 _CARD = """\
 ---
@@ -76,7 +76,7 @@ def model_card(recipe: Recipe, rows: Sequence[dict[str, Any]]) -> str:
     ]
     return _CARD.format(
         words=len(vocabulary()),
-        command=" ".join(["vidzip train-tiny OUT", *options]),
+        command=" ".join(["python -m benchmarks.train_tiny OUT", *options]),
         recipe=RECIPE_VERSION,
         version=VERSION,
         videos=recipe.videos,

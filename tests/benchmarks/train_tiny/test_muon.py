@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.tiny.muon import Muon, orthogonalised
+from benchmarks.train_tiny.muon import Muon, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (32, 8)])

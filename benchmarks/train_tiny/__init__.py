@@ -1,0 +1,1 @@
+"""Training of ``tiny``, the small Video-LLaVA that ships with vidzip."""
