@@ -20,7 +20,7 @@ from typing import Any
 from pipelines.evaluation.journal import read_run
 from pipelines.files import write_text
 from pipelines.grid.command import RESULT
-from pipelines.terminal import remark, say
+from pipelines.terminal import print_line, print_message
 from vidzip.errors import BadArgument, VidzipError
 from vidzip.planner.accuracy import FALLBACK, SCHEMA, Accuracy
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         content = collect(options.grids)
     except VidzipError as error:
-        remark("error", str(error))
+        print_message("error", str(error))
         return 2
     content["origin"] |= {
         "split": options.split,
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_text(options.out, json.dumps(content, indent=1) + "\n")
     for method, cells in content["methods"].items():
         table = Accuracy.of(method, cells)
-        say(f"{method}: {len(cells)} cells, {table.frames} frames, {table.tokens} tokens")
+        print_line(f"{method}: {len(cells)} cells, {table.frames} frames, {table.tokens} tokens")
     return 0
 
 

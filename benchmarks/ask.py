@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pipelines.terminal import markdown_table, remark, say, table
+from pipelines.terminal import print_line, print_markdown_table, print_message, print_table
 
 BEFORE = ("start and imports", "probe and plan", "load")
 REST = "the rest"
@@ -97,14 +97,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vidzip import VidzipError
 
         try:
-            say(json.dumps(run_once(options.video, options.model, options.frames)))
+            print_line(json.dumps(run_once(options.video, options.model, options.frames)))
         except VidzipError as error:
-            remark("error", str(error))
+            print_message("error", str(error))
             return 2
         return 0
     run_apart(options)
     measured = [run_apart(options) for _ in range(options.runs)]
-    draw = markdown_table if options.markdown else table
+    draw = print_markdown_table if options.markdown else print_table
     draw(rows(measured), ("what", "share of the time after loading", f"within {BOUND:.0%}"))
     return 0
 

@@ -23,7 +23,7 @@ from pipelines.evaluation.crew import usual_processes
 from pipelines.evaluation.journal import open_journal
 from pipelines.evaluation.running import Look, Work, run
 from pipelines.shapes import SetRequest, make_set
-from pipelines.terminal import markdown_table, table
+from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, Decoding
 
 PARTS = 10
@@ -96,7 +96,7 @@ def main() -> None:
     header = ("videos", "the run's process", "those that decode")
     print(f"{options.videos} videos, {options.frames} frames each, {options.model} on {model.device.type}; memory over")
     print(f"what it was after video {part}, medians\n")
-    (markdown_table if options.markdown else table)(rows, header)
+    (print_markdown_table if options.markdown else print_table)(rows, header)
 
 
 if __name__ == "__main__":

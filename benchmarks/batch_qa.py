@@ -25,7 +25,7 @@ from pipelines.evaluation.crew import usual_processes
 from pipelines.evaluation.journal import open_journal
 from pipelines.evaluation.running import Look, Work, run
 from pipelines.shapes import SetRequest, make_set
-from pipelines.terminal import markdown_table, table
+from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, Decoding, VideoLlava
 
 NEW_TOKENS = 5
@@ -124,7 +124,7 @@ def main() -> None:
         f"{options.videos} videos, {len(samples)} questions, {NEW_TOKENS} tokens each, {options.model} on "
         f"{model.device.type}, {options.rounds} rounds; (b) and (c) answer alike\n"
     )
-    (markdown_table if options.markdown else table)(rows, header)
+    (print_markdown_table if options.markdown else print_table)(rows, header)
 
 
 if __name__ == "__main__":

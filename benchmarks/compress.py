@@ -25,7 +25,7 @@ from typing import Any, cast
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from pipelines.terminal import markdown_table, remark, say, table
+from pipelines.terminal import print_line, print_markdown_table, print_message, print_table
 from vidzip import FrameFeatures, observe, zip_frames
 from vidzip.compress import METHODS
 from vidzip.models.timing import Stopwatch
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         device = torch.empty(0, device=options.device).device
     except (RuntimeError, AssertionError) as error:
-        remark("error", f"no device {options.device}: {error}")
+        print_message("error", f"no device {options.device}: {error}")
         return 2
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     tower = build(options.dim, options.layers, device, dtype)
@@ -127,15 +127,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_whole = options.layers == LAYERS
     beside = "the encoder's time" if is_whole else f"the time of {options.layers} of its {LAYERS} layers"
     taken = 1000 * statistics.median(one[ENCODER] for one in measured)
-    say(
+    print_line(
         f"{options.frames} frames of {features.tokens_per_frame} tokens, D = {options.dim}, {options.budget} kept; "
         f"{device.type}, {str(dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads, {options.rounds} rounds"
     )
-    say(
+    print_line(
         f"{'the encoder' if is_whole else f'{options.layers} of the {LAYERS} layers of the encoder'}: {taken:,.0f} ms\n"
     )
     header = ("method", "looks", "time", f"share of {beside}", *((f"within {BOUND:.0%}",) if is_whole else ()))
-    draw = markdown_table if options.markdown else table
+    draw = print_markdown_table if options.markdown else print_table
     draw([row(name, measured, is_whole=is_whole) for name in chosen], header)
     return 0
 

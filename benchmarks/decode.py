@@ -30,7 +30,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pipelines.terminal import markdown_table, progress, remark, say, table
+from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
 
 SIDE = 224
 BITS = 15
@@ -397,7 +397,7 @@ def compare(video: Video, folder: Path, count: int, names: Sequence[str], rounds
     fps = len(times) / (times[-1] + 1 / video.fps)
     moments = moments_of(times, count, video.fps)
     results: dict[str, list[dict[str, Any] | str]] = {name: [] for name in names}
-    with progress() as show:
+    with progress_bar() as show:
         for turn in range(rounds):
             for place, name in enumerate(names):
                 show(f"{video.name}, {count} frames", turn * len(names) + place, rounds * len(names))
@@ -428,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = json.load(sys.stdin)
         name, video_name = options.one
         measured = measure(WAYS[name], str(options.folder / video_name), given["moments"], given["fps"])
-        say(json.dumps(measured))
+        print_line(json.dumps(measured))
         return 0
 
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -437,21 +437,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in here if options.ways is None or name in (OURS, *options.ways)]
     missing = sorted({way.package for name, way in WAYS.items() if name not in here})
     if missing:
-        remark("warning", f"not installed, so not measured: {', '.join(missing)}")
-    with progress() as show:
+        print_message("warning", f"not installed, so not measured: {', '.join(missing)}")
+    with progress_bar() as show:
         for done, video in enumerate(chosen):
             show("write videos", done, len(chosen))
             if not (options.folder / video.name).exists():
                 write(video, options.folder / video.name)
-    say(", ".join(f"{package} {version(package)}" for package in dict.fromkeys(WAYS[name].package for name in names)))
-    say(
+    print_line(
+        ", ".join(f"{package} {version(package)}" for package in dict.fromkeys(WAYS[name].package for name in names))
+    )
+    print_line(
         f"{os.cpu_count()} cores, {options.rounds} rounds; time and CPU time as ratios to {OURS}, peak memory in MB beyond"
     )
-    say("what importing takes, frames that are not the ones on screen\n")
-    draw = markdown_table if options.markdown else table
+    print_line("what importing takes, frames that are not the ones on screen\n")
+    draw = print_markdown_table if options.markdown else print_table
     for video in chosen:
         for count in options.frames:
-            say(f"\n{video.title}, {count} frames:\n")
+            print_line(f"\n{video.title}, {count} frames:\n")
             draw(compare(video, options.folder, count, names, options.rounds), header=HEADER)
     return 0
 

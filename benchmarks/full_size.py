@@ -36,7 +36,7 @@ from pipelines.bench.measuring import in_rounds
 from pipelines.bench.tables import machine, milliseconds, short
 from pipelines.bench.ways import HEIGHT, WIDTH, encode, random_frames
 from pipelines.settings import BASELINE_FRAMES
-from pipelines.terminal import markdown_table, progress, remark, say, size, table
+from pipelines.terminal import format_bytes, print_line, print_markdown_table, print_message, print_table, progress_bar
 from vidzip import Budget, PackedVideo, Plan, VideoLlava, VidzipError, zip_frames
 from vidzip.models.full_size import QUESTIONS, build
 from vidzip.models.placing import find_device
@@ -243,7 +243,7 @@ def measure(model: VideoLlava, chosen: Sequence[Setup], rounds: int) -> tuple[Ru
     pixels = _frames(chosen)
     runs: Runs = {setup: [] for setup in chosen}
     rates = measure_rates(model.device, model.dtype)
-    with progress() as show:
+    with progress_bar() as show:
         for turn, count, setup in in_rounds(chosen, rounds):
             if count % len(chosen) == 0:
                 rates = rates.or_faster(measure_rates(model.device, model.dtype))
@@ -268,7 +268,7 @@ def stage_rows(runs: Runs, works: dict[Setup, dict[str, Work]], rates: Rates, *,
     for setup, measured in runs.items():
         said = [_figure(_series(runs, setup, stage, base if ratios else None), ratios) for stage in (*STAGES, "all")]
         peaks = [one["peak_bytes"] for one in measured if "peak_bytes" in one]
-        rows.append([setup.title, *said, size(round(max(peaks))) if peaks else "not measured"])
+        rows.append([setup.title, *said, format_bytes(round(max(peaks))) if peaks else "not measured"])
         work = works[setup]
         floors = {stage: rates.seconds(work[stage]) for stage in STAGES if stage in work}
         floors["all"] = sum(floors.values())
@@ -400,7 +400,7 @@ def described(device: torch.device) -> str:
 
 def report(model: VideoLlava, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one model, print its tables, and return the figures."""
-    draw = markdown_table if options.markdown else table
+    draw = print_markdown_table if options.markdown else print_table
     chosen = setups(model, options.frames)
     if options.precision:
         header = ("configuration", "way", "largest difference of a logit", "answers that differ")
@@ -409,11 +409,13 @@ def report(model: VideoLlava, options: argparse.Namespace) -> dict[str, Any]:
         return {"precision": rows}
     works = {setup: work_of(model, setup) for setup in chosen}
     runs, rates = measure(model, chosen, options.rounds)
-    say(f"{size(_held(model))} of weights, {model.frames_at_once} frames at once in the tower;")
-    say(f"{rates.flop / 1e12:.3g} TFLOP/s in a large product, {rates.read_bytes / 1e9:,.0f} GB/s read or written\n")
+    print_line(f"{format_bytes(_held(model))} of weights, {model.frames_at_once} frames at once in the tower;")
+    print_line(
+        f"{rates.flop / 1e12:.3g} TFLOP/s in a large product, {rates.read_bytes / 1e9:,.0f} GB/s read or written\n"
+    )
     titles = [*(settings.TITLES[stage] for stage in STAGES), "all"]
     draw(stage_rows(runs, works, rates, ratios=options.ratios), header=("configuration", *titles, "peak memory"))
-    say()
+    print_line()
     columns = ("without", "with") if options.ratios else ("without", "its floor", "with", "its floor")
     draw(
         session_rows(runs, works, rates, ratios=options.ratios),
@@ -466,18 +468,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = []
     try:
         device = find_device(options.device)
-        say(f"{described(device)}; depth {options.depth:g}; frames of {WIDTH}x{HEIGHT}; {options.rounds} rounds")
+        print_line(f"{described(device)}; depth {options.depth:g}; frames of {WIDTH}x{HEIGHT}; {options.rounds} rounds")
         for kind in options.kind:
             for dtype in options.dtype:
                 model = build(kind, options.depth, device, dtype)
-                say(f"\n{model.name}, {str(model.dtype).removeprefix('torch.')}:\n")
+                print_line(f"\n{model.name}, {str(model.dtype).removeprefix('torch.')}:\n")
                 figures = report(model, options)
                 results.append({"kind": kind, "dtype": str(model.dtype).removeprefix("torch."), **figures})
                 del model
                 gc.collect()
                 torch.cuda.empty_cache()
     except VidzipError as error:
-        remark("error", str(error))
+        print_message("error", str(error))
         return 2
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

@@ -29,7 +29,7 @@ from eval.statistics import (
     mean_estimate,
     paired_difference,
 )
-from pipelines.terminal import markdown_table, progress, table
+from pipelines.terminal import print_markdown_table, print_table, progress_bar
 
 NAIVE, FORMULA, BOOTSTRAP = "questions independent", "formula, by video", "bootstrap over videos"
 
@@ -207,14 +207,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args(arguments)
     rows = []
-    with progress() as show:
+    with progress_bar() as show:
         for place, (name, case) in enumerate(CASES.items()):
             for videos in options.videos:
                 show(f"{name}, {videos} videos", place, len(CASES))
                 shares = held(case, videos, options.rounds, options.seed)
                 cells = (f"{100 * shares[way]:.1f} %" if way in shares else "-" for way in (NAIVE, FORMULA, BOOTSTRAP))
                 rows.append((name, str(videos), *cells))
-    (markdown_table if options.markdown else table)(rows, ("estimate", "videos", NAIVE, FORMULA, BOOTSTRAP))
+    (print_markdown_table if options.markdown else print_table)(rows, ("estimate", "videos", NAIVE, FORMULA, BOOTSTRAP))
     return 0
 
 

@@ -23,7 +23,7 @@ import vidzip
 from benchmarks.shapes import Shapes, read_set
 from eval.datasets import DatasetError
 from eval.shapes import Clip
-from pipelines.terminal import Progress, progress, remark, say, table
+from pipelines.terminal import Progress, print_line, print_message, print_table, progress_bar
 from vidzip import FrameFeatures, VideoLlava, VidzipError, zip_frames
 
 FRAMES = 8
@@ -156,16 +156,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shapes = read_set(options.set, options.videos)
         model = vidzip.load(options.model, device=options.device, dtype="float32" if options.dtype else "auto")
         others: dict[str, list[Seen]] = {}
-        with progress() as show, torch.inference_mode():
+        with progress_bar() as show, torch.inference_mode():
             frames = look(model, shapes, show)
             for dtype in options.dtype:
                 others[dtype] = look(vidzip.load(options.model, device=options.device, dtype=dtype), shapes, show)
     except (VidzipError, DatasetError) as error:
-        remark("error", str(error))
+        print_message("error", str(error))
         return 2
-    say(f"{len(shapes.clips)} videos, {len(frames):,} frames, tower of {model.name}\n")
-    table([*attention(frames), *lengths(frames)])
-    say()
+    print_line(f"{len(shapes.clips)} videos, {len(frames):,} frames, tower of {model.name}\n")
+    print_table([*attention(frames), *lengths(frames)])
+    print_line()
     columns = (
         "method",
         "tokens a frame",
@@ -174,10 +174,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "kept ones on things",
         "on the fullest",
     )
-    table(kept(frames), header=columns)
+    print_table(kept(frames), header=columns)
     for dtype, seen in others.items():
-        say()
-        table(changed(frames, seen), header=("method", "tokens a frame", f"changed by {dtype}"))
+        print_line()
+        print_table(changed(frames, seen), header=("method", "tokens a frame", f"changed by {dtype}"))
     return 0
 
 

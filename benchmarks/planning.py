@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from pipelines.terminal import markdown_table, table
+from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, VideoInfo, plan
 from vidzip.planner import VIDEO_LLAVA_7B, Accuracy, Planner, default_costs
 
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with patch.object(Planner, "accuracy", case.accuracy):
                 spent = microseconds(case, options.rounds)
         rows.append((*case.row, f"{spent:,.0f}"))
-    show = markdown_table if options.markdown else table
+    show = print_markdown_table if options.markdown else print_table
     show(rows, header=("video", "prefers", "tokens", "caps", "microseconds"))
     return 0
 

@@ -18,7 +18,7 @@ from torch import Tensor
 import vidzip
 from benchmarks.full_size import logits_of
 from eval.datasets import load
-from pipelines.terminal import markdown_table
+from pipelines.terminal import print_markdown_table
 from vidzip import Answer, Budget, VideoLlava
 
 NEW_TOKENS = 6
@@ -67,7 +67,7 @@ def main() -> None:
         model = vidzip.load(options.model, device=options.device, dtype=dtype)
         count, apart, largest, differ = compare(model, options.set, options.videos)
         rows.append((dtype, str(count), f"{apart:.1e}", f"{largest:.1f}", f"{differ} of {2 * count}"))
-    markdown_table(
+    print_markdown_table(
         rows, ("precision", "questions", "largest difference of a logit", "largest logit", "answers that differ")
     )
 

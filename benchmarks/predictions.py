@@ -25,7 +25,7 @@ import torch
 from transformers import GenerationConfig, VideoLlavaForConditionalGeneration
 
 import vidzip
-from pipelines.terminal import markdown_table, progress, remark, say, table
+from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
 from vidzip import Budget, VideoInfo, VideoLlava, VidzipError
 from vidzip.errors import BadArgument
 from vidzip.models.calibrating import fit_costs
@@ -220,7 +220,7 @@ def find_videos(cases: Sequence[Case], data: str | None, folder: str) -> dict[st
     for video in dict.fromkeys(case.video for case in cases):
         if isinstance(video, Trial):
             if not can_write(video.codec):
-                remark("warning", f"{video.codec} cannot be encoded here: {video.name} is left out")
+                print_message("warning", f"{video.codec} cannot be encoded here: {video.name} is left out")
                 continue
             path = os.path.join(folder, video.name)
             write_trial(video, path)
@@ -323,13 +323,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         outcomes, calibrations = measure(models, cases, options)
     except VidzipError as error:
-        remark("error", str(error))
+        print_message("error", str(error))
         return 2
-    draw = markdown_table if options.markdown else table
+    draw = print_markdown_table if options.markdown else print_table
     header = ("", "configurations", "median error", "90th percentile", "worst", "median of predicted / measured - 1")
-    say(f"{next(iter(calibrations.values())).device}; {options.rounds} rounds\n")
+    print_line(f"{next(iter(calibrations.values())).device}; {options.rounds} rounds\n")
     draw(summary_rows(outcomes), header=header)
-    say("\nworst:\n")
+    print_line("\nworst:\n")
     rows = [
         [
             one.title,
@@ -341,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for one in by_miss(outcomes)[:WORST]
     ]
     draw(rows, header=("configuration", "predicted", "measured", "off by", "decoding"))
-    say(f"\n{in_common(outcomes)}")
+    print_line(f"\n{in_common(outcomes)}")
     if options.json:
         record = {
             "calibrations": {name: _as_record(costs) for name, costs in calibrations.items()},
@@ -367,7 +367,7 @@ def measure(
     models: Sequence[VideoLlava], cases: Sequence[Case], options: argparse.Namespace
 ) -> tuple[list[Outcome], dict[str, CostModel]]:
     """Calibrate the models, and measure all configurations."""
-    with tempfile.TemporaryDirectory(prefix="vidzip-") as folder, progress() as show:
+    with tempfile.TemporaryDirectory(prefix="vidzip-") as folder, progress_bar() as show:
         show("write videos", 0, 1)
         chosen = list(configurations(models, cases, find_videos(cases, options.data, folder)))
         if not chosen:

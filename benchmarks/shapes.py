@@ -31,7 +31,7 @@ from eval.metrics import Score, exact_match
 from eval.reporting.texts import interval
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, Question, make_clip
 from eval.statistics import Graded, mean_score, paired_difference
-from pipelines.terminal import Progress, markdown_table, progress, remark, say, table
+from pipelines.terminal import Progress, print_line, print_markdown_table, print_message, print_table, progress_bar
 from vidzip import Budget, Frames, PackedVideo, Session, VideoLlava, VidzipError, zip_frames
 from vidzip.compress import describe, make_method
 from vidzip.packing import pack_zipped
@@ -426,10 +426,10 @@ def _span(counts: Iterable[int]) -> str:
 
 def report(shapes: Shapes, model: str, rows: Rows, *, as_markdown: bool) -> None:
     """Print all tables."""
-    draw = markdown_table if as_markdown else table
+    draw = print_markdown_table if as_markdown else print_table
     questions = sum(len(asked) for asked in shapes.asked.values())
     identity = shapes.identity
-    say(
+    print_line(
         f"shapes version {identity['version']}, split {identity['split']}, seed {identity['seed']}: "
         f"{len(shapes.clips)} videos, {questions:,} questions, asked of {model}. Exact match in percent, with 95 % "
         "intervals clustered by video; below, the ceiling for one who knows what the frames used show, and guesses "
@@ -437,10 +437,10 @@ def report(shapes: Shapes, model: str, rows: Rows, *, as_markdown: bool) -> None
     )
     draw(accuracies(rows), ("setting", "frames", "tokens", *COLUMNS, "cut answers"))
     if kept := retention(rows):
-        say("\nRetention, in percent of 8 full frames:\n")
+        print_line("\nRetention, in percent of 8 full frames:\n")
         draw(kept, ("setting", "accuracy", "accuracy above no video"))
     if pairs := differences(rows):
-        say("\nDifferences in points, question by question:\n")
+        print_line("\nDifferences in points, question by question:\n")
         draw(pairs, ("settings", "questions", "difference"))
 
 
@@ -471,18 +471,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         for number, (file, shapes) in enumerate(files.items()):
             results = Results(file, {**about, **shapes.identity})
-            with progress() as show:
+            with progress_bar() as show:
                 answer_all(shapes, model, chosen, results, show)
             ids = [one.id for clip in shapes.clips for one in shapes.asked[clip.name]]
             rows = {setting.key: [results.rows[setting.key, key] for key in ids] for setting in chosen}
             if number:
-                say()
+                print_line()
             report(shapes, model.name, rows, as_markdown=options.markdown)
     except (VidzipError, DatasetError) as error:
-        remark("error", str(error))
+        print_message("error", str(error))
         return 2
     except OSError as error:
-        remark("error", f"the system refused: {error}")
+        print_message("error", f"the system refused: {error}")
         return 1
     return 0
 

@@ -11,7 +11,7 @@ import click
 import vidzip
 from pipelines.options import device_option, dtype_option, output_options
 from pipelines.settings import DEFAULT_MODEL
-from pipelines.terminal import progress, remark, say, table
+from pipelines.terminal import print_line, print_message, print_table, progress_bar
 
 if TYPE_CHECKING:
     from vidzip.calibration import Calibration
@@ -49,20 +49,20 @@ def calibrate_command(*, model: str | None, device: str, dtype: str, quick: bool
     from vidzip.models.calibrating import calibrate
 
     name = model if model is not None else DEFAULT_MODEL
-    with progress() as show:
+    with progress_bar() as show:
         show(f"load {name}", 0, 1)
         loaded = vidzip.load(name, device=device, dtype=dtype)
         done = calibrate(loaded, asked_device=device, asked_dtype=dtype, quick=quick, on_progress=show)
     file = store(done)
     if model is None:
-        remark("note", f"no --model was named: {DEFAULT_MODEL} was measured")
+        print_message("note", f"no --model was named: {DEFAULT_MODEL} was measured")
     if as_json:
         click.echo(json.dumps(record(done, file)))
         return
-    say(f"{name} on {done.costs.device}, {done.costs.dtype}, measured in {done.took_seconds:.0f} s:\n")
-    table(list(rows(done)), header=("stage", "takes", "of", "off by, nine times of ten"))
-    say(f"\n{_overlap(done.costs.overlap)}")
-    say(f"{file} holds it: {_PREDICTS}")
+    print_line(f"{name} on {done.costs.device}, {done.costs.dtype}, measured in {done.took_seconds:.0f} s:\n")
+    print_table(list(rows(done)), header=("stage", "takes", "of", "off by, nine times of ten"))
+    print_line(f"\n{_overlap(done.costs.overlap)}")
+    print_line(f"{file} holds it: {_PREDICTS}")
 
 
 def record(done: Calibration, file: str) -> dict[str, Any]:

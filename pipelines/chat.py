@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.terminal import remark
+from pipelines.terminal import print_message
 from vidzip.errors import BadQuestion, ContextTooLong, SystemFault, VidzipError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def converse(session: Session, lines: Iterable[str], listener: Listener, max_new
         if said == NEW:
             chat = session.chat()
             if listener.is_typed:
-                remark("note", "a new conversation")
+                print_message("note", "a new conversation")
         elif said:
             try:
                 _check_command(said)
@@ -78,7 +78,7 @@ def converse(session: Session, lines: Iterable[str], listener: Listener, max_new
             except KeyboardInterrupt:
                 if not listener.is_typed:
                     raise
-                remark("note", "interrupted: the conversation goes on as if this had not been asked")
+                print_message("note", "interrupted: the conversation goes on as if this had not been asked")
     return is_well
 
 
@@ -117,7 +117,7 @@ def lines_typed() -> Iterator[str]:
             return
         except KeyboardInterrupt:
             click.echo(err=True)
-            remark("note", COMMANDS)
+            print_message("note", COMMANDS)
             continue
         yield line
 

@@ -42,7 +42,15 @@ from pipelines.options import (
 from pipelines.settings import DEFAULT_MODEL
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
 from pipelines.source import Opened, Source, open_source
-from pipelines.terminal import Progress, print_what_the_terminal_can, progress, remark, say, size, table
+from pipelines.terminal import (
+    Progress,
+    configure_output,
+    format_bytes,
+    print_line,
+    print_message,
+    print_table,
+    progress_bar,
+)
 from vidzip import VidzipError
 from vidzip.errors import SystemFault
 
@@ -72,7 +80,7 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     is_debugging = "--debug" in arguments
-    print_what_the_terminal_can()
+    configure_output()
     try:
         check_siblings()
         keep_workers_off_this_folder()
@@ -81,7 +89,7 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, click.Abort):
-        remark("error", "interrupted")
+        print_message("error", "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: not worth a word
@@ -95,24 +103,24 @@ def _report(error: Exception, *, is_debugging: bool) -> int:
     if is_debugging:
         traceback.print_exception(error)
     if isinstance(error, VidzipError):
-        remark("error", error.message)
+        print_message("error", error.message)
         if error.hint:
-            remark("hint", error.hint)
+            print_message("hint", error.hint)
         return FAILURE if isinstance(error, SystemFault) else BAD_INPUT
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return BAD_INPUT
     if isinstance(error, click.ClickException):
-        remark("error", error.format_message())
+        print_message("error", error.format_message())
         context = getattr(error, "ctx", None)
-        remark("hint", f"see '{context.command_path if context else 'vidzip'} --help'")
+        print_message("hint", f"see '{context.command_path if context else 'vidzip'} --help'")
         return BAD_INPUT
     if isinstance(error, OSError):
-        remark("error", f"the system refused: {error}")
-        remark("hint", "check the folder, its permissions and the space left; --debug shows where it happened")
+        print_message("error", f"the system refused: {error}")
+        print_message("hint", "check the folder, its permissions and the space left; --debug shows where it happened")
         return FAILURE
-    remark("error", f"{type(error).__name__}: {error}")
-    remark("hint", "this is a fault of vidzip's own; --debug shows where it happened")
+    print_message("error", f"{type(error).__name__}: {error}")
+    print_message("hint", "this is a fault of vidzip's own; --debug shows where it happened")
     return FAILURE
 
 
@@ -120,10 +128,10 @@ def _report(error: Exception, *, is_debugging: bool) -> int:
 def _progress_that_stays(what: str) -> Iterator[Progress]:
     """Show progress; where it is interrupted, say what of it stays."""
     try:
-        with progress() as show:
+        with progress_bar() as show:
             yield show
     except KeyboardInterrupt:
-        remark("note", f"{what}: the same command goes on from there")
+        print_message("note", f"{what}: the same command goes on from there")
         raise
 
 
@@ -178,7 +186,7 @@ def ask(*, source: Source, questions: tuple[str, ...], max_new_tokens: int, as_j
     It is decoded, compressed and packed once for all of them. What 'vidzip pack' wrote is asked without the video.
     """
     request = pipelines.ask.Request(source=source, questions=questions, max_new_tokens=max_new_tokens)
-    with progress() as show:
+    with progress_bar() as show:
         answered = ask_video(request, show)
     opened = answered[0].opened
     _note_default(source, "answers")
@@ -189,16 +197,16 @@ def ask(*, source: Source, questions: tuple[str, ...], max_new_tokens: int, as_j
     for one in answered:
         _print_answer(one, as_json=as_json)
     if not as_json:
-        say()
-        table(pipelines.ask.summary(answered))
+        print_line()
+        print_table(pipelines.ask.summary(answered))
 
 
 def _print_answer(answered: Answered, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(pipelines.ask.record(answered)))
         return
-    say(f"Q: {answered.question}")
-    say(f"A: {_shown_answer(answered.answer)}")
+    print_line(f"Q: {answered.question}")
+    print_line(f"A: {_shown_answer(answered.answer)}")
 
 
 def _shown_answer(answer: Answer) -> str:
@@ -207,18 +215,18 @@ def _shown_answer(answer: Answer) -> str:
 
 def _note_default(source: Source, does: str) -> None:
     if source.model.name is None:
-        remark("note", f"no --model was named: {DEFAULT_MODEL} {does}, which knows coloured shapes only")
+        print_message("note", f"no --model was named: {DEFAULT_MODEL} {does}, which knows coloured shapes only")
 
 
 def _note_clips(opened: Opened) -> None:
     """Say how frames were put into clips, where this run did that."""
     for note in () if opened.source.is_pack else opened.packed.plan.notes:
-        remark("note", note)
+        print_message("note", note)
 
 
 def _warn(warnings: Iterable[str]) -> None:
     for warning in dict.fromkeys(warnings):
-        remark("warning", warning)
+        print_message("warning", warning)
 
 
 def _is_beyond_tiny(model: VideoLlava, question: str) -> bool:
@@ -226,7 +234,7 @@ def _is_beyond_tiny(model: VideoLlava, question: str) -> bool:
 
 
 def _hint_at_tiny() -> None:
-    remark(
+    print_message(
         "hint",
         f"{DEFAULT_MODEL} was trained on videos of coloured shapes, to be asked such as {SAMPLE_QUESTION!r}; "
         "name a --model for all else",
@@ -250,7 +258,7 @@ def pack(*, source: Source, output: str, pack_dtype: str, as_json: bool) -> None
     'vidzip ask' and 'vidzip chat' take the file in the video's place, with the same --model.
     """
     request = pipelines.pack.PackRequest(source=source, file=output, dtype=pack_dtype)
-    with progress() as show:
+    with progress_bar() as show:
         packed = pipelines.pack.pack(request, show)
     _note_default(source, "packs")
     _note_clips(packed.opened)
@@ -259,8 +267,8 @@ def pack(*, source: Source, output: str, pack_dtype: str, as_json: bool) -> None
         click.echo(json.dumps(pipelines.pack.record(packed)))
         return
     model = [] if source.model.name is None else ["--model", source.model.name]
-    say(f"{output} holds the packed video: {shlex.join(['vidzip', 'ask', *model, output])} …")
-    table(pipelines.pack.summary(packed))
+    print_line(f"{output} holds the packed video: {shlex.join(['vidzip', 'ask', *model, output])} …")
+    print_table(pipelines.pack.summary(packed))
 
 
 @cli.command(cls=VideoCommand)
@@ -281,7 +289,7 @@ def chat(*, source: Source, max_new_tokens: int, as_json: bool) -> int:
     from pipelines.chat import COMMANDS, Listener, converse, is_typed, lines_piped, lines_typed
 
     is_debugging, typed = bool(click.get_current_context().obj), is_typed()
-    with progress() as show:
+    with progress_bar() as show:
         opened = open_source(source, show, lambda model, tokens: model.check_length(tokens, 0, max_new_tokens))
         session = opened.model.session(opened.packed)
     packed, hint_once = opened.packed, cache(_hint_at_tiny)
@@ -289,7 +297,7 @@ def chat(*, source: Source, max_new_tokens: int, as_json: bool) -> int:
     _note_clips(opened)
     _warn(packed.warnings)
     if typed:
-        remark("note", f"{packed.num_frames} frames in {packed.num_tokens} tokens; {COMMANDS}")
+        print_message("note", f"{packed.num_frames} frames in {packed.num_tokens} tokens; {COMMANDS}")
 
     def tell(question: str, answer: Answer) -> None:
         _warn(warning for warning in answer.warnings if warning not in packed.warnings)
@@ -299,11 +307,11 @@ def chat(*, source: Source, max_new_tokens: int, as_json: bool) -> int:
             click.echo(json.dumps(pipelines.ask.record(Answered(opened=opened, question=question, answer=answer))))
         else:
             shown = _shown_answer(answer)
-            say(shown if typed else " ".join(shown.splitlines()))
+            print_line(shown if typed else " ".join(shown.splitlines()))
 
     @contextmanager
     def answering() -> Iterator[None]:
-        with progress() as show:
+        with progress_bar() as show:
             show("answer", 0, 1)
             yield
 
@@ -329,11 +337,11 @@ def probe(*, video: str, count: bool, as_json: bool) -> None:
         click.echo(json.dumps({"schema": "vidzip/probe/1", **info}))
         return
     for warning in info.pop("warnings"):
-        remark("warning", warning)
+        print_message("warning", warning)
     notes = info.pop("notes")
-    table([(name, "unknown" if value is None else _shown(value)) for name, value in info.items()])
+    print_table([(name, "unknown" if value is None else _shown(value)) for name, value in info.items()])
     for note in notes:
-        remark("note", note)
+        print_message("note", note)
 
 
 def _shown(value: Any) -> str:
@@ -364,8 +372,8 @@ def shapes(*, folder: str, split: str, videos: int | None, seed: int, workers: i
     with _progress_that_stays("the videos that are finished stay") as show:
         made = make_set(request, show)
     if made.num_written == 0:
-        say(f"{folder} holds this set already: no video was missing")
-    table(summary_of_set(made))
+        print_line(f"{folder} holds this set already: no video was missing")
+    print_table(summary_of_set(made))
 
 
 @cli.command()
@@ -382,14 +390,14 @@ def convert(*, folder: str, out: str, device: str, dtype: str) -> None:
     """
     from vidzip.models.converting import convert as convert_folder
 
-    with progress() as show:
+    with progress_bar() as show:
         made = convert_folder(folder, out, device=device, dtype=dtype, on_progress=show)
-    say(f"{out} holds the converted model: {shlex.join(['vidzip', 'ask', '--model', out])} …")
-    table(
+    print_line(f"{out} holds the converted model: {shlex.join(['vidzip', 'ask', '--model', out])} …")
+    print_table(
         [
             ("tensors", f"{made.num_weights:,}, bit by bit the original's"),
             ("of attention over time", f"{made.num_temporal_weights:,}"),
-            ("size", size(made.size_bytes)),
+            ("size", format_bytes(made.size_bytes)),
             ("logits compared", f"{made.num_logits:,}, equal to the original's"),
         ]
     )
@@ -408,11 +416,11 @@ def demo() -> None:
     from pipelines.demo import run_demo
 
     with tempfile.TemporaryDirectory(prefix="vidzip-demo-") as folder, contextlib.chdir(folder):
-        with progress() as show:
+        with progress_bar() as show:
             shown = run_demo(show)
         for line in shown.lines:
-            say(line)
-        say()
-        table(shown.answers, header=shown.columns)
-        say()
-        table(shown.costs, header=shown.cost_columns)
+            print_line(line)
+        print_line()
+        print_table(shown.answers, header=shown.columns)
+        print_line()
+        print_table(shown.costs, header=shown.cost_columns)

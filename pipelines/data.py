@@ -13,7 +13,7 @@ import click
 import vidzip
 from eval.datasets import SETS, Counts, DatasetError, Opened, Report, Trouble, check, list_videos, read, subset
 from pipelines.options import debug_option
-from pipelines.terminal import Progress, progress, remark, say, table
+from pipelines.terminal import Progress, print_line, print_message, print_table, progress_bar
 from pipelines.workers import check_workers, usable_cpus
 from vidzip import VidzipError
 
@@ -224,15 +224,15 @@ def check_command(
     request = CheckRequest(
         name=name, data=folder, videos=videos, subset=part, workers=workers, follow_links=follow_links
     )
-    with progress() as show:
+    with progress_bar() as show:
         report = check_data(request, show)
     if as_json:
         click.echo(json.dumps(record(request, report)))
     else:
-        table(summary(report))
+        print_table(summary(report))
         _remark("warning", problems(report))
         _remark("note", notes(report))
-        say(_verdict(report))
+        print_line(_verdict(report))
     return CLEAN if report.ok else PROBLEMS
 
 
@@ -256,8 +256,8 @@ def where_command(*, name: str | None, as_json: bool) -> None:
         return
     for number, (key, one) in enumerate(told.items()):
         if number:
-            say()
-        table([(key, one["title"]), *_offers(one)])
+            print_line()
+        print_table([(key, one["title"]), *_offers(one)])
 
 
 def _offers(one: dict[str, Any]) -> Iterable[tuple[str, str]]:
@@ -280,8 +280,8 @@ def _offers(one: dict[str, Any]) -> Iterable[tuple[str, str]]:
 
 def _remark(kind: str, lines: Sequence[tuple[str, Sequence[str]]]) -> None:
     for title, places in lines:
-        remark(kind, title)
+        print_message(kind, title)
         for place in places[:MOST_SHOWN]:
-            remark(kind, place)
+            print_message(kind, place)
         if len(places) > MOST_SHOWN:
-            remark(kind, f"and {len(places) - MOST_SHOWN:,} more, which --json lists")
+            print_message(kind, f"and {len(places) - MOST_SHOWN:,} more, which --json lists")

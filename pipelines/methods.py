@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.options import output_options
-from pipelines.terminal import say, table
+from pipelines.terminal import print_line, print_table
 
 if TYPE_CHECKING:
     from vidzip.compress import Method
@@ -35,27 +35,27 @@ def methods(*, name: str | None, as_json: bool) -> None:
             (key, kind.summary, "across frames" if kind.is_across_frames else "within a frame", kind.origin)
             for key, kind in chosen.items()
         ]
-        table(rows, header=("method", "what it does", "looks", "source"))
+        print_table(rows, header=("method", "what it does", "looks", "source"))
         for key, kind in chosen.items():
             if kind.recommended_for:
-                say(f"\n{key} is recommended for {kind.recommended_for}.")
+                print_line(f"\n{key} is recommended for {kind.recommended_for}.")
     else:
         _tell(name, chosen[name])
 
 
 def _tell(name: str, kind: type[Method]) -> None:
-    say(f"{name}: {kind.summary}")
+    print_line(f"{name}: {kind.summary}")
     if kind.is_across_frames:
-        say("It looks across frames: the budget is kept, but not a frame's share of it.")
-    say(f"Source: {kind.origin}")
+        print_line("It looks across frames: the budget is kept, but not a frame's share of it.")
+    print_line(f"Source: {kind.origin}")
     if kind.recommended_for:
-        say(f"Recommended for {kind.recommended_for}.")
-    say()
+        print_line(f"Recommended for {kind.recommended_for}.")
+    print_line()
     rows = [(one.name, _shown(one.default), one.takes, one.explanation) for one in kind.options()]
     if rows:
-        table(rows, header=("option", "default", "takes", "what it is"))
+        print_table(rows, header=("option", "default", "takes", "what it is"))
     else:
-        say("There is nothing to be set.")
+        print_line("There is nothing to be set.")
 
 
 def _shown(default: Any) -> str:

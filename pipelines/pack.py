@@ -9,7 +9,7 @@ from typing import Any
 
 import pipelines.source
 from pipelines.source import Opened, Source, open_source
-from pipelines.terminal import Progress, size
+from pipelines.terminal import Progress, format_bytes
 from vidzip.errors import BadArgument
 
 
@@ -84,7 +84,7 @@ def record(packed: Packed) -> dict[str, Any]:
 def summary(packed: Packed) -> list[tuple[str, str]]:
     """Report it in a short table."""
     rows = pipelines.source.summary(packed.opened, _seconds(packed))
-    return [*rows[:2], ("file", f"{packed.request.file}, {size(packed.size_bytes)}"), *rows[2:]]
+    return [*rows[:2], ("file", f"{packed.request.file}, {format_bytes(packed.size_bytes)}"), *rows[2:]]
 
 
 def _seconds(packed: Packed) -> dict[str, float]:

@@ -13,7 +13,7 @@ import click
 from pipelines.files import write_text
 from pipelines.options import answer_option, debug_option, decoding_options, model_options
 from pipelines.scoring.judging import judge_options, judged
-from pipelines.terminal import markdown_table, progress, remark, say, table
+from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
 from vidzip.errors import BadArgument, VidzipError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def table3_command(*, data: str, out: str, sets: str, rows: str, dry_run: bool, 
     if missing:
         raise NotAtHand(missing[0], hint="--dry-run lists all that is missing; --sets and --rows leave some out")
     for doubt in doubts:
-        remark("warning", doubt)
+        print_message("warning", doubt)
     summaries = run_all(request)
     record = {
         "schema": "vidzip/table3/1",
@@ -165,10 +165,10 @@ def table3_command(*, data: str, out: str, sets: str, rows: str, dry_run: bool, 
     }
     path = os.path.join(out, RESULT)
     write_text(path, json.dumps(record, indent=1) + "\n")
-    say(f"{request.metric} in percent, with 95 % intervals clustered by video; below it the paper's figure\n")
+    print_line(f"{request.metric} in percent, with 95 % intervals clustered by video; below it the paper's figure\n")
     lines = compare_with_paper(summaries, request.sets, request.rows)
-    (markdown_table if markdown else table)(lines, ("row", *request.sets, "mean share of full"))
-    say(f"\n{path} holds all of it, with both denominators")
+    (print_markdown_table if markdown else print_table)(lines, ("row", *request.sets, "mean share of full"))
+    print_line(f"\n{path} holds all of it, with both denominators")
 
 
 def look(request: Request, name: str) -> There:
@@ -225,12 +225,12 @@ def run_all(request: Request) -> dict[str, dict[str, Summary]]:
             asked = [SETS[name], "--data", os.path.join(request.data, name), "--out", folder]
             usual = eval_command.make_context("eval", asked).params
             wanted = {key: value for key, value in options.items() if key in usual}
-            with progress() as show:
+            with progress_bar() as show:
                 if model is None and options["gpus"] is None:
                     model = load_model(options, show)
                 report = evaluate({**usual, **wanted, **row.options}, show, model)
             for kind, count in report["failures"].items():
-                remark("warning", f"{name}, {row.title}: {count:,} questions have no answer: {kind}")
+                print_message("warning", f"{name}, {row.title}: {count:,} questions have no answer: {kind}")
             run = read(folder)
             scored.setdefault(row.key, {})[name] = summarise(run, judged(run, folder, options))
     return scored
@@ -320,14 +320,14 @@ def _print_plan(request: Request, there: Sequence[There], missing: Sequence[str]
                 f"{one.done:,} of {one.asked * len(ours):,}",
             )
         )
-    table(lines, ("column", "question set", "questions", "videos", "answers"))
-    say()
+    print_table(lines, ("column", "question set", "questions", "videos", "answers"))
+    print_line()
     for row in request.rows:
         note = "" if row in ours else " (not in vidzip yet: the paper's figures alone)"
-        say(f"row {row.key}: {row.title}{note}")
-    say()
+        print_line(f"row {row.key}: {row.title}{note}")
+    print_line()
     for sentence in missing or ["nothing"]:
-        say(f"missing: {sentence}")
+        print_line(f"missing: {sentence}")
 
 
 def _num_done(folder: str) -> int:

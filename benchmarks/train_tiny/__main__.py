@@ -10,7 +10,7 @@ from benchmarks.train_tiny.recipe import Recipe
 from benchmarks.train_tiny.training import train_tiny
 from pipelines.cli import run
 from pipelines.options import debug_option, device_option
-from pipelines.terminal import progress, say, size
+from pipelines.terminal import format_bytes, print_line, progress_bar
 from vidzip.models.placing import find_device
 
 
@@ -44,10 +44,12 @@ from vidzip.models.placing import find_device
 @debug_option
 def command(*, folder: str, device: str, workers: int | None, **recipe: int) -> None:
     """Train tiny in a folder. Run it again with the same options to resume."""
-    with progress() as show:
+    with progress_bar() as show:
         trained = train_tiny(folder, Recipe(**recipe), find_device(device), show, workers)
-    say(f"{trained.folder} holds the model ({size(trained.size_bytes)}): vidzip ask --model {trained.folder} …")
-    say(f"{trained.curves} shows the training curves")
+    print_line(
+        f"{trained.folder} holds the model ({format_bytes(trained.size_bytes)}): vidzip ask --model {trained.folder} …"
+    )
+    print_line(f"{trained.curves} shows the training curves")
 
 
 def main(arguments: list[str] | None = None) -> int:

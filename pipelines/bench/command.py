@@ -15,7 +15,7 @@ import click
 
 from pipelines.bench.settings import FILE, FULL, SIZES, TOWER_ALONE, WAYS, Settings, read_words
 from pipelines.options import debug_option, device_option
-from pipelines.terminal import markdown_table, progress, say, table
+from pipelines.terminal import print_line, print_markdown_table, print_table, progress_bar
 from vidzip import Budget, probe
 from vidzip.errors import BadArgument, WriteError
 
@@ -117,7 +117,7 @@ def bench_command(
         batch=batch,
         compile_tower=compile_tower,
     )
-    run_bench(settings, where, out=out, plot=plot, draw=markdown_table if markdown else table)
+    run_bench(settings, where, out=out, plot=plot, draw=print_markdown_table if markdown else print_table)
 
 
 def run_bench(settings: Settings, device: torch.device, *, out: str | None, plot: str | None, draw: Draw) -> None:
@@ -138,7 +138,7 @@ def run_bench(settings: Settings, device: torch.device, *, out: str | None, plot
 
     for video in settings.videos:
         probe(video)
-    with progress() as show:
+    with progress_bar() as show:
         show(f"make {settings.size}", 0, 1)
         subjects = make_subjects(settings, device)
         at_once = {dtype: one.model.frames_at_once for dtype, one in subjects.items()}
@@ -149,19 +149,19 @@ def run_bench(settings: Settings, device: torch.device, *, out: str | None, plot
     comparisons = list(compare(measured))
     predictions = list(predict(measured, subjects, costs))
     one = next(iter(subjects.values()))
-    say(
+    print_line(
         f"{one.model.name} on {machine(device)}; {one.model.frames_at_once} frames at once in the tower; medians of "
         f"{settings.rounds} rounds\n"
     )
     print_ways(measured)
-    say()
+    print_line()
     print_stages(measured, draw)
     if comparisons:
-        say("\nratios, within a round\n")
+        print_line("\nratios, within a round\n")
         print_comparisons(comparisons, draw)
     if predictions:
         is_calibrated = all(one.is_calibrated for one in costs.values())
-        say(f"\npredicted and measured; {'this machine was calibrated' if is_calibrated else NOT_CALIBRATED}\n")
+        print_line(f"\npredicted and measured; {'this machine was calibrated' if is_calibrated else NOT_CALIBRATED}\n")
         print_predictions(predictions, draw)
     if out is not None:
         record = {

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pipelines.terminal import size
+from pipelines.terminal import format_bytes
 from vidzip.errors import OutOfMemory
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def check_room(needed: int, device: torch.device, what: str) -> None:
     free = available_bytes()
     if device.type == "cpu" and free is not None and needed > free:
         raise OutOfMemory(
-            f"{what} needs {size(needed)}, and {size(free)} of memory are free",
+            f"{what} needs {format_bytes(needed)}, and {format_bytes(free)} of memory are free",
             hint="take fewer --frames, or leave the way out with --ways",
         )
 

@@ -13,7 +13,7 @@ from pipelines.bench.figures import Middle
 from pipelines.bench.measuring import FROM_FILE, FROM_FRAMES, Measured
 from pipelines.bench.predicting import Prediction
 from pipelines.bench.settings import STAGES, TITLES, WAYS, Case
-from pipelines.terminal import say, size
+from pipelines.terminal import format_bytes, print_line
 
 Draw = Callable[[Sequence[Sequence[str]], Sequence[str]], None]
 """What prints rows and a header."""
@@ -58,7 +58,7 @@ def print_stages(measured: Sequence[Measured], draw: Draw) -> None:
             str(case.frames),
             "" if tokens is None else f"{tokens:,}",
             *("" if found is None else milliseconds(found.median) for found in middles),
-            *("" if peak is None else size(peak) for peak in (one.look_bytes, one.ask_bytes)),
+            *("" if peak is None else format_bytes(peak) for peak in (one.look_bytes, one.ask_bytes)),
             "" if one.differing is None else f"{one.differing:.1%}",
         ])  # fmt: skip
     _draw_filled(rows, header, draw)
@@ -67,7 +67,7 @@ def print_stages(measured: Sequence[Measured], draw: Draw) -> None:
 def print_ways(measured: Sequence[Measured]) -> None:
     """Say what the ways are."""
     for way in dict.fromkeys(one.case.way for one in measured):
-        say(f"{way}: {WAYS[way]}")
+        print_line(f"{way}: {WAYS[way]}")
 
 
 def print_comparisons(comparisons: Sequence[Comparison], draw: Draw) -> None:

@@ -19,7 +19,7 @@ from pipelines.options import (
     spending_options,
 )
 from pipelines.settings import BASELINE_FRAMES, DEFAULT_MODEL
-from pipelines.terminal import progress, remark, say, table
+from pipelines.terminal import print_line, print_message, print_table, progress_bar
 from vidzip import Budget, Decoding, split_budget
 from vidzip.errors import BadArgument, VidzipError
 
@@ -64,20 +64,20 @@ def eval_command(**options: Any) -> int:
     SET is a name such as msvd or tgif-frameqa ('vidzip data where' lists them). Each video is decoded, packed and read
     once. Started again, the run goes on where it was ended.
     """
-    with progress() as show:
+    with progress_bar() as show:
         report = evaluate(options, show)
     for kind, count in report["failures"].items():
-        remark("warning", f"{count} questions have no answer: {kind}")
+        print_message("warning", f"{count} questions have no answer: {kind}")
     if report["failures"]:
-        remark("hint", "the same command with --retry-failed asks them again")
+        print_message("hint", "the same command with --retry-failed asks them again")
     rows = [
         ("questions", f"{report['questions']:,}"),
         ("answered", f"{report['answered']:,}"),
         ("failed", f"{report['failed']:,}"),
         *((f"exact match, {name}", value) for name, value in report["accuracies"]),
     ]
-    table(rows)
-    say(f"{options['out']} holds the run")
+    print_table(rows)
+    print_line(f"{options['out']} holds the run")
     return 0
 
 
@@ -210,7 +210,7 @@ def full_look(model: VideoLlava) -> Look:
 def load_model(options: Mapping[str, Any], show: Any, device: str | None = None) -> VideoLlava:
     """Load the model that options name, or the one that ships, and say so; onto another device where one is named."""
     if options["model"] is None:
-        remark("note", f"no --model was named: {DEFAULT_MODEL} answers, which knows coloured shapes only")
+        print_message("note", f"no --model was named: {DEFAULT_MODEL} answers, which knows coloured shapes only")
     wanted = _model_options(options)
     show(f"load {wanted['name']}", 0, 1)
     return _load(device=device or options["device"], **wanted)
@@ -319,4 +319,4 @@ def merge_command(*, runs: tuple[str, ...], out: str) -> None:
     from pipelines.evaluation.merging import merge
 
     whole = merge(runs, out)
-    say(f"{out} holds the whole run: {whole['questions']['count']:,} questions of {len(runs)} parts")
+    print_line(f"{out} holds the whole run: {whole['questions']['count']:,} questions of {len(runs)} parts")

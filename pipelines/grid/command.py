@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.options import answer_option, debug_option, decoding_options, model_options
-from pipelines.terminal import markdown_table, progress, remark, say, table
+from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
 from vidzip.errors import BadArgument
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ def grid_command(**options: Any) -> None:
     for budget in budgets:
         if budget < max(frames):
             unheld = ", ".join(str(count) for count in frames if count > budget)
-            remark("note", f"{budget} tokens cannot hold {unheld} frames at 1 each: those cells are left out")
+            print_message("note", f"{budget} tokens cannot hold {unheld} frames at 1 each: those cells are left out")
     run_all({**options, "shard": None}, settings)
     found = find_out(options["out"], settings, against)
     write_text(os.path.join(options["out"], RESULT), json.dumps(found.to_json(), indent=1) + "\n")
     with whole_file(os.path.join(options["out"], PICTURE)) as file:
         plot_grid(found, file)
-    _print(found, markdown_table if options["markdown"] else table)
-    say(f"\n{options['out']} holds the runs, {RESULT} and {PICTURE}")
+    _print(found, print_markdown_table if options["markdown"] else print_table)
+    print_line(f"\n{options['out']} holds the runs, {RESULT} and {PICTURE}")
 
 
 def run_all(options: dict[str, Any], settings: Sequence[Setting]) -> None:
@@ -98,7 +98,7 @@ def run_all(options: dict[str, Any], settings: Sequence[Setting]) -> None:
         if options[flag] is not None and options[flag] < 1:
             raise BadArgument(f"--{flag} is {options[flag]}", hint="give 1 or more")
     samples, videos = read_questions(options, with_videos=True)
-    with progress() as show, ExitStack() as opened:
+    with progress_bar() as show, ExitStack() as opened:
         model = load_model(options, show)
 
         def look_of(setting: Setting) -> Look:
@@ -135,26 +135,28 @@ def _print(found: Found, show: Callable[..., None]) -> None:
 
     for cell in found.cells:
         if cell.num_failed:
-            remark("warning", f"{cell.setting.key}: {cell.num_failed:,} questions have no answer, and count as wrong")
+            print_message(
+                "warning", f"{cell.setting.key}: {cell.num_failed:,} questions have no answer, and count as wrong"
+            )
     budgets = list(dict.fromkeys(cell.setting.budget for cell in found.cells if cell.setting.budget))
     for budget in budgets:
         cells = [cell for cell in found.cells if cell.setting.budget in (None, budget)]
         frames = sorted({cell.setting.frames for cell in cells if cell.setting.method is not None})
-        say(f"{budget:,} visual tokens in all; exact match in percent, 95 % intervals clustered by video\n")
+        print_line(f"{budget:,} visual tokens in all; exact match in percent, 95 % intervals clustered by video\n")
         show(_rows(cells, frames, lambda cell: interval(cell.accuracy)), ("method", *_headed(frames)))
         if any(cell.kept for cell in cells):
-            say("\nkept of what 8 full frames bring above no video, in percent\n")
+            print_line("\nkept of what 8 full frames bring above no video, in percent\n")
             ours = [cell for cell in cells if cell.setting.method is not None]
             show(
                 _rows(ours, frames, lambda cell: interval(cell.kept) if cell.kept else ""), ("method", *_headed(frames))
             )
         same = [one for one in found.at_same_frames if one.setting.budget == budget]
         if same:
-            say("\nless the baseline at the same frames, question by question, in points\n")
+            print_line("\nless the baseline at the same frames, question by question, in points\n")
             show(_differences(same, frames), ("method", *_headed(frames)))
         tops = [one for one in found.at_best if one.setting.budget == budget]
         if tops:
-            say("\nat its best frame count, less the baseline at its own\n")
+            print_line("\nat its best frame count, less the baseline at its own\n")
             lines = [
                 (
                     one.setting.title,

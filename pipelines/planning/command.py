@@ -25,7 +25,7 @@ from pipelines.planning import tables
 from pipelines.planning.planned import Wish, plan_folder
 from pipelines.settings import DEFAULT_MODEL
 from pipelines.source import MOST_LISTED, Source
-from pipelines.terminal import progress, remark, say, table
+from pipelines.terminal import print_line, print_message, print_table, progress_bar
 from vidzip import Budget, Plan, VideoInfo, probe
 from vidzip.errors import BadArgument
 from vidzip.files import whole_file
@@ -139,32 +139,32 @@ def _plan_video(info: VideoInfo, wish: Wish, options: dict[str, Any]) -> None:
         click.echo(json.dumps(tables.record(info.path, planned, points)))
         return
     for warning in dict.fromkeys(planned.warnings):
-        remark("warning", warning)
-    say(tables.headline(planned))
-    table(tables.shares(planned), header=tables.SHARES)
-    say("at seconds " + " ".join(f"{moment:.2f}" for moment in planned.timestamps_seconds))
+        print_message("warning", warning)
+    print_line(tables.headline(planned))
+    print_table(tables.shares(planned), header=tables.SHARES)
+    print_line("at seconds " + " ".join(f"{moment:.2f}" for moment in planned.timestamps_seconds))
     if _named(_EXPLAINING):
         _explain(planned, points)
     for note in planned.notes:
-        remark("note", note)
+        print_message("note", note)
 
 
 def _explain(planned: Plan, points: Sequence[Point]) -> None:
     """Show what a plan costs, what holds it back, what was not chosen, and what other frame counts may have."""
     if planned.costs is not None:
-        say()
-        table(tables.stages(planned.costs), header=tables.STAGES)
-    say(f"\nheld back by: {', '.join(planned.binds) or 'nothing, every frame is whole'}\n")
+        print_line()
+        print_table(tables.stages(planned.costs), header=tables.STAGES)
+    print_line(f"\nheld back by: {', '.join(planned.binds) or 'nothing, every frame is whole'}\n")
     for header, rows in (tables.rejected(planned.rejected, planned.costs), tables.frontier(points, planned)):
         if rows:
-            table(rows, header=header)
-            say()
+            print_table(rows, header=header)
+            print_line()
 
 
 def _plan_folder(folder: str, wish: Wish, options: dict[str, Any]) -> int:
     if options["plot"] is not None:
         raise BadArgument("--plot draws one video's plan, and a folder was given", hint="name a video")
-    with progress() as show:
+    with progress_bar() as show:
         batch = plan_folder(folder, wish, show)
     if options["as_json"]:
         for video, planned in batch.plans.items():
@@ -174,19 +174,19 @@ def _plan_folder(folder: str, wish: Wish, options: dict[str, Any]) -> int:
         click.echo(json.dumps(tables.batch_record(batch)))
     else:
         if batch.plans:
-            table(tables.videos(batch), header=tables.VIDEOS)
-            say()
-        table(tables.totals(batch))
+            print_table(tables.videos(batch), header=tables.VIDEOS)
+            print_line()
+        print_table(tables.totals(batch))
     for video, error in batch.failures.items():
-        remark("warning", f"{video!r} cannot be planned: {error}")
+        print_message("warning", f"{video!r} cannot be planned: {error}")
     counted = Counter(note for planned in batch.plans.values() for note in planned.notes)
     for note, count in counted.items():
-        remark("note", note if count == len(batch.plans) else f"of {count:,} videos: {note}")
+        print_message("note", note if count == len(batch.plans) else f"of {count:,} videos: {note}")
     if batch.others:
         listed = ", ".join(
             [*map(repr, batch.others[:MOST_LISTED]), *(["…"] if len(batch.others) > MOST_LISTED else [])]
         )
-        remark("note", f"passed over {len(batch.others):,} files that are no videos by their names: {listed}")
+        print_message("note", f"passed over {len(batch.others):,} files that are no videos by their names: {listed}")
     return SOME_FAILED if batch.failures else 0
 
 
@@ -194,7 +194,7 @@ def _find_costs(options: dict[str, Any]) -> CostModel:
     from pipelines.planning.predicting import costs_of
 
     if options["model"] is None:
-        remark("note", f"no --model was named: costs are those of {DEFAULT_MODEL}")
+        print_message("note", f"no --model was named: costs are those of {DEFAULT_MODEL}")
     return costs_of(options["model"] or DEFAULT_MODEL, options["device"], options["dtype"])
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.planning.planned import Batch
-from pipelines.terminal import size
+from pipelines.terminal import format_bytes
 from vidzip import Plan, VidzipError, token_split
 from vidzip.planner import WHOLE_FRAME_TOKENS, Costs, Neighbour, Point
 
@@ -44,7 +44,7 @@ def stages(costs: Costs) -> Rows:
         *rows,
         ("to the first token", _seconds(costs.seconds), _error(costs.error)),
         ("each new token", _seconds(new_token.seconds), _error(new_token.error)),
-        ("peak memory", size(costs.peak_bytes), ""),
+        ("peak memory", format_bytes(costs.peak_bytes), ""),
     ]
 
 
@@ -93,7 +93,7 @@ def totals(batch: Batch) -> Rows:
         ("frames", f"{batch.num_frames:,}"),
         ("tokens", f"{batch.total_tokens:,}"),
         ("time to the first token of each", f"{_seconds(batch.seconds)} {_error(batch.error)}"),
-        ("peak memory", size(batch.peak_bytes)),
+        ("peak memory", format_bytes(batch.peak_bytes)),
         ("disk for packs", _size(batch.disk_bytes)),
     ]
 
@@ -168,7 +168,7 @@ def _is_chosen(point: Point, plan: Plan) -> bool:
 
 
 def _costs(costs: Costs | None) -> tuple[str, str]:
-    return ("", "") if costs is None else (_seconds(costs.seconds), size(costs.peak_bytes))
+    return ("", "") if costs is None else (_seconds(costs.seconds), format_bytes(costs.peak_bytes))
 
 
 def _seconds(seconds: float) -> str:
@@ -180,7 +180,7 @@ def _error(share: float) -> str:
 
 
 def _size(num_bytes: int | None) -> str:
-    return "unknown" if num_bytes is None else size(num_bytes)
+    return "unknown" if num_bytes is None else format_bytes(num_bytes)
 
 
 def _split_shown(tokens: int) -> str:

@@ -15,7 +15,7 @@ import click
 from pipelines.files import write_text
 from pipelines.options import output_options
 from pipelines.scoring.judging import REPLIES, judge_options, judged
-from pipelines.terminal import markdown_table, plain, remark, say, table
+from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, printable
 from vidzip.errors import BadArgument, VidzipError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def score_command(
                 click.echo(json.dumps(record))
                 continue
             if place:
-                say()
+                print_line()
             _print_summary(summary, kept, is_markdown=markdown)
 
 
@@ -239,13 +239,13 @@ def _refusals() -> Iterator[None]:
 
 
 def _print_summary(summary: Summary, kept: Mapping[str, Retention], *, is_markdown: bool) -> None:
-    show = _show_markdown if is_markdown else table
-    say(f"**{_escaped(_title(summary))}**\n" if is_markdown else _title(summary))
+    show = _show_markdown if is_markdown else print_table
+    print_line(f"**{_escaped(_title(summary))}**\n" if is_markdown else _title(summary))
     for warning in summary.warnings:
-        remark("warning", f"{_text(summary.name)}: {warning}")
+        print_message("warning", f"{_text(summary.name)}: {warning}")
     show([_row(one) for one in summary.measured], _COLUMNS)
     if kept:
-        say()
+        print_line()
         show(
             [
                 (metric, _share(one), f"{one.num_questions:,}", f"{one.num_clusters:,}", one.reason)
@@ -260,7 +260,7 @@ def _print_summary(summary: Summary, kept: Mapping[str, Retention], *, is_markdo
     if summary.contradictions:
         counts.append(("judge: verdict and rating exclude each other", f"{summary.contradictions:,}"))
     if counts:
-        say()
+        print_line()
         show(counts, ("what went wrong", "questions"))
 
 
@@ -296,13 +296,13 @@ def _row(one: Measured) -> tuple[str, ...]:
 
 def _print_comparison(comparison: Comparison, most: int) -> None:
     names = tuple(map(_text, comparison.names))
-    say(f"A: {names[0]}\nB: {names[1]}\n{comparison.metric}, A less B")
+    print_line(f"A: {names[0]}\nB: {names[1]}\n{comparison.metric}, A less B")
     for warning in comparison.warnings:
-        remark("warning", warning)
+        print_message("warning", warning)
     num_left = [len(ids) for ids in comparison.only_in]
     if any(num_left):
-        remark("note", f"left out: {num_left[0]:,} questions of A alone, {num_left[1]:,} of B alone")
-    say()
+        print_message("note", f"left out: {num_left[0]:,} questions of A alone, {num_left[1]:,} of B alone")
+    print_line()
     rows = []
     for one in comparison.compared:
         cells = _counts(one.counts) if one.counts else ()
@@ -316,7 +316,7 @@ def _print_comparison(comparison: Comparison, most: int) -> None:
             f"{one.difference.num_clusters:,}",
         ))  # fmt: skip
     header = ("both right", "only A", "only B", "neither", "McNemar's p") if comparison.compared[0].counts else ()
-    table(rows, ("questions", "A - B", *header, "compared", "videos"))
+    print_table(rows, ("questions", "A - B", *header, "compared", "videos"))
     _print_list(
         f"{len(comparison.flips):,} questions flipped",
         [
@@ -336,7 +336,7 @@ def _print_comparison(comparison: Comparison, most: int) -> None:
 
 def _print_agreement(agreement: Agreement, most: int) -> None:
     names = tuple(map(_text, agreement.names))
-    say(f"{_text(agreement.run)}\nA: {names[0]}\nB: {names[1]}\n")
+    print_line(f"{_text(agreement.run)}\nA: {names[0]}\nB: {names[1]}\n")
     rows = [
         ("agreement", _mean("exact match", agreement.share)),
         ("kappa", _points(agreement.kappa)),
@@ -344,7 +344,7 @@ def _print_agreement(agreement: Agreement, most: int) -> None:
         ("verdict of A alone", f"{agreement.only_judged_by[0]:,}"),
         ("verdict of B alone", f"{agreement.only_judged_by[1]:,}"),
     ]
-    table(rows)
+    print_table(rows)
     _print_list(
         f"{len(agreement.disagreements):,} disagreements",
         [
@@ -361,12 +361,12 @@ def _print_agreement(agreement: Agreement, most: int) -> None:
 
 
 def _print_list(title: str, entries: Sequence[tuple[Any, ...]]) -> None:
-    say()
-    say(f"{title}{', such as' if entries else ''}")
+    print_line()
+    print_line(f"{title}{', such as' if entries else ''}")
     for head, *lines in entries:
-        say(f"  {_text(head, LONGEST_TEXT)}")
+        print_line(f"  {_text(head, LONGEST_TEXT)}")
         for name, text in lines:
-            say(f"    {name}: {_text(text, LONGEST_TEXT)}")
+            print_line(f"    {name}: {_text(text, LONGEST_TEXT)}")
 
 
 def _counts(counts: TwoByTwo) -> tuple[str, ...]:
@@ -409,11 +409,11 @@ def _probability(p_value: float) -> str:
 def _text(text: str, longest: int = LONGEST_CELL) -> str:
     """Bring a run's text to one line that no terminal is steered by."""
     cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    return " ".join(plain(cut).split())
+    return " ".join(printable(cut).split())
 
 
 def _show_markdown(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
-    markdown_table([[_escaped(cell) for cell in row] for row in rows], header)
+    print_markdown_table([[_escaped(cell) for cell in row] for row in rows], header)
 
 
 def _escaped(text: str) -> str:

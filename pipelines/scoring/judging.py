@@ -28,7 +28,7 @@ from eval.judging import (
 )
 from eval.results import Run
 from pipelines.options import together
-from pipelines.terminal import Progress, progress, remark
+from pipelines.terminal import Progress, print_message, progress_bar
 from vidzip.errors import BadArgument, SystemFault, VidzipError
 
 REPLIES = "judge.jsonl"
@@ -167,7 +167,7 @@ def _asked(
     else:
         api_key = _key(judge, options["judge_key_env"])
         _agree(_told(judge, estimate, is_own_price=options["judge_price"] is not None), yes=options["yes"])
-        with open_replies(path) as replies, progress() if show is None else nullcontext(show) as shown:
+        with open_replies(path) as replies, progress_bar() if show is None else nullcontext(show) as shown:
             asking = judge_answers(
                 run.questions,
                 judge,
@@ -180,7 +180,7 @@ def _asked(
             try:
                 judgements = asyncio.run(asking)
             except KeyboardInterrupt:
-                remark("note", f"what was replied is kept in {path}; the same command goes on")
+                print_message("note", f"what was replied is kept in {path}; the same command goes on")
                 raise
     described = judge.described()
     _warn_of_others(replies, described)
@@ -219,7 +219,7 @@ def _key(judge: Judge, variable: str | None) -> str | None:
 
 def _agree(told: str, *, yes: bool) -> None:
     """Tell what the judge would cost, and ask whether it may."""
-    remark("note", told)
+    print_message("note", told)
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
@@ -250,7 +250,7 @@ def _warn_of_others(replies: Replies, described: Mapping[str, Any]) -> None:
     asked = str(described["model"])
     others = sorted(replies.models(str(described["fingerprint"])) - {asked, f"{asked}@main", ""})
     if others:
-        remark(
+        print_message(
             "warning",
             f"{asked} was asked, and {', '.join(others)} replied: name the one that is meant, or scores will drift",
         )

@@ -14,7 +14,7 @@ import vidzip
 from pipelines.files import write_text
 from pipelines.options import debug_option
 from pipelines.scoring.judging import REPLIES, judged
-from pipelines.terminal import Progress, progress, remark, say, size
+from pipelines.terminal import Progress, format_bytes, print_line, print_message, progress_bar
 from vidzip.errors import BadArgument, VidzipError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def report_command(
     if len({os.path.realpath(file) for file, _ in written}) < len(written):
         raise BadArgument("two of the files to write are one", hint="give each a name of its own")
     options = {"unfinished": unfinished, "judge": judge, "judge_replay": judge_replay}
-    with progress() as show:
+    with progress_bar() as show:
         chapters = tuple(
             _with_examples(chapter, examples, videos, packs, show)
             for chapter in _chapters((runs, full, blind), options, show)
@@ -97,7 +97,7 @@ def report_command(
     report = Report(title=title, made_by=f"vidzip {vidzip.__version__}", chapters=chapters)
     for file, write in written:
         write_text(file, write(report))
-        say(f"{file} holds {_told(report)} ({size(os.path.getsize(file))})")
+        print_line(f"{file} holds {_told(report)} ({format_bytes(os.path.getsize(file))})")
     _warn(report)
 
 
@@ -164,10 +164,10 @@ def _warn(report: Report) -> None:
     for chapter in report.chapters:
         for each in chapter.scored:
             for warning in each.summary.warnings:
-                remark("warning", f"{each.name[:80]}: {warning}")
+                print_message("warning", f"{each.name[:80]}: {warning}")
         for difference in chapter.differences:
             if difference.refusal:
-                remark("warning", f"{difference.run[:80]} is not compared: {difference.refusal}")
+                print_message("warning", f"{difference.run[:80]} is not compared: {difference.refusal}")
         looks = {id(look): look for look in chapter.looks.values()}  # questions about a video share one
         for note, count in Counter(note for look in looks.values() for note in look.notes).items():
-            remark("note", f"an example's video: {note}" if count == 1 else f"{count} examples' videos: {note}")
+            print_message("note", f"an example's video: {note}" if count == 1 else f"{count} examples' videos: {note}")

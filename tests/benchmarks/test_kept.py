@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.kept import Seen, attention, changed, kept, lengths, main
 from pipelines.shapes import SetRequest, make_set
-from pipelines.terminal import progress
+from pipelines.terminal import progress_bar
 from vidzip import FrameFeatures
 
 
@@ -60,7 +60,7 @@ def test_what_another_precision_changes(frame):
 
 def test_a_set_is_looked_at_in_two_precisions(tmp_path, capsys):
     folder = str(tmp_path / "set")
-    with progress() as show:
+    with progress_bar() as show:
         make_set(SetRequest(folder=folder, split="validation", videos=1, seed=50, workers=1), show)
     assert main([folder, "--model", "tiny-random", "--device", "cpu", "--dtype", "bfloat16"]) == 0
     assert "changed by bfloat16" in capsys.readouterr().out

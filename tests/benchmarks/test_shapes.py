@@ -13,7 +13,7 @@ from benchmarks.shapes import BLIND, FULL, SETTINGS, SHUFFLED, STRIDE, SUM, BadS
 from eval.datasets import DatasetError
 from eval.shapes import KINDS
 from pipelines.shapes import SetRequest, make_set
-from pipelines.terminal import progress
+from pipelines.terminal import progress_bar
 from vidzip import plan, probe
 from vidzip.errors import BadArgument
 
@@ -27,7 +27,7 @@ BY_KEY = {setting.key: setting for setting in SETTINGS}
 def folder(tmp_path_factory) -> Path:
     """A set of two short videos."""
     root = tmp_path_factory.mktemp("sets") / "short"
-    with progress() as show:
+    with progress_bar() as show:
         make_set(SetRequest(folder=str(root), split="validation", videos=2, seed=SEED, workers=1), show)
     return root
 

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.terminal import plain, progress
+from pipelines.terminal import printable, progress_bar
 
 VIDZIP = Path(sys.executable).parent / "vidzip"
 
 
 def test_a_pipe_stays_quiet(capsys):
-    with progress() as show:
+    with progress_bar() as show:
         show("encode", 1, 2)
     assert capsys.readouterr() == ("", "")
 
@@ -41,5 +41,5 @@ def test_a_terminal_shows_the_stage(clip):
 
 
 def test_controls_are_shown_not_sent():
-    assert plain("a\x1b[31mb\x00\udcff\n\tc") == "a\\x1b[31mb\\x00\\udcff\n\tc"
-    assert plain("何が見えますか 🎬") == "何が見えますか 🎬"
+    assert printable("a\x1b[31mb\x00\udcff\n\tc") == "a\\x1b[31mb\\x00\\udcff\n\tc"
+    assert printable("何が見えますか 🎬") == "何が見えますか 🎬"
