@@ -42,7 +42,7 @@ from vidzip.models.full_size import QUESTIONS, build
 from vidzip.models.placing import find_device
 from vidzip.models.timing import Stopwatch
 from vidzip.packing import pack_zipped
-from vidzip.planner import evenly
+from vidzip.planner import split_evenly
 
 STAGES = settings.STAGES[1:]  # frames are decoded already
 ASKED_QUESTIONS = 8
@@ -69,7 +69,7 @@ class Setup:
             video_identity=None,
             budget=Budget(total_tokens=self.tokens, num_frames=self.frames),
             timestamps_seconds=tuple(float(second) for second in range(self.frames)),
-            tokens_per_frame=tuple(evenly(self.tokens, self.frames)),
+            tokens_per_frame=tuple(split_evenly(self.tokens, self.frames)),
             frames_per_clip=frames_per_clip,
         )
 

@@ -35,7 +35,7 @@ from pipelines.terminal import Progress, print_line, print_markdown_table, print
 from vidzip import Budget, Frames, PackedVideo, Session, VideoLlava, VidzipError, zip_frames
 from vidzip.compress import describe, make_method
 from vidzip.packing import pack_zipped
-from vidzip.planner import merge_repeats
+from vidzip.planner import drop_repeated_frames
 from vidzip.video.sampling import check_count
 
 RESULTS = "results.jsonl"
@@ -199,7 +199,7 @@ def pack_all(model: VideoLlava, video: str, settings: Sequence[Setting], seed: s
     packed = {}
     for setting in looking:
         shown = [appears[moment] for moment in plans[setting.key].timestamps_seconds]
-        plan = merge_repeats(plans[setting.key], shown, model.tokens_per_frame)
+        plan = drop_repeated_frames(plans[setting.key], shown, model.tokens_per_frame)
         times = list(dict.fromkeys(shown))
         if setting.is_shuffled:
             random.Random(seed).shuffle(times)

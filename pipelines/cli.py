@@ -190,7 +190,7 @@ def ask(*, source: Source, questions: tuple[str, ...], max_new_tokens: int, as_j
         answered = ask_video(request, show)
     opened = answered[0].opened
     _note_default(source, "answers")
-    _note_clips(opened)
+    _print_notes(opened)
     _warn(warning for one in answered for warning in one.answer.warnings)
     if any(_is_beyond_tiny(opened.model, question) for question in questions):
         _hint_at_tiny()
@@ -218,9 +218,8 @@ def _note_default(source: Source, does: str) -> None:
         print_message("note", f"no --model was named: {DEFAULT_MODEL} {does}, which knows coloured shapes only")
 
 
-def _note_clips(opened: Opened) -> None:
-    """Say how frames were put into clips, where this run did that."""
-    for note in () if opened.source.is_pack else opened.packed.plan.notes:
+def _print_notes(opened: Opened) -> None:
+    for note in opened.notes:
         print_message("note", note)
 
 
@@ -261,7 +260,7 @@ def pack(*, source: Source, output: str, pack_dtype: str, as_json: bool) -> None
     with progress_bar() as show:
         packed = pipelines.pack.pack(request, show)
     _note_default(source, "packs")
-    _note_clips(packed.opened)
+    _print_notes(packed.opened)
     _warn(packed.opened.packed.warnings)
     if as_json:
         click.echo(json.dumps(pipelines.pack.record(packed)))
@@ -294,7 +293,7 @@ def chat(*, source: Source, max_new_tokens: int, as_json: bool) -> int:
         session = opened.model.session(opened.packed)
     packed, hint_once = opened.packed, cache(_hint_at_tiny)
     _note_default(source, "answers")
-    _note_clips(opened)
+    _print_notes(opened)
     _warn(packed.warnings)
     if typed:
         print_message("note", f"{packed.num_frames} frames in {packed.num_tokens} tokens; {COMMANDS}")

@@ -13,6 +13,7 @@ from pipelines.settings import BASELINE_FRAMES, ModelSettings
 from pipelines.terminal import Progress
 from vidzip import Decoding
 from vidzip.errors import BadArgument, DecodeError, TowerMismatch
+from vidzip.planner import check_request, plan_with_report
 
 if TYPE_CHECKING:
     from vidzip import Budget, PackedVideo, VideoLlava
@@ -61,11 +62,15 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opened:
-    """A source, its model, and the packed video, which was read or made."""
+    """A source, its model, and the packed video, which was read or made.
+
+    ``notes`` say how a video was planned; a packed video has none.
+    """
 
     source: Source
     model: VideoLlava
     packed: PackedVideo
+    notes: tuple[str, ...] = ()
 
     @property
     def baseline_tokens(self) -> int:
@@ -111,20 +116,27 @@ def _pack(source: Source, progress: Progress, check: Callable[[VideoLlava, int],
     info = vidzip.probe(source.path)
     if source.decoding.strict and info.warnings:
         raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="fetch it again, or go without --strict")
-    # A wrong budget, stretch or method shows before a model is loaded.
-    vidzip.plan(info, source.budget, start=source.start, end=source.end)
+    # A wrong budget, time range or method is reported before a model is loaded.
+    check_request(info, source.budget, source.start, source.end)
     from vidzip.compress import describe, read_method
 
     method = read_method(source.method, source.method_options)
     model = source.model.load(progress)
-    planned = model.plan(
-        info, source.budget, start=source.start, end=source.end, snap=source.snap, method=describe(method)
+    report = plan_with_report(
+        info,
+        source.budget,
+        model.tokens_per_frame,
+        start=source.start,
+        end=source.end,
+        snap=source.snap,
+        frames_per_clip=model.frames_per_clip,
+        method=describe(method),
     )
     if check:
-        check(model, planned.total_tokens)
-    progress("encode", 0, planned.num_frames)
-    packed = model.pack(info, planned, method, decoding=source.decoding, on_progress=progress)
-    return Opened(source=source, model=model, packed=packed)
+        check(model, report.plan.total_tokens)
+    progress("encode", 0, report.plan.num_frames)
+    packed = model.pack(info, report.plan, method, decoding=source.decoding, on_progress=progress)
+    return Opened(source=source, model=model, packed=packed, notes=(*packed.plan.notes, *report.notes))
 
 
 def record(opened: Opened) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vidzip.errors import EndsEarly
-from vidzip.planner import Plan, merge_repeats, replan
+from vidzip.planner import Plan, drop_repeated_frames, replan_on_truncation
 from vidzip.video.decoding import decode
 from vidzip.video.info import VideoInfo
 from vidzip.video.options import Decoding
@@ -106,7 +106,7 @@ def over_what_there_is(
         if decoding.strict or plan.policy is None:
             raise
         info = video if isinstance(video, VideoInfo) else probe(video)
-        plan = replan(plan, info, error.ends_seconds, max_tokens_per_frame)
+        plan = replan_on_truncation(plan, info, error.ends_seconds, max_tokens_per_frame)
         return plan, work(plan)
 
 
@@ -114,5 +114,5 @@ def settle(
     plan: Plan, appears_seconds: tuple[float, ...] | list[float], warnings: tuple[str, ...] | list[str], max_tokens: int
 ) -> Plan:
     """Bring a plan to what was seen: each frame once, and what is wrong with the file."""
-    plan = merge_repeats(plan, appears_seconds, max_tokens)
+    plan = drop_repeated_frames(plan, appears_seconds, max_tokens)
     return replace(plan, warnings=(*plan.warnings, *warnings))

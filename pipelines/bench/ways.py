@@ -16,7 +16,7 @@ from vidzip import Budget, FrameFeatures, Plan, VideoLlava, ZippedFrames, zip_fr
 from vidzip.models.generating import generate_greedily
 from vidzip.models.prompting import embed_prompt
 from vidzip.models.timing import Stopwatch
-from vidzip.planner import evenly
+from vidzip.planner import split_evenly
 from vidzip.video.sampling import Policy
 
 HEIGHT, WIDTH = 360, 640
@@ -194,4 +194,4 @@ def _sent(model: VideoLlava, pixels: Pixels) -> Pixels:
 
 
 def _counts(case: Case) -> list[int]:
-    return evenly(case.tokens or 0, case.frames)
+    return split_evenly(case.tokens or 0, case.frames)

@@ -26,10 +26,10 @@ from pipelines.planning.planned import Wish, plan_folder
 from pipelines.settings import DEFAULT_MODEL
 from pipelines.source import MOST_LISTED, Source
 from pipelines.terminal import print_line, print_message, print_table, progress_bar
-from vidzip import Budget, Plan, VideoInfo, probe
+from vidzip import Budget, VideoInfo, probe
 from vidzip.errors import BadArgument
 from vidzip.files import whole_file
-from vidzip.planner import CostModel, Point
+from vidzip.planner import CostModel, FrontierPoint, PlanReport
 from vidzip.planner.choosing import Prefer
 
 SOME_FAILED = 2
@@ -126,36 +126,39 @@ def plan_command(**options: Any) -> int:
 
 
 def _plan_video(info: VideoInfo, wish: Wish, options: dict[str, Any]) -> None:
-    planned = wish.plan(info)
-    points = wish.frontier(info, planned.num_frames)
+    planner = wish.planner(info)
+    report = planner.report()
+    points = planner.frontier(report.plan.num_frames)
     if options["plot"] is not None:
         from pipelines.planning.plot import plot_frontier
         from pipelines.plotting import check_plotting
 
         check_plotting()
         with whole_file(options["plot"]) as file:
-            plot_frontier(os.path.basename(info.path), planned, points, file)
+            plot_frontier(os.path.basename(info.path), report, points, file)
     if options["as_json"]:
-        click.echo(json.dumps(tables.record(info.path, planned, points)))
+        click.echo(json.dumps(tables.record(info.path, report, points)))
         return
-    for warning in dict.fromkeys(planned.warnings):
+    for warning in dict.fromkeys(report.plan.warnings):
         print_message("warning", warning)
-    print_line(tables.headline(planned))
-    print_table(tables.shares(planned), header=tables.SHARES)
-    print_line("at seconds " + " ".join(f"{moment:.2f}" for moment in planned.timestamps_seconds))
+    print_line(tables.headline(report))
+    print_table(tables.shares(report.plan), header=tables.SHARES)
+    print_line("at seconds " + " ".join(f"{moment:.2f}" for moment in report.plan.timestamps_seconds))
     if _named(_EXPLAINING):
-        _explain(planned, points)
-    for note in planned.notes:
+        _explain(report, points)
+    for note in (*report.plan.notes, *report.notes):
         print_message("note", note)
 
 
-def _explain(planned: Plan, points: Sequence[Point]) -> None:
-    """Show what a plan costs, what holds it back, what was not chosen, and what other frame counts may have."""
-    if planned.costs is not None:
+def _explain(report: PlanReport, points: Sequence[FrontierPoint]) -> None:
+    """Print costs, binding constraints, alternatives, and the tokens that other frame counts may have."""
+    if report.costs is not None:
         print_line()
-        print_table(tables.stages(planned.costs), header=tables.STAGES)
-    print_line(f"\nheld back by: {', '.join(planned.binds) or 'nothing, every frame is whole'}\n")
-    for header, rows in (tables.rejected(planned.rejected, planned.costs), tables.frontier(points, planned)):
+        print_table(tables.stages(report.costs), header=tables.STAGES)
+    print_line(
+        f"\nlimited by: {', '.join(report.binding_constraints) or 'nothing, every frame keeps all of its tokens'}\n"
+    )
+    for header, rows in (tables.alternatives(report), tables.frontier(points, report)):
         if rows:
             print_table(rows, header=header)
             print_line()
@@ -167,21 +170,21 @@ def _plan_folder(folder: str, wish: Wish, options: dict[str, Any]) -> int:
     with progress_bar() as show:
         batch = plan_folder(folder, wish, show)
     if options["as_json"]:
-        for video, planned in batch.plans.items():
-            click.echo(json.dumps(tables.record(video, planned, ())))
+        for video, report in batch.reports.items():
+            click.echo(json.dumps(tables.record(video, report, ())))
         for video, error in batch.failures.items():
             click.echo(json.dumps(tables.failure_record(video, error)))
         click.echo(json.dumps(tables.batch_record(batch)))
     else:
-        if batch.plans:
+        if batch.reports:
             print_table(tables.videos(batch), header=tables.VIDEOS)
             print_line()
         print_table(tables.totals(batch))
     for video, error in batch.failures.items():
         print_message("warning", f"{video!r} cannot be planned: {error}")
-    counted = Counter(note for planned in batch.plans.values() for note in planned.notes)
+    counted = Counter(note for report in batch.reports.values() for note in (*report.plan.notes, *report.notes))
     for note, count in counted.items():
-        print_message("note", note if count == len(batch.plans) else f"of {count:,} videos: {note}")
+        print_message("note", note if count == len(batch.reports) else f"of {count:,} videos: {note}")
     if batch.others:
         listed = ", ".join(
             [*map(repr, batch.others[:MOST_LISTED]), *(["…"] if len(batch.others) > MOST_LISTED else [])]

@@ -12,7 +12,7 @@ from pipelines.source import Source
 from pipelines.terminal import Progress
 from vidzip import Budget, Plan, VideoInfo, VidzipError
 from vidzip.errors import BadArgument
-from vidzip.planner import WHOLE_FRAME_TOKENS, CostModel, Planner, Point
+from vidzip.planner import CostModel, Costs, Planner, PlanReport
 
 _PACKED = ".vidzip"
 
@@ -39,15 +39,15 @@ class Wish:
     costs: CostModel | None = None
     method: str = Source.method
 
-    def plan(self, info: VideoInfo) -> Plan:
-        """Plan a video.
+    def planner(self, info: VideoInfo) -> Planner:
+        """Return what plans a video.
 
         Raises:
-            As :func:`vidzip.plan`.
+            BudgetTooSmall, BadArgument: as :func:`vidzip.plan`.
         """
-        return vidzip.plan(
-            info,
-            self.budget,
+        return Planner(
+            info=info,
+            budget=self.budget,
             start=self.start,
             end=self.end,
             snap=self.snap,
@@ -56,75 +56,63 @@ class Wish:
             method=self.method,
         )
 
-    def frontier(self, info: VideoInfo, num_frames: int) -> tuple[Point, ...]:
-        """The most tokens that frame counts of a video may have, the given one among them."""
-        planner = Planner(
-            info=info,
-            budget=self.budget,
-            start=self.start,
-            end=self.end,
-            whole_tokens=WHOLE_FRAME_TOKENS,
-            frames_per_clip=self.frames_per_clip,
-            costs=self.costs,
-            method=self.method,
-        )
-        return planner.frontier(num_frames)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Plans of a folder's videos.
 
     Attributes:
-        folder: it.
-        plans: by the video's path.
-        failures: why there is none, by the video's path.
-        others: paths of files that are no videos, by their names.
-        costs: what predicted.
+        folder: the folder.
+        reports: by the video's path.
+        failures: errors of videos without a plan, by the video's path.
+        others: paths of files that do not have a video's suffix.
+        cost_model: what predicted the costs.
     """
 
     folder: str
-    plans: dict[str, Plan]
+    reports: dict[str, PlanReport]
     failures: dict[str, VidzipError]
     others: tuple[str, ...]
-    costs: CostModel
+    cost_model: CostModel
 
     @property
     def num_frames(self) -> int:
-        """Of all plans."""
-        return sum(plan.num_frames for plan in self.plans.values())
+        """Frames of all plans together."""
+        return sum(report.plan.num_frames for report in self.reports.values())
 
     @property
     def total_tokens(self) -> int:
-        """Of all plans."""
-        return sum(plan.total_tokens for plan in self.plans.values())
+        """Tokens of all plans together."""
+        return sum(report.plan.total_tokens for report in self.reports.values())
 
     @property
     def seconds(self) -> float:
-        """To the first token of an answer about each video, one after the other."""
-        return sum(plan.costs.seconds for plan in self.plans.values() if plan.costs is not None)
+        """Predicted seconds to the first token of an answer, added up over all videos."""
+        return sum(costs.seconds for costs in self._costs)
 
     @property
     def error(self) -> float:
-        """How far off the seconds may be, as a share of them, should all predictions be off the same way."""
-        off = sum(plan.costs.error * plan.costs.seconds for plan in self.plans.values() if plan.costs is not None)
-        return off / self.seconds if self.seconds else 0.0
+        """Relative error of ``seconds``, if all predictions are off in the same direction."""
+        return sum(costs.error * costs.seconds for costs in self._costs) / self.seconds if self.seconds else 0.0
 
     @property
     def peak_bytes(self) -> int:
-        """Of the plan that takes the most memory."""
-        return max((plan.costs.peak_bytes for plan in self.plans.values() if plan.costs is not None), default=0)
+        """The highest predicted peak memory of a plan."""
+        return max((costs.peak_bytes for costs in self._costs), default=0)
 
     @property
     def disk_bytes(self) -> int | None:
-        """What packs of all take; None where the tower's width is not known."""
-        total = 0
-        for plan in self.plans.values():
-            size = self.costs.shape.pack_bytes(plan.num_frames, plan.total_tokens)
-            if size is None:
-                return None
-            total += size
-        return total
+        """Predicted size of all packs together; None if the tower's width is unknown."""
+        sizes = [self.pack_bytes(report.plan) for report in self.reports.values()]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def pack_bytes(self, plan: Plan) -> int | None:
+        """Predicted size of a plan's pack; None if the tower's width is unknown."""
+        return self.cost_model.shape.pack_bytes(plan.num_frames, plan.total_tokens)
+
+    @property
+    def _costs(self) -> list[Costs]:
+        return [report.costs for report in self.reports.values() if report.costs is not None]
 
 
 def plan_folder(folder: str, wish: Wish, progress: Progress) -> Batch:
@@ -138,7 +126,7 @@ def plan_folder(folder: str, wish: Wish, progress: Progress) -> Batch:
     Raises:
         BadArgument: there is no video, or nothing predicts.
     """
-    plans: dict[str, Plan] = {}
+    reports: dict[str, PlanReport] = {}
     failures: dict[str, VidzipError] = {}
     if wish.costs is None:
         raise BadArgument("a folder's plans are added up by what they cost", hint="give costs with the wish")
@@ -151,10 +139,10 @@ def plan_folder(folder: str, wish: Wish, progress: Progress) -> Batch:
     for done, path in enumerate(videos):
         progress("plan", done, len(videos))
         try:
-            plans[path] = wish.plan(vidzip.probe(path))
+            reports[path] = wish.planner(vidzip.probe(path)).report()
         except VidzipError as error:
             failures[path] = error
-    return Batch(folder=folder, plans=plans, failures=failures, others=tuple(others), costs=wish.costs)
+    return Batch(folder=folder, reports=reports, failures=failures, others=tuple(others), cost_model=wish.costs)
 
 
 def _split(folder: str) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.planning.planned import Batch
 from pipelines.terminal import format_bytes
 from vidzip import Plan, VidzipError, token_split
-from vidzip.planner import WHOLE_FRAME_TOKENS, Costs, Neighbour, Point
+from vidzip.planner import VIDEO_LLAVA_7B, CostModel, Costs, FrontierPoint, PlanReport
 
 Rows = list[tuple[str, ...]]
 
@@ -21,13 +21,16 @@ COSTS = ("latency", "memory")
 VIDEOS = ("video", "frames", "tokens", "latency", "memory", "pack")
 
 
-def headline(plan: Plan) -> str:
+def headline(report: PlanReport) -> str:
     """Frames and tokens, and why tokens are left."""
+    plan = report.plan
     said = f"{plan.num_frames} frames, {plan.total_tokens} of {plan.budget.total_tokens} tokens"
     if not plan.unused_tokens:
         return said
-    why = " and ".join(cap for cap in plan.binds if cap in {"latency", "memory"})
-    return f"{said} ({plan.unused_tokens} unused: {f'the cap on {why}' if why else 'every frame is whole'})"
+    why = " and ".join(limit for limit in report.binding_constraints if limit in {"latency", "memory"})
+    return (
+        f"{said} ({plan.unused_tokens} unused: {f'limited by {why}' if why else 'every frame keeps all of its tokens'})"
+    )
 
 
 def shares(plan: Plan) -> Rows:
@@ -48,25 +51,28 @@ def stages(costs: Costs) -> Rows:
     ]
 
 
-def rejected(neighbours: Sequence[Neighbour], costs: Costs | None) -> tuple[tuple[str, ...], Rows]:
-    """The header and the rows of what was not chosen."""
+def alternatives(report: PlanReport) -> tuple[tuple[str, ...], Rows]:
+    """Header and rows of the plans that were not chosen."""
+    costs = report.costs
     header = ("not chosen", "tokens", *(COSTS if costs else ()), "because")
     rows = [
         (f"{one.num_frames:,} frames", f"{one.total_tokens:,}", *(_costs(one.costs) if costs else ()), one.reason)
-        for one in neighbours
+        for one in report.alternatives
     ]
     return header, rows
 
 
-def frontier(points: Sequence[Point], plan: Plan) -> tuple[tuple[str, ...], Rows]:
-    """The header and the rows of the most tokens that frame counts may have; the chosen count is marked."""
-    costs = plan.costs
+def frontier(points: Sequence[FrontierPoint], report: PlanReport) -> tuple[tuple[str, ...], Rows]:
+    """Header and rows of the most tokens that frame counts may have; the chosen count is marked."""
+    costs = report.costs
     header = ("frames", "tokens at most", "each", *(COSTS if costs else ()), "accuracy", "")
     rows = []
     for one in points:
         each = f"{one.total_tokens / one.num_frames:.4g}"
-        told = f"passes {' and '.join(one.breaks)}" if one.breaks else "chosen" if _is_chosen(one, plan) else ""
-        accuracy = "" if one.accuracy is None or one.breaks else f"{one.accuracy:.1%}"
+        told = (
+            exceeded(one.exceeded_limits) if one.exceeded_limits else "chosen" if _is_chosen(one, report.plan) else ""
+        )
+        accuracy = "" if one.accuracy is None or one.exceeded_limits else f"{one.accuracy:.1%}"
         tokens = f"{one.total_tokens:,}"
         rows.append((f"{one.num_frames:,}", tokens, each, *(_costs(one.costs) if costs else ()), accuracy, told))
     return header, rows
@@ -77,19 +83,19 @@ def videos(batch: Batch) -> Rows:
     return [
         (
             os.path.relpath(path, batch.folder),
-            f"{plan.num_frames:,}",
-            f"{plan.total_tokens:,}",
-            *_costs(plan.costs),
-            _size(batch.costs.shape.pack_bytes(plan.num_frames, plan.total_tokens)),
+            f"{report.plan.num_frames:,}",
+            f"{report.plan.total_tokens:,}",
+            *_costs(report.costs),
+            _size(batch.pack_bytes(report.plan)),
         )
-        for path, plan in batch.plans.items()
+        for path, report in batch.reports.items()
     ]
 
 
 def totals(batch: Batch) -> Rows:
     """What a folder's videos come to."""
     return [
-        ("videos", f"{len(batch.plans):,} planned, {len(batch.failures):,} failed"),
+        ("videos", f"{len(batch.reports):,} planned, {len(batch.failures):,} failed"),
         ("frames", f"{batch.num_frames:,}"),
         ("tokens", f"{batch.total_tokens:,}"),
         ("time to the first token of each", f"{_seconds(batch.seconds)} {_error(batch.error)}"),
@@ -98,9 +104,9 @@ def totals(batch: Batch) -> Rows:
     ]
 
 
-def record(video: str, plan: Plan, points: Sequence[Point]) -> dict[str, Any]:
-    """A plan as JSON takes it."""
-    budget = plan.budget
+def record(video: str, report: PlanReport, points: Sequence[FrontierPoint]) -> dict[str, Any]:
+    """A plan and its report as JSON takes them."""
+    plan, budget = report.plan, report.plan.budget
     return {
         "schema": "vidzip/plan/1",
         "video": video,
@@ -111,7 +117,7 @@ def record(video: str, plan: Plan, points: Sequence[Point]) -> dict[str, Any]:
         "max_memory_bytes": budget.max_memory_bytes,
         "min_tokens_per_frame": budget.min_tokens_per_frame,
         "prefer": budget.prefer,
-        "method": plan.method,
+        "method": report.method,
         "frames": plan.num_frames,
         "frames_per_clip": plan.frames_per_clip,
         "encoded_frames": plan.num_encoded_frames,
@@ -119,13 +125,13 @@ def record(video: str, plan: Plan, points: Sequence[Point]) -> dict[str, Any]:
         "unused_tokens": plan.unused_tokens,
         "tokens_per_frame": list(plan.tokens_per_frame),
         "timestamps_seconds": [round(moment, 6) for moment in plan.timestamps_seconds],
-        "predicted_by": _machine(plan),
-        "predicted": _predicted(plan.costs),
-        "binds": list(plan.binds),
-        "rejected": [{**asdict(one), "costs": _predicted(one.costs)} for one in plan.rejected],
+        "predicted_by": _machine(report.cost_model),
+        "predicted": _predicted(report.costs),
+        "binding_constraints": list(report.binding_constraints),
+        "alternatives": [{**asdict(one), "costs": _predicted(one.costs)} for one in report.alternatives],
         "frontier": [{**asdict(one), "costs": _predicted(one.costs)} for one in points],
         "warnings": list(plan.warnings),
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *report.notes],
     }
 
 
@@ -139,7 +145,7 @@ def batch_record(batch: Batch) -> dict[str, Any]:
     return {
         "schema": "vidzip/plan-folder/1",
         "folder": batch.folder,
-        "videos": len(batch.plans),
+        "videos": len(batch.reports),
         "failed": len(batch.failures),
         "other_files": len(batch.others),
         "frames": batch.num_frames,
@@ -151,8 +157,12 @@ def batch_record(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _machine(plan: Plan) -> dict[str, Any] | None:
-    model = plan.cost_model
+def exceeded(limits: Sequence[str]) -> str:
+    """``"exceeds the latency and memory limits"``."""
+    return f"exceeds the {' and '.join(limits)} limit{'s' if len(limits) > 1 else ''}"
+
+
+def _machine(model: CostModel | None) -> dict[str, Any] | None:
     if model is None:
         return None
     told = {"model": model.shape.name, "device": model.device, "dtype": model.dtype}
@@ -163,7 +173,7 @@ def _predicted(costs: Costs | None) -> dict[str, Any] | None:
     return None if costs is None else asdict(costs)
 
 
-def _is_chosen(point: Point, plan: Plan) -> bool:
+def _is_chosen(point: FrontierPoint, plan: Plan) -> bool:
     return (point.num_frames, point.total_tokens) == (plan.num_frames, plan.total_tokens)
 
 
@@ -184,6 +194,6 @@ def _size(num_bytes: int | None) -> str:
 
 
 def _split_shown(tokens: int) -> str:
-    if tokens >= WHOLE_FRAME_TOKENS:
+    if tokens >= VIDEO_LLAVA_7B.tokens_per_frame:
         return "whole"
     return "{} + {}".format(*token_split(tokens))

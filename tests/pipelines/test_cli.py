@@ -115,9 +115,8 @@ def test_a_damaged_file_is_answered_from_what_decodes(videos, capsys, monkeypatc
     answer = json.loads(out)
     assert (answer["frames"], answer["visual_tokens"]) == (16, 136)
     assert max(answer["timestamps_seconds"]) == pytest.approx(2.7)
-    said = "'corrupted.mp4' promises 5.000 s, but ends at 2.800 s: 16 frames were planned anew over what is there"
-    assert said in answer["warnings"]
-    assert f"warning: {said}" in err
+    (warning,) = [one for one in answer["warnings"] if "5.000 s" in one and "2.800 s" in one and "16 frames" in one]
+    assert f"warning: {warning}" in err
 
 
 def test_strict_makes_damage_an_error_and_says_the_way_out(videos, capsys, monkeypatch):
@@ -152,7 +151,7 @@ def test_plan(clip, capsys):
     assert err == ""
     assert main(["plan", str(clip), "--budget", "900", "--frames", "2"]) == 0
     assert capsys.readouterr().out.splitlines()[:3] == [
-        "2 frames, 514 of 900 tokens (386 unused: every frame is whole)",
+        "2 frames, 514 of 900 tokens (386 unused: every frame keeps all of its tokens)",
         "frames  tokens each  dominant + contextual",
         "2       257          whole",
     ]

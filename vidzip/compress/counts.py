@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidzip.errors import BadArgument
-from vidzip.planner import evenly
+from vidzip.planner import split_evenly
 from vidzip.video.sampling import check_count
 
 Counts = int | Sequence[int] | Tensor
@@ -58,7 +58,7 @@ def share(total_tokens: int, num_frames: int, size: int) -> list[int]:
         BadArgument: a total below 1.
     """
     total = min(check_count(total_tokens, "total_tokens"), num_frames * size)
-    return evenly(total, num_frames)
+    return split_evenly(total, num_frames)
 
 
 _FINEST = 2**24

@@ -19,7 +19,7 @@ from vidzip.compress.selecting import (
     most_similar,
     num_candidates,
 )
-from vidzip.planner import evenly
+from vidzip.planner import split_evenly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class FacilityLocation(AcrossFrames):
 
     def _choose(self, patches: Patches, count: int) -> Choice:
         size = num_candidates(self.pool, count, patches.count)
-        candidates = patches.firsts(patches.by_attention(), evenly(size, patches.num_frames)).sort().values
+        candidates = patches.firsts(patches.by_attention(), split_evenly(size, patches.num_frames)).sort().values
         unit = F.normalize(patches.values(self.compare), dim=-1)
         anchors = candidates
         if count < size:

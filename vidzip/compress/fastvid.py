@@ -23,7 +23,7 @@ from vidzip.compress.selecting import (
     rank,
     segments,
 )
-from vidzip.planner import evenly
+from vidzip.planner import split_evenly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class FastVid(AcrossFrames):
     def _choose(self, patches: Patches, count: int) -> Choice:
         values = patches.values(self.compare)
         num_pooled = int(self.pooled * count)
-        salient = patches.firsts(patches.by_attention(), evenly(count - num_pooled, patches.num_frames))
+        salient = patches.firsts(patches.by_attention(), split_evenly(count - num_pooled, patches.num_frames))
         segment, _ = segments(values.mean(dim=1), self.segments, self.threshold)
         pooled = self._pool(values, patches.mark(salient), segment, num_pooled)
         may_join = segment[:, None] == segment[pooled // patches.per_frame]
@@ -92,7 +92,7 @@ class FastVid(AcrossFrames):
 
     def _quotas(self, segment: Int[Tensor, " frames"], count: int) -> Int[Tensor, " frames"]:
         """Pooled patches of each frame: its segment's, shared among the anchor frames of the segment."""
-        shares = to_device(torch.tensor(evenly(count, len(segment))), segment.device)
+        shares = to_device(torch.tensor(split_evenly(count, len(segment))), segment.device)
         place = torch.arange(len(segment), device=segment.device)
         is_same = segment[:, None] == segment
         is_anchor = (is_same & (place > place[:, None])).sum(1) % self.every == 0

@@ -25,7 +25,7 @@ from vidzip.compress.selecting import (
     rank,
     segments,
 )
-from vidzip.planner import evenly
+from vidzip.planner import split_evenly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class FlashVid(AcrossFrames):
         segment, is_cut = segments(frame_means, self.segments, self.segment_threshold)
 
         num_diverse = math.ceil(self.diverse * count)
-        shares = evenly(num_diverse, patches.num_frames)
+        shares = split_evenly(num_diverse, patches.num_frames)
         weights = patches.attention * _relevance(values, frame_means, segment)
         diverse = patches.firsts(diverse_patches(unit, weights, max(shares)), shares)
         is_diverse = patches.mark(diverse)

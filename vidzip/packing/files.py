@@ -185,17 +185,15 @@ def _to_bytes(packed: PackedVideo, dtype: torch.dtype | None) -> bytes:
 
 
 def _kept(description: _Description) -> dict[str, Any]:
-    """What a file keeps of a description: of its plan no predictions, of the budget no caps where there are none.
+    """A description as JSON takes it, without fields that budgets got later and that hold their defaults.
 
-    What was added to plans and budgets since the format began is left out where it says nothing, so that older versions
-    read all else.
+    Versions of vidzip from before those fields can read the file then.
     """
-    unsaid: dict[str, Any] = {field.name: field.default for field in fields(Plan) if not field.compare}
-    kept = asdict(replace(description, plan=replace(description.plan, **unsaid)))
-    plan = {key: value for key, value in kept["plan"].items() if key not in unsaid}
+    kept = asdict(description)
     added = {field.name: field.default for field in fields(Budget) if field.name not in _FIRST_OF_BUDGET}
-    plan["budget"] = {key: value for key, value in plan["budget"].items() if key not in added or value != added[key]}
-    return {**kept, "plan": plan}
+    budget = kept["plan"]["budget"]
+    kept["plan"]["budget"] = {key: value for key, value in budget.items() if key not in added or value != added[key]}
+    return kept
 
 
 def _seal(tensors: Mapping[str, Tensor], text: str) -> bytes:

@@ -1,36 +1,39 @@
-"""From a video and a budget to a plan, and what it costs. Standard library only."""
+"""From a video and a budget to a plan, its costs and its alternatives. Standard library only."""
 
 from vidzip.planner.accuracy import Accuracy, measured
 from vidzip.planner.assumed import NOT_CALIBRATED, default_costs, usual_dtype
-from vidzip.planner.budget import Budget, evenly, split_budget, token_split
+from vidzip.planner.budget import Budget, split_budget, split_evenly, token_split
 from vidzip.planner.costs import CostModel, Costs, ModelShape, StageCost
-from vidzip.planner.deciding import Neighbour, Planner, Point
-from vidzip.planner.planning import DEFAULT_NUM_FRAMES, WHOLE_FRAME_TOKENS, Plan, merge_repeats, plan, replan
+from vidzip.planner.planning import DEFAULT_NUM_FRAMES, Planner, check_request, plan, plan_with_report
+from vidzip.planner.plans import Alternative, FrontierPoint, Plan, PlanReport
+from vidzip.planner.replanning import drop_repeated_frames, replan_on_truncation
 from vidzip.planner.shapes import VIDEO_LLAVA_7B, Architecture
 
 __all__ = [
     "DEFAULT_NUM_FRAMES",
     "NOT_CALIBRATED",
     "VIDEO_LLAVA_7B",
-    "WHOLE_FRAME_TOKENS",
     "Accuracy",
+    "Alternative",
     "Architecture",
     "Budget",
     "CostModel",
     "Costs",
+    "FrontierPoint",
     "ModelShape",
-    "Neighbour",
     "Plan",
+    "PlanReport",
     "Planner",
-    "Point",
     "StageCost",
+    "check_request",
     "default_costs",
-    "evenly",
+    "drop_repeated_frames",
     "measured",
-    "merge_repeats",
     "plan",
-    "replan",
+    "plan_with_report",
+    "replan_on_truncation",
     "split_budget",
+    "split_evenly",
     "token_split",
     "usual_dtype",
 ]

@@ -70,10 +70,10 @@ def split_budget(total_tokens: int, num_frames: int) -> tuple[int, ...]:
     total_tokens = check_count(total_tokens, "the token budget")
     num_frames = check_count(num_frames, "the frame count")
     check_fits(total_tokens, num_frames)
-    return tuple(evenly(total_tokens, num_frames))
+    return tuple(split_evenly(total_tokens, num_frames))
 
 
-def evenly(total: int, num_parts: int) -> list[int]:
+def split_evenly(total: int, num_parts: int) -> list[int]:
     """Share ``total`` among parts: part i gets ``floor((i+1)B/n) - floor(iB/n)``; some may get none."""
     return [(i + 1) * total // num_parts - i * total // num_parts for i in range(num_parts)]
 

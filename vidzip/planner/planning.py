@@ -1,131 +1,33 @@
-"""From a video and a budget to a plan: which moments, and how many tokens for each. Standard library only."""
+"""Choose frames and tokens of a video within a budget. Standard library only."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
-from vidzip.errors import BadArgument
-from vidzip.planner.accuracy import FALLBACK
-from vidzip.planner.budget import Budget, check_fits, evenly
-from vidzip.planner.choosing import Cap
-from vidzip.planner.costs import CostModel, Costs
-from vidzip.planner.deciding import Neighbour, Planner
-from vidzip.video.info import VideoInfo, cut_short
-from vidzip.video.sampling import Policy, check_count, sample
+from vidzip.errors import BadArgument, BudgetInfeasible
+from vidzip.planner.accuracy import FALLBACK, Accuracy, measured
+from vidzip.planner.assumed import NOT_CALIBRATED, default_costs
+from vidzip.planner.budget import Budget, check_fits, split_evenly
+from vidzip.planner.choosing import FEWEST_FRAMES, Cap, Choice, Price, Space, choose, choose_tokens
+from vidzip.planner.costs import CostModel, Costs, Pictures, Workload, pictures_of
+from vidzip.planner.plans import Alternative, FrontierPoint, Plan, PlanReport
+from vidzip.planner.shapes import VIDEO_LLAVA_7B
+from vidzip.video.info import VideoInfo
+from vidzip.video.sampling import Policy, Stretch, check_count, sample, stretch_of
 
 DEFAULT_NUM_FRAMES = 34
-"""Frames of a plan that names no count, by default: those with which VisionZip was the most accurate at 136 tokens."""
-
-WHOLE_FRAME_TOKENS = 257
-"""Tokens of one uncompressed frame where no model says otherwise: Video-LLaVA's 16 by 16 patches and CLS."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Which moments of one video to look at, and how many tokens each may keep.
-
-    Attributes:
-        video_identity: the fingerprint of the video it was made for; None where that was not known.
-        budget: what it was made from.
-        timestamps_seconds: the moments, ascending, (F,).
-        tokens_per_frame: tokens each frame may keep, (F,).
-        policy: how the moments were chosen; None where they were given by hand.
-        start_seconds: where the stretch that was asked for begins; None for the video's start.
-        end_seconds: where it ends; None for the video's end.
-        snap: whether the moments were moved to keyframes.
-        frames_per_clip: frames that the model's tower encodes together; 1 where each is encoded alone.
-        warnings: what differs from what was asked for, in words.
-        method: the compression method whose accuracies it was chosen by.
-        costs: what it is predicted to cost; None where nothing was said of costs. These and those below are as they
-            were when it was made: they are not kept in packs, and make no plan another one.
-        binds: what keeps the budget's preference from anything better.
-        rejected: the nearest other plans, and what speaks against them.
-        remarks: how frames and tokens were chosen, where that is not what one would expect, in words.
-        cost_model: what predicted the costs, for the plan to be made anew by.
-
-    Raises:
-        BadArgument: no frame, two lists of different lengths, a negative count, or tokens that pass the budget.
-    """
-
-    video_identity: str | None
-    budget: Budget
-    timestamps_seconds: tuple[float, ...]
-    tokens_per_frame: tuple[int, ...]
-    policy: Policy | None = None
-    start_seconds: float | None = None
-    end_seconds: float | None = None
-    snap: bool = False
-    frames_per_clip: int = 1
-    warnings: tuple[str, ...] = ()
-    method: str = field(default=FALLBACK, compare=False)
-    costs: Costs | None = field(default=None, compare=False)
-    binds: tuple[Cap, ...] = field(default=(), compare=False)
-    rejected: tuple[Neighbour, ...] = field(default=(), compare=False, repr=False)
-    remarks: tuple[str, ...] = field(default=(), compare=False)
-    cost_model: CostModel | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "frames_per_clip", check_count(self.frames_per_clip, "frames_per_clip"))
-        if len(self.timestamps_seconds) != len(self.tokens_per_frame):
-            raise BadArgument(
-                f"{len(self.timestamps_seconds)} timestamps for {len(self.tokens_per_frame)} token counts",
-                hint="give one token count a timestamp",
-            )
-        if not self.tokens_per_frame or min(self.tokens_per_frame) < 0:
-            raise BadArgument(
-                f"the frames' tokens are {self.tokens_per_frame}", hint="plan one frame or more, of 0 tokens or more"
-            )
-        if self.total_tokens > self.budget.total_tokens:
-            raise BadArgument(
-                f"the frames' tokens sum to {self.total_tokens}, past the budget of {self.budget.total_tokens}",
-                hint="give the frames fewer tokens, or raise the budget",
-            )
-
-    @property
-    def num_frames(self) -> int:
-        """F, the number of frames."""
-        return len(self.timestamps_seconds)
-
-    @property
-    def num_repeats(self) -> int:
-        """How often the last frame is encoded once more, to fill the last clip; the repeats get no tokens."""
-        return -self.num_frames % self.frames_per_clip
-
-    @property
-    def num_encoded_frames(self) -> int:
-        """Frames that the tower encodes, the repeats among them: whole clips."""
-        return self.num_frames + self.num_repeats
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is worth knowing about the plan, in words."""
-        if self.frames_per_clip == 1:
-            return self.remarks
-        clips = self.num_encoded_frames // self.frames_per_clip
-        note = f"{self.num_frames} frames are encoded in clips of {self.frames_per_clip}, {clips} in all"
-        if self.num_repeats:
-            note += (
-                f": the last one is repeated {self.num_repeats} times to fill its clip, and the repeats get no tokens"
-            )
-        return (note, *self.remarks)
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens all frames keep together."""
-        return sum(self.tokens_per_frame)
-
-    @property
-    def unused_tokens(self) -> int:
-        """Tokens of the budget that are left: every frame is whole already, or more would pass a cap."""
-        return self.budget.total_tokens - self.total_tokens
+"""Frames of a default plan: the number at which VisionZip was the most accurate with 136 tokens."""
 
 
 def plan(
     path_or_info: str | os.PathLike[str] | VideoInfo,
     budget: Budget | None = None,
-    max_tokens_per_frame: int = WHOLE_FRAME_TOKENS,
+    max_tokens_per_frame: int = VIDEO_LLAVA_7B.tokens_per_frame,
     *,
     policy: Policy = "middle",
     start: float | None = None,
@@ -135,164 +37,424 @@ def plan(
     costs: CostModel | None = None,
     method: str = FALLBACK,
 ) -> Plan:
-    """Spread a budget over a video: frames and tokens as the budget prefers them within its caps, shared out evenly.
+    """Choose frames of a video, and split a token budget evenly among them.
 
     Args:
-        path_or_info: a video file, or what :func:`vidzip.probe` said of it.
-        budget: what may be spent; ``Budget()`` when left out. Its frame count is taken as it is, and caps then leave
-            fewer tokens; without one, its preference chooses.
-        max_tokens_per_frame: tokens of one uncompressed frame, S; more would be of no use to it. The default is that
-            of Video-LLaVA's tower, CLS included. Where ``costs`` are of a model of fewer, those count.
-        policy: how moments are chosen, see :func:`vidzip.sample`.
-        start: seconds; the video's start when left out.
-        end: seconds; the video's end when left out.
-        snap: move each moment to a keyframe within half the way to its neighbours: long videos are decoded several
-            times as fast then, and other frames are seen. ``warnings`` tells the largest shift. Predictions do not
-            know of it.
-        frames_per_clip: frames that the model's tower encodes together; those of ``costs``, or 1, when left out. Where
-            the frames fill no whole number of clips, the last one is repeated in the tower; the repeats get no tokens,
-            and ``notes`` tells how many.
-        costs: what predicts latency and memory: measured by ``vidzip calibrate``, or assumed by
-            :func:`vidzip.planner.default_costs`. Where it is left out, and there are caps, assumed of Video-LLaVA-7B
+        path_or_info: a video file, or what :func:`vidzip.probe` returned for it.
+        budget: ``Budget()`` if None. A given frame count is kept, and limits then leave fewer tokens; without one, the
+            budget's preference decides.
+        max_tokens_per_frame: S, tokens of one uncompressed frame, CLS included; Video-LLaVA's by default. If ``costs``
+            are of a model with fewer, that number counts.
+        policy: how timestamps are sampled, see :func:`vidzip.sample`.
+        start: seconds; the video's start if None.
+        end: seconds; the video's end if None.
+        snap: move each timestamp to a keyframe within half the distance to its neighbours. Long videos decode several
+            times faster, and other frames are used. ``warnings`` gives the largest shift. Cost predictions ignore it.
+        frames_per_clip: frames that the vision tower encodes together; that of ``costs``, or 1, if None. If the frames
+            do not fill whole clips, the tower repeats the last one; repeats get no tokens, and ``notes`` counts them.
+        costs: predicts latency and memory: measured by ``vidzip calibrate``, or assumed by
+            :func:`vidzip.planner.default_costs`. If None, and the budget has limits, the assumed costs of Video-LLaVA-7B
             on CUDA.
-        method: the compression method, whose measured accuracies a balanced plan follows.
+        method: the compression method whose measured accuracy a balanced plan follows.
 
     Raises:
-        BudgetTooSmall: more frames were asked for than there are tokens.
-        BudgetInfeasible: not even the smallest plan keeps to the caps.
-        BadArgument: an empty or impossible stretch, a count below 1, or too little is known of the video to predict
-            what it costs.
-        VideoError: a path that cannot be probed.
+        BudgetTooSmall: more frames were requested than there are tokens.
+        BudgetInfeasible: even the smallest plan exceeds a limit.
+        BadArgument: the time range is empty or outside of the video, a count is below 1, or too little is known of the
+            video to predict costs.
+        VideoError: the file cannot be probed.
     """
-    budget = budget or Budget()
-    max_tokens_per_frame = check_count(max_tokens_per_frame, "max_tokens_per_frame")
-    check_fits(budget.total_tokens, budget.num_frames or 1, budget.min_tokens_per_frame)
-    info = path_or_info if isinstance(path_or_info, VideoInfo) else _probe(path_or_info)
-    planner = Planner(
-        info=info,
-        budget=budget,
-        whole_tokens=max_tokens_per_frame,
+    return Planner(
+        info=_probe(path_or_info),
+        budget=budget or Budget(),
+        max_tokens_per_frame=max_tokens_per_frame,
+        policy=policy,
         start=start,
         end=end,
+        snap=snap,
         frames_per_clip=frames_per_clip,
         costs=costs,
         method=method,
-    )
-    choice = planner.choose()
-    timestamps = sample(info, choice.frames, policy, start, end)
+    ).plan()
 
-    warnings, stretch = list(info.warnings), planner.stretch
+
+def plan_with_report(
+    path_or_info: str | os.PathLike[str] | VideoInfo,
+    budget: Budget | None = None,
+    max_tokens_per_frame: int = VIDEO_LLAVA_7B.tokens_per_frame,
+    **options: Any,
+) -> PlanReport:
+    """Make a plan as :func:`plan` does, and report its costs, its binding constraints and the nearest alternatives.
+
+    Args:
+        path_or_info: as in :func:`plan`.
+        budget: as in :func:`plan`.
+        max_tokens_per_frame: as in :func:`plan`.
+        options: the other arguments of :func:`plan`.
+
+    Raises:
+        As :func:`plan`.
+    """
+    info = _probe(path_or_info)
+    return Planner(info=info, budget=budget or Budget(), max_tokens_per_frame=max_tokens_per_frame, **options).report()
+
+
+def check_request(info: VideoInfo, budget: Budget, start: float | None = None, end: float | None = None) -> None:
+    """Check a budget and a time range without choosing anything: a cheap check before a model is loaded.
+
+    Raises:
+        BudgetTooSmall: more frames were requested than there are tokens.
+        BadArgument: the time range is empty or outside of the video.
+    """
+    check_fits(budget.total_tokens, budget.num_frames or 1, budget.min_tokens_per_frame)
+    stretch_of(info, start, end)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planner:
+    """Chooses frames and tokens of one video once, and derives the plan, its report and the frontier from the choice.
+
+    Attributes:
+        info: the video.
+        budget, max_tokens_per_frame, policy, start, end, snap, frames_per_clip, costs, method: as in :func:`plan`.
+
+    Raises:
+        BudgetTooSmall: more frames were requested than there are tokens.
+        BadArgument: the time range is empty or outside of the video, a count is below 1, or a frame has fewer tokens
+            than the budget's minimum.
+    """
+
+    info: VideoInfo
+    budget: Budget
+    max_tokens_per_frame: int = VIDEO_LLAVA_7B.tokens_per_frame
+    policy: Policy = "middle"
+    start: float | None = None
+    end: float | None = None
+    snap: bool = False
+    frames_per_clip: int | None = None
+    costs: CostModel | None = None
+    method: str = FALLBACK
+
+    def __post_init__(self) -> None:
+        check_request(self.info, self.budget, self.start, self.end)
+        costs = self.costs
+        if costs is None and (self.budget.max_latency_seconds or self.budget.max_memory_bytes):
+            costs = default_costs(VIDEO_LLAVA_7B, "cuda")
+        most = check_count(self.max_tokens_per_frame, "max_tokens_per_frame")
+        if costs is not None:
+            most = min(most, costs.shape.tokens_per_frame)
+        if most < self.budget.min_tokens_per_frame:
+            raise BadArgument(
+                f"the minimum is {self.budget.min_tokens_per_frame} tokens per frame, but a frame has {most}",
+                hint=f"lower --min-tokens to {most}",
+            )
+        object.__setattr__(self, "costs", costs)
+        object.__setattr__(self, "max_tokens_per_frame", most)
+
+    def plan(self) -> Plan:
+        """Make the plan.
+
+        Raises:
+            As :func:`plan`.
+        """
+        return place_frames(
+            self.info,
+            self.budget,
+            self.choice.frames,
+            self.choice.tokens,
+            policy=self.policy,
+            start=self.start,
+            end=self.end,
+            snap=self.snap,
+            frames_per_clip=self.clip,
+        )
+
+    def report(self) -> PlanReport:
+        """Make the plan, and report on it.
+
+        Raises:
+            As :func:`plan`.
+        """
+        choice = self.choice
+        return PlanReport(
+            plan=self.plan(),
+            method=self.method,
+            cost_model=self.costs,
+            costs=self.predict(choice.frames, choice.tokens),
+            binding_constraints=choice.binds,
+            alternatives=self._alternatives(choice),
+            notes=self._notes(choice),
+        )
+
+    @cached_property
+    def clip(self) -> int:
+        """Frames that the tower encodes together."""
+        if self.frames_per_clip is not None:
+            return check_count(self.frames_per_clip, "frames_per_clip")
+        return 1 if self.costs is None else self.costs.shape.frames_per_clip
+
+    @cached_property
+    def stretch(self) -> Stretch:
+        """The frames to choose from."""
+        return stretch_of(self.info, self.start, self.end)
+
+    @cached_property
+    def accuracy(self) -> Accuracy:
+        """What was measured of the method, or of the one that stands in for it."""
+        return measured().of(self.method)
+
+    @cached_property
+    def space(self) -> Space:
+        """The plans that are allowed."""
+        budget = self.budget
+        return Space(
+            most_frames=self.stretch.count,
+            total_tokens=budget.total_tokens,
+            seconds=budget.max_latency_seconds or math.inf,
+            memory_bytes=budget.max_memory_bytes or math.inf,
+            min_tokens=budget.min_tokens_per_frame,
+            whole_tokens=self.max_tokens_per_frame,
+            price=None if self.costs is None else self._price(self.costs),
+        )
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The chosen frames and tokens.
+
+        Raises:
+            BudgetInfeasible: even the smallest plan exceeds a limit.
+        """
+        asked = self.budget.num_frames
+        if asked is None:
+            frames, choice = 1, choose(self.space, self.budget.prefer, self.accuracy)
+        else:
+            frames = min(asked, self.stretch.count)
+            choice = choose_tokens(self.space, frames)
+            if choice is not None and frames < asked:
+                choice = replace(choice, binds=(*choice.binds, "video"))
+        if choice is None:
+            raise self._infeasible(frames)
+        return choice
+
+    def predict(self, frames: int, tokens: int) -> Costs | None:
+        """Predict what a plan costs; None without a cost model."""
+        return None if self.costs is None else self.costs.predict(self._work(self.costs, frames, tokens))
+
+    def frontier(self, num_frames: int | None = None) -> tuple[FrontierPoint, ...]:
+        """The most tokens that frame counts may have, up to the first count that may have none.
+
+        Counts are those that were measured, powers of two on either side of them, the largest that may have tokens, the
+        largest that there could be, and one that is given.
+        """
+        least, space, table = self.budget.min_tokens_per_frame, self.space, self.accuracy
+        most = space.limit_frames(least)
+        counts = {most, space.most_frames_of(least), *table.frames}
+        counts |= {count for count in (2**power for power in range(most.bit_length())) if table.outside(count)}
+        if num_frames is not None:
+            counts.add(num_frames)
+        points = []
+        for frames in sorted(count for count in counts if 1 <= count <= most):
+            tokens = space.most_tokens(frames) or frames * least
+            points.append(
+                FrontierPoint(
+                    num_frames=frames,
+                    total_tokens=tokens,
+                    accuracy=table.at(frames, tokens) if table.covers(frames, tokens) else None,
+                    costs=self.predict(frames, tokens),
+                    exceeded_limits=space.breaks(frames, tokens),
+                )
+            )
+            if points[-1].exceeded_limits:
+                break
+        return tuple(points)
+
+    def _alternatives(self, choice: Choice) -> tuple[Alternative, ...]:
+        """Find the nearest plans: of more frames, of more tokens and, if accuracy decides, of fewer frames."""
+        others = dict.fromkeys(self._around(choice.frames, choice.tokens))
+        return tuple(self._alternative(choice, *one) for one in others if one[1] <= one[0] * self.max_tokens_per_frame)
+
+    def _notes(self, choice: Choice) -> tuple[str, ...]:
+        """Say what was assumed."""
+        notes = []
+        if self.costs is not None and not self.costs.is_calibrated:
+            notes.append(f"costs of {self.costs.shape.name} on {self.costs.device} are assumed, {NOT_CALIBRATED}")
+        if self.budget.num_frames is None and self.budget.prefer == "balanced":
+            table = self.accuracy
+            if table.method != self.method:
+                notes.append(f"no accuracies were measured of {self.method}: those of {table.method} are followed")
+            if not table.tokens[0] <= choice.tokens <= table.tokens[-1]:
+                there = " to ".join(f"{count:,}" for count in dict.fromkeys((table.tokens[0], table.tokens[-1])))
+                notes.append(
+                    f"accuracies were measured at {there} tokens, and {choice.tokens:,} are taken as the nearest"
+                )
+            if table.outside(choice.frames):
+                there = f"{table.frames[0]:,} to {table.frames[-1]:,}"
+                notes.append(
+                    f"accuracies were measured at {there} frames, and {choice.frames:,} are taken as the nearest"
+                )
+        return tuple(notes)
+
+    def _price(self, costs: CostModel) -> Price:
+        def price(frames: int, tokens: int) -> tuple[float, float]:
+            work = self._work(costs, frames, tokens)
+            return costs.seconds(work), costs.shape.peak_bytes(work)
+
+        return price
+
+    def _work(self, costs: CostModel, frames: int, tokens: int) -> Workload:
+        return Workload(
+            num_frames=frames,
+            num_encoded_frames=frames + -frames % self.clip,
+            total_tokens=tokens,
+            prompt_tokens=costs.shape.prompt_tokens,
+            pictures=self._pictures,
+        )
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        return pictures_of(self.info, self.start, self.end)
+
+    def _around(self, frames: int, tokens: int) -> Iterator[tuple[int, int]]:
+        """Frames and tokens of the nearest plans."""
+        least, space, prefer = self.budget.min_tokens_per_frame, self.space, self.budget.prefer
+        each = tokens // frames
+        if self.budget.num_frames is None and prefer == "coverage":
+            yield frames + 1, (frames + 1) * least
+        elif self.budget.num_frames is None and prefer == "detail":
+            few = min(frames, FEWEST_FRAMES)
+            yield frames + 1, (frames + 1) * (each if few == FEWEST_FRAMES else least)
+            yield few, few * (each + 1)
+        elif self.budget.num_frames is None:
+            below = max((count for count in self.accuracy.frames if count < frames), default=None)
+            above = min((count for count in self.accuracy.frames if count > frames), default=frames + 1)
+            for count in (below, above if space.most_tokens(above) else frames + 1):
+                if count is not None:
+                    yield count, space.most_tokens(count) or count * least
+        yield frames, tokens + 1
+
+    def _alternative(self, choice: Choice, frames: int, tokens: int) -> Alternative:
+        broken = self.space.breaks(frames, tokens)
+        costs = self.predict(frames, tokens) if frames <= self.stretch.count else None
+        reasons = [self._reason(cap, frames, tokens) for cap in broken]
+        if not broken:
+            plans = ((frames, tokens), (choice.frames, choice.tokens))
+            theirs, ours = (self.accuracy.at(*one) for one in plans)
+            were = "were" if all(self.accuracy.covers(*one) for one in plans) else "are taken to be"
+            reasons = [f"{theirs:.1%} of answers {were} right, and {ours:.1%} with {choice.frames} frames"]
+        return Alternative(
+            num_frames=frames, total_tokens=tokens, costs=costs, exceeded_limits=broken, reason=" and ".join(reasons)
+        )
+
+    def _reason(self, cap: Cap, frames: int, tokens: int) -> str:
+        """What speaks against a plan that passes a cap."""
+        seconds, memory = self.space.pay(frames, tokens)
+        return {
+            "tokens": f"{tokens:,} tokens pass the budget of {self.budget.total_tokens:,}",
+            "latency": f"{shown_seconds(seconds)} pass the cap of {self.space.seconds:g} s",
+            "memory": f"{shown_bytes(memory)} pass the cap of {self.space.memory_bytes / 1e9:g} GB",
+            "video": f"there are no more than {self.stretch.count:,} frames",
+        }[cap]
+
+    def _infeasible(self, frames: int) -> BudgetInfeasible:
+        """Say which cap a number of frames passes with the least of tokens, and what would do."""
+        least, space = self.budget.min_tokens_per_frame, self.space
+        tokens = frames * least
+        broken = space.breaks(frames, tokens)
+        ways = []
+        fewer = space.most_frames_of(least, ceiling=frames)
+        if fewer:
+            ways.append(f"lower --frames to {fewer}")
+        if least > 1 and space.fits(frames, frames):
+            each = space.largest(1, least, lambda each: (frames, frames * each))
+            ways.append(f"lower --min-tokens to {each}")
+        seconds, memory = space.pay(frames, tokens)
+        enough = {
+            "latency": f"--max-latency to {_upwards(seconds)}",
+            "memory": f"--max-memory to {shown_bytes(memory).replace(' ', '')}",
+        }
+        ways.append(f"raise {' and '.join(enough[cap] for cap in broken)}")
+        if self.costs is not None and not self.costs.is_calibrated:
+            ways[-1] += f" ({NOT_CALIBRATED})"
+        frames_said = f"{frames} frame{'s' if frames > 1 else ''} and {tokens} token{'s' if tokens > 1 else ''}"
+        return BudgetInfeasible(
+            f"the least that is possible is {shown_seconds(seconds)} and {shown_bytes(memory)}, with {frames_said}: "
+            + " and ".join(self._reason(cap, frames, tokens) for cap in broken),
+            hint=" or ".join(ways),
+        )
+
+
+def place_frames(
+    info: VideoInfo,
+    budget: Budget,
+    num_frames: int,
+    total_tokens: int,
+    *,
+    policy: Policy,
+    start: float | None,
+    end: float | None,
+    snap: bool,
+    frames_per_clip: int,
+) -> Plan:
+    """Sample timestamps for a number of frames, and split tokens evenly among them.
+
+    Raises:
+        BadArgument: the time range is empty or outside of the video.
+    """
+    timestamps = sample(info, num_frames, policy, start, end)
+    warnings, stretch = list(info.warnings), stretch_of(info, start, end)
     if snap:
         timestamps, shift = _snap(info.path, timestamps)
-        warnings.append(f"moments were moved to keyframes, by up to {shift:.2f} s")
-    if budget.num_frames is not None and choice.frames < budget.num_frames:
-        there = "the video has" if start is None and end is None else f"{stretch.start:g} s to {stretch.end:g} s holds"
+        warnings.append(f"timestamps were moved to keyframes, by up to {shift:.2f} s")
+    if budget.num_frames is not None and num_frames < budget.num_frames:
+        holder = "the video has" if start is None and end is None else f"{stretch.start:g} s to {stretch.end:g} s has"
         warnings.append(
-            f"{there} {choice.frames} distinct frames, fewer than the {budget.num_frames} asked for: all are used"
+            f"{holder} {num_frames} distinct frames, fewer than the {budget.num_frames} requested: all are used"
         )
     if end is not None and end > stretch.end:
-        warnings.append(f"the video ends at {stretch.end:g} s, before the end asked for, {end:g} s")
+        warnings.append(f"the video ends at {stretch.end:g} s, before the requested end, {end:g} s")
     return Plan(
         video_identity=info.identity,
         budget=budget,
         timestamps_seconds=timestamps,
-        tokens_per_frame=tuple(evenly(choice.tokens, choice.frames)),
+        tokens_per_frame=tuple(split_evenly(total_tokens, num_frames)),
         policy=policy,
         start_seconds=start,
         end_seconds=end,
         snap=snap,
-        frames_per_clip=planner.clip,
+        frames_per_clip=frames_per_clip,
         warnings=tuple(warnings),
-        method=method,
-        costs=planner.predict(choice.frames, choice.tokens),
-        binds=choice.binds,
-        rejected=planner.neighbours(choice),
-        remarks=planner.remarks(choice),
-        cost_model=planner.costs,
     )
 
 
-def replan(plan_: Plan, info: VideoInfo, ends_seconds: float, max_tokens_per_frame: int) -> Plan:
-    """Re-make a plan over what there is of a video that turned out to end earlier.
-
-    Args:
-        plan_: the plan as it was made.
-        info: the video as it was believed to be.
-        ends_seconds: when its last frame leaves the screen, on the file's own clock.
-        max_tokens_per_frame: as in :func:`plan`.
-
-    Returns:
-        The plan that would have been made, with a warning.
-
-    Raises:
-        BadArgument: the moments were given by hand, or nothing is left of the stretch that was asked for.
-    """
-    if plan_.policy is None:
-        raise BadArgument("the plan's moments were given by hand", hint="plan it again with vidzip.plan")
-    real = cut_short(info, ends_seconds)
-    remade = plan(
-        real,
-        plan_.budget,
-        max_tokens_per_frame,
-        policy=plan_.policy,
-        start=plan_.start_seconds,
-        end=plan_.end_seconds,
-        snap=plan_.snap,
-        frames_per_clip=plan_.frames_per_clip,
-        costs=plan_.cost_model,
-        method=plan_.method,
-    )
-    promised = info.start_seconds + (info.duration_seconds or 0.0)
-    warning = (
-        f"{info.path!r} promises {promised:.3f} s, but ends at {ends_seconds:.3f} s: "
-        f"{remade.num_frames} frames were planned anew over what is there"
-    )
-    return replace(remade, warnings=(*remade.warnings, warning))
+def shown_seconds(seconds: float) -> str:
+    """Show seconds, rounded up: ``"0.4131 s"``."""
+    return f"{_upwards(seconds)} s"
 
 
-def merge_repeats(plan: Plan, appears_seconds: Sequence[float], max_tokens_per_frame: int) -> Plan:
-    """Re-make a plan whose moments turned out to show some frames more than once.
-
-    A frame's first moment stays and takes over the tokens of its repeats.
-
-    Args:
-        plan: the plan as it was made.
-        appears_seconds: when the frame shown at each moment appears, ascending, (F,).
-        max_tokens_per_frame: as in :func:`plan`.
-
-    Returns:
-        The same plan where nothing repeats; else a shorter one, with a warning.
-    """
-    moments: list[float] = []
-    tokens: list[int] = []
-    latest: float | None = None
-    for appears, moment, share in zip(appears_seconds, plan.timestamps_seconds, plan.tokens_per_frame, strict=True):
-        if appears == latest:
-            tokens[-1] = min(tokens[-1] + share, max_tokens_per_frame)
-        else:
-            moments.append(moment)
-            tokens.append(share)
-        latest = appears
-    if len(moments) == plan.num_frames:
-        return plan
-    warning = f"the {plan.num_frames} moments show {len(moments)} distinct frames: each is used once"
-    return replace(
-        plan,
-        timestamps_seconds=tuple(moments),
-        tokens_per_frame=tuple(tokens),
-        warnings=(*plan.warnings, warning),
-    )
+def shown_bytes(num_bytes: float) -> str:
+    """Show bytes, rounded up: ``"14.77 GB"``."""
+    return f"{_upwards(num_bytes / 1e9)} GB" if num_bytes >= 1e9 else f"{_upwards(num_bytes / 1e6)} MB"
 
 
-def _probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """Probe a file: the decoder is loaded only where a path, not a VideoInfo, is planned."""
+def _upwards(value: float) -> str:
+    """Round a number up to four digits."""
+    rounded = float(f"{value:.4g}")
+    if rounded < value:
+        rounded = float(f"{rounded + 10.0 ** (math.floor(math.log10(value)) - 3):.4g}")
+    return f"{rounded:g}"
+
+
+def _probe(path_or_info: str | os.PathLike[str] | VideoInfo) -> VideoInfo:
+    """Probe a file. The decoder is imported only if a path is planned."""
+    if isinstance(path_or_info, VideoInfo):
+        return path_or_info
     from vidzip.video.probing import probe
 
-    return probe(path)
+    return probe(path_or_info)
 
 
 def _snap(path: str, timestamps_seconds: Sequence[float]) -> tuple[tuple[float, ...], float]:
-    """Move moments to keyframes, which the decoder knows."""
+    """Move timestamps to keyframes, which the decoder knows."""
     from vidzip.video.snapping import snap_to_keyframes
 
     return snap_to_keyframes(path, timestamps_seconds)

@@ -15,7 +15,7 @@ from pipelines.cli import main
 from pipelines.planning.command import Memory
 from pipelines.planning.predicting import assumed_costs
 from vidzip import Budget
-from vidzip.planner import NOT_CALIBRATED, measured
+from vidzip.planner import NOT_CALIBRATED, measured, plan_with_report, planning
 
 
 @pytest.fixture(autouse=True)
@@ -63,12 +63,12 @@ def test_a_plan_tells_what_each_stage_costs_what_binds_and_what_else_there_is(cl
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "34 frames, 136 of 136 tokens"
-    costs = vidzip.plan(clip, costs=assumed_costs("tiny", "cpu")).costs
+    costs = plan_with_report(clip, costs=assumed_costs("tiny", "cpu")).costs
     stages = cells(lines, "stage")
     assert list(stages) == [*costs.stages, "to the first token", "each new token", "peak memory"]
     assert stages["encode"] == [f"{costs.stages['encode'].seconds:.3f} s", "± 100%"]
     assert stages["to the first token"] == [f"{costs.seconds:.3f} s", f"± {costs.error:.0%}"]
-    assert "held back by: tokens" in lines
+    assert "limited by: tokens" in lines
     others, accuracy = cells(lines, "not chosen"), measured().of("visionzip")
     assert others["17 frames"][0] == "136"
     assert others["17 frames"][-1] == (
@@ -83,23 +83,24 @@ def test_a_plan_tells_what_each_stage_costs_what_binds_and_what_else_there_is(cl
 def test_a_cap_on_latency_is_kept_to_and_said(clip, capsys):
     costs = assumed_costs("tiny", "cpu")
     few, many = (
-        vidzip.plan(clip, Budget(num_frames=20, total_tokens=tokens), costs=costs).costs.seconds for tokens in (30, 31)
+        plan_with_report(clip, Budget(num_frames=20, total_tokens=tokens), costs=costs).costs.seconds
+        for tokens in (30, 31)
     )
     cap = (few + many) / 2
     assert main(["plan", str(clip), *CPU, "--frames", "20", "--max-latency", str(cap)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "20 frames, 30 of 136 tokens (106 unused: the cap on latency)"
-    assert "held back by: latency" in lines
+    assert lines[0] == "20 frames, 30 of 136 tokens (106 unused: limited by latency)"
+    assert "limited by: latency" in lines
     frontier = cells(lines, "frames  tokens at most")
     assert frontier["20"][-1] == "chosen"
-    assert list(frontier.values())[-1][-1] == "passes latency"
+    assert list(frontier.values())[-1][-1] == "exceeds the latency limit"
 
 
 def test_a_cap_on_memory_is_kept_to_and_said(clip, capsys):
     assert main(["plan", str(clip), *CPU, "--max-memory", "40MB"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "held back by: memory" in [line.replace("tokens, ", "") for line in lines]
-    assert list(cells(lines, "frames  tokens at most").values())[-1][-1] == "passes memory"
+    assert "limited by: memory" in [line.replace("tokens, ", "") for line in lines]
+    assert list(cells(lines, "frames  tokens at most").values())[-1][-1] == "exceeds the memory limit"
 
 
 def test_without_a_model_costs_are_those_of_tiny_and_it_is_said(clip, capsys):
@@ -127,8 +128,8 @@ def test_json_holds_all_of_it(clip, capsys):
     assert planned["predicted_by"] == {"model": "tiny", "device": "cpu", "dtype": "float32", "is_calibrated": False}
     assert planned["predicted"]["seconds"] <= 0.4
     assert planned["predicted"]["stages"]["decode"]["error"] == 1.0
-    assert "latency" in planned["binds"]
-    assert all(one["reason"] for one in planned["rejected"])
+    assert "latency" in planned["binding_constraints"]
+    assert all(one["reason"] for one in planned["alternatives"])
     assert [one["num_frames"] for one in planned["frontier"]][:3] == [1, 2, 4]
     assert main(["plan", str(clip), "--json"]) == 0
     (plain,) = lines_of(capsys)
@@ -147,7 +148,7 @@ def test_what_was_measured_here_goes_before_what_is_assumed(clip, capsys, monkey
     assert main(["plan", str(clip), "--model", "tiny", "--device", "cpu", "--dtype", "float32"]) == 0
     out, err = capsys.readouterr()
     assert asked == [("tiny", "cpu", "float32")]
-    predicted = vidzip.plan(clip, costs=measured).costs
+    predicted = plan_with_report(clip, costs=measured).costs
     assert predicted.error > 0.12  # what videos differ in comes on top
     assert cells(out.splitlines(), "stage")["to the first token"][-1] == f"± {predicted.error:.0%}"
     assert err == ""
@@ -167,7 +168,7 @@ def test_a_folder_is_planned_and_added_up(folder, capsys):
     rows = cells(lines, "video ")
     assert list(rows) == ["more/two.MP4", "one.mp4"]
     totals = cells(["totals", *lines[lines.index("") + 1 :]], "totals")
-    one = vidzip.plan(folder / "one.mp4", costs=assumed_costs("tiny", "cpu"))
+    one = plan_with_report(folder / "one.mp4", costs=assumed_costs("tiny", "cpu"))
     assert totals["videos"] == ["2 planned, 1 failed"]
     assert (totals["frames"], totals["tokens"]) == (["68"], ["272"])
     assert totals["time to the first token of each"] == [f"{2 * one.costs.seconds:.3f} s ± {one.costs.error:.0%}"]
@@ -204,7 +205,7 @@ def test_a_cap_that_one_video_passes_is_its_failure_alone(folder, capsys):
     (folder / "broken.mp4").unlink()
     write_numbered(folder / "large.mp4", num_frames=2000, options={"g": "2000"})  # one keyframe
     small, large = (
-        vidzip.plan(folder / name, Budget(num_frames=1, total_tokens=1), costs=assumed_costs("tiny", "cpu")).costs
+        plan_with_report(folder / name, Budget(num_frames=1, total_tokens=1), costs=assumed_costs("tiny", "cpu")).costs
         for name in ("one.mp4", "large.mp4")
     )
     cap = (small.seconds + large.seconds) / 2
@@ -271,3 +272,20 @@ def test_neither_a_plan_nor_its_costs_load_torch(clip, options):
     command = [sys.executable, "-c", code, "plan", str(clip), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["ask", "CLIP", "what is shown"], ["pack", "CLIP", "-o", "PACK"], ["plan", "CLIP"]]
+)
+def test_a_command_plans_a_video_once(clip, tmp_path, monkeypatch, command):
+    made = []
+    choose = planning.choose
+
+    def counted(*arguments):
+        made.append(arguments)
+        return choose(*arguments)
+
+    monkeypatch.setattr(planning, "choose", counted)
+    paths = {"CLIP": str(clip), "PACK": str(tmp_path / "some.vidzip")}
+    assert main([paths.get(word, word) for word in command]) == 0
+    assert len(made) == 1

@@ -227,7 +227,8 @@ def test_frames_that_turn_out_to_repeat_are_packed_once(small, tmp_path):
     assert packed.timestamps_seconds == (0.0, 0.5, 1.0)
     assert packed.plan.tokens_per_frame == (6, 7, 27)
     assert packed.num_tokens == 40
-    assert packed.warnings == ("the 6 moments show 3 distinct frames: each is used once",)
+    (warning,) = packed.warnings
+    assert "3 distinct frames" in warning
     # With the true times, as a plan from the file itself has them, no frame repeats.
     assert small.pack(path, plan(path, Budget(total_tokens=40, num_frames=4))).num_frames == 4
 
@@ -235,9 +236,8 @@ def test_frames_that_turn_out_to_repeat_are_packed_once(small, tmp_path):
 def test_warnings_reach_the_answer(small, clip):
     packed = pack(small, clip, 60)
     assert packed.num_frames == 50
-    assert small.ask(packed, QUESTION, 1).warnings == (
-        "the video has 50 distinct frames, fewer than the 60 asked for: all are used",
-    )
+    (warning,) = small.ask(packed, QUESTION, 1).warnings
+    assert "50 distinct frames, fewer than the 60" in warning
 
 
 @pytest.mark.parametrize(

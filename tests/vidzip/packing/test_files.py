@@ -496,7 +496,7 @@ def put(*keys, to):
         (put("plan", "unheard", to=3), "description.plan has the unknown fields ['unheard']"),
         (put("plan", "policy", to="newest"), "description.plan.policy is 'newest'"),
         (put("plan", "budget", "total_tokens", to=0), "the token budget is 0"),
-        (put("plan", "budget", "total_tokens", to=17), "past the budget of 17"),
+        (put("plan", "budget", "total_tokens", to=17), "the budget of 17"),
         (put("plan", "tokens_per_frame", to=[4, 4, 4, 4]), "18 visual tokens for a plan of 16"),
         (put("plan", "tokens_per_frame", to=[18]), "4 timestamps for 1 token counts"),
     ],

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import video
 
-from vidzip import Budget, PackedVideo, load, plan
+from vidzip import Budget, PackedVideo, load
 from vidzip.errors import BadArgument
-from vidzip.planner import VIDEO_LLAVA_7B, default_costs, usual_dtype
+from vidzip.planner import VIDEO_LLAVA_7B, default_costs, plan_with_report, usual_dtype
 from vidzip.planner.assumed import kind_of
 from vidzip.planner.costs import AFTER, STAGES, CostModel, Pictures, Workload, pictures_of
 
@@ -135,7 +135,7 @@ def test_the_size_of_a_pack_is_known_before(clip, tmp_path, frames, tokens):
 
 def test_costs_of_a_plan_are_those_of_its_workload():
     costs = default_costs(VIDEO_LLAVA_7B, "cuda")
-    planned = plan(video(), Budget(num_frames=20), costs=costs, frames_per_clip=8)
+    report = plan_with_report(video(), Budget(num_frames=20), costs=costs, frames_per_clip=8)
     work = Workload(
         num_frames=20,
         num_encoded_frames=24,
@@ -143,7 +143,7 @@ def test_costs_of_a_plan_are_those_of_its_workload():
         prompt_tokens=VIDEO_LLAVA_7B.prompt_tokens,
         pictures=Pictures(num_frames=300, num_keyframes=6, pixels=1280 * 720, frame_bytes=2000.0, codec="h264"),
     )
-    assert planned.costs == costs.predict(work)
+    assert report.costs == costs.predict(work)
 
 
 @pytest.mark.parametrize(("stored", "factor"), [("yuv420p", 1), (None, 1), ("yuvj444p", 2), ("yuv422p10le", 4 / 3)])

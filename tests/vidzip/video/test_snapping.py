@@ -105,7 +105,8 @@ def test_a_plan_tells_that_moments_were_moved(seconds_apart):
     assert (plain.snap, plain.warnings) == (False, ())
     assert snapped.timestamps_seconds == pytest.approx((1.0625, 4.0625, 6.0625, 9.0625))
     assert snapped.snap
-    assert snapped.warnings == ("moments were moved to keyframes, by up to 0.31 s",)
+    (warning,) = snapped.warnings
+    assert "0.31 s" in warning
     assert snapped.tokens_per_frame == plain.tokens_per_frame
     frames = decode(seconds_apart, snapped.timestamps_seconds)
     assert frames.timestamps_seconds == (1.0, 4.0, 6.0, 9.0)
@@ -121,4 +122,5 @@ def test_the_command_line_snaps_where_it_is_told_to(seconds_apart, capsys):
     assert plain["timestamps_seconds"] == pytest.approx([1.25, 3.75, 6.25, 8.75])
     assert plain["warnings"] == []
     assert snapped["timestamps_seconds"] == pytest.approx([1.0625, 4.0625, 6.0625, 9.0625])
-    assert snapped["warnings"] == ["moments were moved to keyframes, by up to 0.31 s"]
+    (warning,) = snapped["warnings"]
+    assert "0.31 s" in warning
