@@ -11,7 +11,7 @@ from eval.judging.cost import PRICES, PRICES_OF, Estimate, estimate_cost
 from eval.judging.errors import JudgeError, JudgeUnreachable, RepliesError
 from eval.judging.judge import DEFAULT_MODEL, HOSTED_URL, Judge
 from eval.judging.parsing import Judgement, UnreadableReply, parse_reply
-from eval.judging.replies import Replies, Reply, open_replies, read_replies
+from eval.judging.replies import Reply, ReplyStore, open_replies, read_replies
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -23,9 +23,9 @@ __all__ = [
     "JudgeError",
     "JudgeUnreachable",
     "Judgement",
-    "Replies",
     "RepliesError",
     "Reply",
+    "ReplyStore",
     "UnreadableReply",
     "estimate_cost",
     "judge_answers",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from eval.judging.errors import JudgeError, JudgeUnreachable
 from eval.judging.judge import HOSTED_URL, Judge
 from eval.judging.parsing import Judgement, UnreadableReply, parse_reply
-from eval.judging.replies import Replies, Reply
+from eval.judging.replies import Reply, ReplyStore
 from eval.results import Answered
 
 if TYPE_CHECKING:
@@ -79,13 +79,13 @@ def triples(questions: Sequence[Answered]) -> Iterator[tuple[Answered, _Triple]]
             yield one, (one.question, one.answer, one.prediction)
 
 
-def missing(questions: Sequence[Answered], fingerprint: str, replies: Replies) -> list[_Triple]:
+def missing(questions: Sequence[Answered], fingerprint: str, replies: ReplyStore) -> list[_Triple]:
     """What a judge has still to be asked: each three texts once, in order."""
     every = dict.fromkeys(triple for _, triple in triples(questions))
-    return [triple for triple in every if not _is_settled(replies.of(fingerprint, *triple))]
+    return [triple for triple in every if not _is_settled(replies.find(fingerprint, *triple))]
 
 
-def replay(questions: Sequence[Answered], judge_fingerprint: str | None, replies: Replies) -> dict[str, Judgement]:
+def replay(questions: Sequence[Answered], judge_fingerprint: str | None, replies: ReplyStore) -> dict[str, Judgement]:
     """Judge from kept replies alone.
 
     Args:
@@ -102,7 +102,7 @@ def replay(questions: Sequence[Answered], judge_fingerprint: str | None, replies
 async def judge_answers(
     questions: Sequence[Answered],
     judge: Judge,
-    replies: Replies,
+    replies: ReplyStore,
     *,
     concurrency: int = 8,
     timeout_seconds: float = 60.0,
@@ -193,7 +193,7 @@ class _Asker:
         *,
         client: openai.AsyncOpenAI,
         judge: Judge,
-        replies: Replies,
+        replies: ReplyStore,
         api_key: str,
         timeout_seconds: float,
         max_attempts: int,
@@ -217,7 +217,7 @@ class _Asker:
     async def settle(self, triple: _Triple) -> str:
         """Ask until a reply can be read, and keep what comes; returns why none can, or nothing."""
         reason = ""
-        while not _is_settled(self.replies.of(self._fingerprint, *triple)):
+        while not _is_settled(self.replies.find(self._fingerprint, *triple)):
             try:
                 reply = await self._patiently(triple)
             except _Refused as refused:
@@ -366,10 +366,10 @@ async def _discreet() -> AsyncIterator[None]:
 
 
 def _judgements(
-    questions: Sequence[Answered], fingerprint: str, replies: Replies, reasons: dict[_Triple, str]
+    questions: Sequence[Answered], fingerprint: str, replies: ReplyStore, reasons: dict[_Triple, str]
 ) -> dict[str, Judgement]:
     return {
-        one.question_id: _judgement(one.question_id, replies.of(fingerprint, *triple), reasons.get(triple, ""))
+        one.question_id: _judgement(one.question_id, replies.find(fingerprint, *triple), reasons.get(triple, ""))
         for one, triple in triples(questions)
     }
 

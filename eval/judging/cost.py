@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eval.judging.asking import missing, triples
 from eval.judging.judge import Judge
-from eval.judging.replies import Replies
+from eval.judging.replies import ReplyStore
 from eval.results import Answered
 
 CHARACTERS_PER_TOKEN = 4
@@ -52,7 +52,7 @@ class Estimate:
 
 
 def estimate_cost(
-    questions: Sequence[Answered], judge: Judge, kept: Replies, price: tuple[float, float] | None = None
+    questions: Sequence[Answered], judge: Judge, kept: ReplyStore, price: tuple[float, float] | None = None
 ) -> Estimate:
     """Estimate what :func:`eval.judging.judge_answers` would cost.
 

