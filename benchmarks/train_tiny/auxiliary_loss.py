@@ -1,9 +1,9 @@
-"""A dense objective for the language model: each patch tells what the frames so far say of the thing it shows.
+"""The auxiliary loss of the language model: each visual token predicts what the frames so far show of its object.
 
-Which way that thing has moved since it was first shown, how many things of its colour and of its shape have been shown,
-and when it was first shown. An answer teaches a word or two a question; this teaches every token of the video to look
-back at its own kind. It is read off in the middle of the language model, so that the layers above can use what is
-found. Below that, every token tells how many frames came before its own: else nothing marks the time.
+For a patch: which way its object has moved since it first appeared, how many objects of its colour and of its shape
+have appeared, and in which frame it first appeared. Answers supervise a word or two per question; this supervises every
+visual token to attend to earlier frames. Linear heads read it from middle layers, so that later layers can use it.
+At a lower layer every token predicts its frame number, since nothing else marks the time.
 """
 
 from __future__ import annotations
@@ -18,37 +18,36 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from benchmarks.train_tiny.training_frames import Lesson
+from benchmarks.train_tiny.training_frames import TrainingVideo
 from eval.shapes.evidence import MIN_TRAVEL
 from eval.shapes.making import MOST_COUNTED
 from eval.shapes.scene import COLOURS, DIRECTIONS, SHAPES
 
-CLOCK_DEPTH, DEPTHS = 1, (2, 3)
-"""Layers of the language model below the readout of the frame's number, and below those of all else."""
+FRAME_LAYER, OBJECT_LAYERS = 1, (2, 3)
+"""Layers whose outputs the frame head and the object heads read."""
 
-UNTOLD = -100
-"""Target of a token that shows no thing: nothing is asked of it."""
+IGNORED = -100
+"""Target of a token without an object."""
 
-TOLD = 5
-"""Numbers that a token tells."""
+NUM_TARGETS = 5
+"""Targets per token."""
 
 MOTIONS = (*DIRECTIONS, "none")
-_NO_MOTION_WEIGHT, _FROM_THE_START_WEIGHT, _ALONE_WEIGHT = 0.3, 0.2, 0.3
-"""Of things that have not moved, of those that the first frame shows, and of those alone in their colour or shape:
-they are most of them."""
+_NO_MOTION_WEIGHT, _FIRST_FRAME_WEIGHT, _COUNT_OF_ONE_WEIGHT = 0.3, 0.2, 0.3
+"""Loss weights of the most frequent targets: no motion, present since the first frame, a count of one."""
 
 
-class Readouts(nn.Module):
-    """Linear readouts of what tokens tell; thrown away after training."""
+class AuxiliaryHeads(nn.Module):
+    """Linear heads of the auxiliary loss; discarded after training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.clock = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 1))
-        self.things = nn.ModuleList([ThingReadout(width) for _ in DEPTHS])
+        self.frame = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 1))
+        self.objects = nn.ModuleList([ObjectHead(width) for _ in OBJECT_LAYERS])
 
 
-class ThingReadout(nn.Module):
-    """Of the motion, of both counts, and of the time at which a thing was first shown."""
+class ObjectHead(nn.Module):
+    """Predictions of an object's motion, both counts, and its first frame."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -59,62 +58,62 @@ class ThingReadout(nn.Module):
         self.first = nn.Linear(width, 1)
 
 
-class Hindsight:
-    """What tokens can tell, from the labels of filmed shots; these are read once."""
+class AuxiliaryTargets:
+    """Targets computed from the labels of training videos; each labels file is read once."""
 
     def __init__(self) -> None:
-        self._read: dict[str, _Sightings] = {}
+        self._labels: dict[str, _ObjectLabels] = {}
 
     def of(
-        self, lesson: Lesson, frames: Sequence[int], slots: Int[np.ndarray, "frames kept"]
-    ) -> Int[Tensor, "tokens told"]:
-        """Say what the shown tokens of a shot can tell: a motion, counts by colour and by shape, and two times.
+        self, video: TrainingVideo, frames: Sequence[int], tokens: Int[np.ndarray, "frames kept"]
+    ) -> Int[Tensor, "tokens targets"]:
+        """Compute the targets of a video's sampled tokens.
 
         Args:
-            lesson: a filmed shot.
-            frames: which of its frames are shown, (F,).
-            slots: which tokens of each are, (F, k): 0 for CLS, 1 + its number for a patch.
+            video: a rendered video.
+            frames: the sampled frames, (F,).
+            tokens: the sampled tokens of each, (F, k): 0 for CLS, 1 + patch number otherwise.
 
         Returns:
-            (F * k, 5): a place in :data:`MOTIONS`; numbers up to ``MOST_COUNTED``, those above it counted as it; how
-            many frames were shown before the first one that shows the thing; all :data:`UNTOLD` where a token shows
-            no thing; then how many frames were shown before this one.
+            (F * k, 5): an index in :data:`MOTIONS`; the counts by colour and by shape, clipped to ``MOST_COUNTED``; the
+            number of the first frame with the object; the frame number. All but the last are :data:`IGNORED` if the
+            token shows no object.
         """
-        held = self._read.get(lesson.footage)
-        if held is None:
-            held = self._read[lesson.footage] = _Sightings.read(lesson.footage)
-        return held.tell(frames, slots)
+        path = video.frames_file
+        if path not in self._labels:
+            self._labels[path] = _ObjectLabels.read(path)
+        return self._labels[path].targets(frames, tokens)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Sightings:
-    """Where things of each name are seen; F frames.
+class _ObjectLabels:
+    """Where the objects of a video are; F frames.
 
     Attributes:
-        name: of the thing on each patch, colour times shapes plus shape, or -1 for the ground, (F, patches).
-        seen: whether a thing of each name is seen, (F, names).
-        place: (x, y) of it, (F, names, 2).
+        name: number of the object on each patch (colour times shapes plus shape), -1 for background, (F, patches).
+        present: whether the object of each name is visible, (F, names).
+        place: its (x, y), (F, names, 2).
     """
 
     name: Int[np.ndarray, "frames patches"]
-    seen: Bool[np.ndarray, "frames names"]
+    present: Bool[np.ndarray, "frames names"]
     place: Float[np.ndarray, "frames names 2"]
 
     @classmethod
-    def read(cls, footage: str) -> _Sightings:
-        held = np.load(footage)
-        colour = held["colour"].astype(np.int16)
-        name = np.where(colour >= 0, colour * len(SHAPES) + held["shape"], -1)
-        return cls(name=name, seen=held["present"] == 1, place=held["place"])
+    def read(cls, path: str) -> _ObjectLabels:
+        labels = np.load(path)
+        colour = labels["colour"].astype(np.int16)
+        name = np.where(colour >= 0, colour * len(SHAPES) + labels["shape"], -1)
+        return cls(name=name, present=labels["present"] == 1, place=labels["place"])
 
-    def tell(self, frames: Sequence[int], slots: Int[np.ndarray, "frames kept"]) -> Int[Tensor, "tokens told"]:
+    def targets(self, frames: Sequence[int], tokens: Int[np.ndarray, "frames kept"]) -> Int[Tensor, "tokens targets"]:
         chosen = list(frames)
-        seen, place = self.seen[chosen], self.place[chosen]
-        so_far = np.logical_or.accumulate(seen, axis=0)
-        first = seen.argmax(axis=0)
+        present, place = self.present[chosen], self.place[chosen]
+        so_far = np.logical_or.accumulate(present, axis=0)
+        first = present.argmax(axis=0)
         origin = np.take_along_axis(place, first[None, :, None], axis=0)
         grid = so_far.reshape(len(chosen), len(COLOURS), len(SHAPES))
-        told = np.stack(
+        by_name = np.stack(
             [
                 _motions(place - origin),
                 np.minimum(grid.sum(axis=2), MOST_COUNTED).repeat(len(SHAPES), axis=1),
@@ -123,69 +122,69 @@ class _Sightings:
             ],
             axis=-1,
         )
-        told[~so_far] = UNTOLD  # covered whenever it was shown
-        # The last row is for what shows no thing: the ground, which is name -1, and CLS.
-        told = np.concatenate([told, np.full((len(chosen), 1, 4), UNTOLD)], axis=1)
+        by_name[~so_far] = IGNORED  # occluded in every frame so far
+        # The last row is for the background, whose name is -1, and CLS.
+        by_name = np.concatenate([by_name, np.full((len(chosen), 1, 4), IGNORED)], axis=1)
         names = np.concatenate([np.full((len(chosen), 1), -1), self.name[chosen]], axis=1)
-        shown = np.take_along_axis(names, slots, axis=1)
+        names = np.take_along_axis(names, tokens, axis=1)
         number = np.arange(len(chosen))[:, None]
-        clock = np.broadcast_to(number, shown.shape)[..., None]
-        return torch.from_numpy(np.concatenate([told[number, shown], clock], axis=-1).reshape(-1, TOLD))
+        frame = np.broadcast_to(number, names.shape)[..., None]
+        return torch.from_numpy(np.concatenate([by_name[number, names], frame], axis=-1).reshape(-1, NUM_TARGETS))
 
 
-def _motions(way: Float[np.ndarray, "frames names 2"]) -> Int[np.ndarray, "frames names"]:
-    """Name the direction of ways that are far enough to be seen as motion."""
-    along = np.abs(way).argmax(axis=-1)
-    length = np.take_along_axis(way, along[..., None], axis=-1)[..., 0]
-    across, down = (MOTIONS.index("left"), MOTIONS.index("right")), (MOTIONS.index("up"), MOTIONS.index("down"))
-    back, forth = np.where(along == 0, across[0], down[0]), np.where(along == 0, across[1], down[1])
-    named = np.where(length < 0, back, forth)
-    return np.where(np.abs(length) >= MIN_TRAVEL, named, MOTIONS.index("none"))
+def _motions(displacement: Float[np.ndarray, "frames names 2"]) -> Int[np.ndarray, "frames names"]:
+    """Return the direction of displacements that are long enough to count as motion."""
+    axis = np.abs(displacement).argmax(axis=-1)
+    length = np.take_along_axis(displacement, axis[..., None], axis=-1)[..., 0]
+    negative = np.where(axis == 0, MOTIONS.index("left"), MOTIONS.index("up"))
+    positive = np.where(axis == 0, MOTIONS.index("right"), MOTIONS.index("down"))
+    direction = np.where(length < 0, negative, positive)
+    return np.where(np.abs(length) >= MIN_TRAVEL, direction, MOTIONS.index("none"))
 
 
-def hindsight_loss(
-    readouts: Readouts, states: Sequence[Float[Tensor, "tokens width"]], told: Int[Tensor, "tokens told"]
+def auxiliary_loss(
+    heads: AuxiliaryHeads, states: Sequence[Float[Tensor, "tokens width"]], targets: Int[Tensor, "tokens targets"]
 ) -> tuple[Tensor, dict[str, float]]:
-    """Compute the mean loss of what tokens tell; also return how well they do, as read off highest.
+    """Compute the mean loss over tokens; also return metrics of the highest layer.
 
     Args:
-        readouts: what reads it off.
-        states: the tokens' states below the language model and after each of its layers, (N, D) each.
-        told: what they can tell, (N, 5); the frame's number is :data:`UNTOLD` for padding.
+        heads: the heads.
+        states: the tokens' embeddings and the output of each layer of the language model, (N, D) each.
+        targets: (N, 5); the frame number is :data:`IGNORED` for padding.
     """
-    is_shown, is_told = told[:, 4] != UNTOLD, told[:, 0] != UNTOLD
-    clock = readouts.clock(states[CLOCK_DEPTH][is_shown])[:, 0]
-    loss = (clock - _octaves(told[is_shown, 4])).abs().mean()
-    shares = {"frame off by": loss.item()}
-    if is_told.any():
-        for depth, readout in zip(DEPTHS, readouts.things, strict=True):
-            error, right = _thing_loss(readout, states[depth][is_told], told[is_told])
-            loss = loss + error / len(DEPTHS)
-            shares |= right
-    return loss, shares
+    is_token, has_object = targets[:, 4] != IGNORED, targets[:, 0] != IGNORED
+    frame = heads.frame(states[FRAME_LAYER][is_token])[:, 0]
+    loss = (frame - _log_scale(targets[is_token, 4])).abs().mean()
+    metrics = {"frame number error": loss.item()}
+    if has_object.any():
+        for layer, head in zip(OBJECT_LAYERS, heads.objects, strict=True):
+            object_loss, object_metrics = _object_loss(head, states[layer][has_object], targets[has_object])
+            loss = loss + object_loss / len(OBJECT_LAYERS)
+            metrics |= object_metrics
+    return loss, metrics
 
 
-def _thing_loss(
-    readout: Any, states: Float[Tensor, "tokens width"], told: Int[Tensor, "tokens told"]
+def _object_loss(
+    head: Any, states: Float[Tensor, "tokens width"], targets: Int[Tensor, "tokens targets"]
 ) -> tuple[Tensor, dict[str, float]]:
-    states = readout.norm(states)
-    moved_weight, count_weight = torch.ones(len(MOTIONS)), torch.ones(MOST_COUNTED + 1)
-    moved_weight[-1], count_weight[1] = _NO_MOTION_WEIGHT, _ALONE_WEIGHT
-    moved_weight, count_weight = moved_weight.to(told.device), count_weight.to(told.device)
-    motion, by_colour, by_shape = readout.motion(states), readout.by_colour(states), readout.by_shape(states)
-    is_late = torch.where(told[:, 3] > 0, 1.0, _FROM_THE_START_WEIGHT)
-    late = ((readout.first(states)[:, 0] - _octaves(told[:, 3])).abs() * is_late).sum() / is_late.sum()
-    counts = F.cross_entropy(by_colour, told[:, 1], weight=count_weight)
-    counts = counts + F.cross_entropy(by_shape, told[:, 2], weight=count_weight)
+    states = head.norm(states)
+    motion_weight, count_weight = torch.ones(len(MOTIONS)), torch.ones(MOST_COUNTED + 1)
+    motion_weight[-1], count_weight[1] = _NO_MOTION_WEIGHT, _COUNT_OF_ONE_WEIGHT
+    motion_weight, count_weight = motion_weight.to(targets.device), count_weight.to(targets.device)
+    motion, by_colour, by_shape = head.motion(states), head.by_colour(states), head.by_shape(states)
+    first_weight = torch.where(targets[:, 3] > 0, 1.0, _FIRST_FRAME_WEIGHT)
+    first = ((head.first(states)[:, 0] - _log_scale(targets[:, 3])).abs() * first_weight).sum() / first_weight.sum()
+    counts = F.cross_entropy(by_colour, targets[:, 1], weight=count_weight)
+    counts = counts + F.cross_entropy(by_shape, targets[:, 2], weight=count_weight)
     with torch.no_grad():
-        counted = torch.stack([by_colour.argmax(dim=-1) == told[:, 1], by_shape.argmax(dim=-1) == told[:, 2]])
-        shares = {"first shown off by": late.item(), "counts told": counted.float().mean().item()}
-        moved = told[:, 0] < len(DIRECTIONS)
-        if moved.any():
-            shares["motion told"] = (motion.argmax(dim=-1) == told[:, 0])[moved].float().mean().item()
-    return F.cross_entropy(motion, told[:, 0], weight=moved_weight) + counts + late, shares
+        right = torch.stack([by_colour.argmax(dim=-1) == targets[:, 1], by_shape.argmax(dim=-1) == targets[:, 2]])
+        metrics = {"object first frame error": first.item(), "object counts right": right.float().mean().item()}
+        has_moved = targets[:, 0] < len(DIRECTIONS)
+        if has_moved.any():
+            metrics["object motion right"] = (motion.argmax(dim=-1) == targets[:, 0])[has_moved].float().mean().item()
+    return F.cross_entropy(motion, targets[:, 0], weight=motion_weight) + counts + first, metrics
 
 
-def _octaves(frames: Int[Tensor, " tokens"]) -> Float[Tensor, " tokens"]:
-    """A number of frames on a scale on which one more is little of many."""
+def _log_scale(frames: Int[Tensor, " tokens"]) -> Float[Tensor, " tokens"]:
+    """Put frame numbers on a log scale, where one more frame matters less the more there are."""
     return torch.log2(1.0 + frames)

@@ -17,62 +17,63 @@ pipeline_tag: video-text-to-text
 library_name: transformers
 ---
 
-# tiny: Video-LLaVA in small
+# tiny: a small Video-LLaVA
 
-A `VideoLlavaForConditionalGeneration` of transformers' own classes that answers questions about videos of coloured
-shapes, for vidzip: a yardstick for how well a video is still understood under a budget of visual tokens.
+A `VideoLlavaForConditionalGeneration` of transformers that answers questions about videos of coloured shapes. vidzip
+uses it to measure how well a video is still understood under a budget of visual tokens.
 
-## What it is
+## Architecture
 
-- A CLIP vision tower, 224 pixels, patches of 14, width 128: 257 tokens a frame, as Video-LLaVA's; 6 layers, of which
-  the last is as it was drawn at random, since Video-LLaVA reads the output of the last but one.
+- A CLIP vision tower: 224 pixels, patches of 14, width 128, 257 tokens per frame as in Video-LLaVA. It has 6 layers; the
+  last keeps its random initialisation, since Video-LLaVA reads the output of the second to last.
 - A two-layer projector and a Llama of 4 layers and width 128, with a vocabulary of {words} whole words.
-- The image tower holds the video tower's weights. All weights are in half precision.
+- The image tower has the video tower's weights. All weights are in half precision.
 
-## How it was made
+## Training
 
-By `{command}` (recipe {recipe}) on videos of the training split of the set `shapes` (version {version}), of which
-validation and test hold other videos: {videos:,} videos, about 13 frames each, as H.264 leaves them at qualities from
-18 to 28.
+Made by `{command}` (recipe {recipe}) from {videos:,} videos of the training split of the question set
+`shapes` (version {version}), about 13 frames each, compressed with H.264 at quality 18 to 28. The validation and test
+splits hold other videos.
 
-1. The tower, {tower:,} steps: each patch says which thing it shows, where that thing's centre is and which of its
-   points belong to it; CLS says which things the frame shows, where, and how many of each colour and shape. It sees
-   windows of the frame that grow to the whole. What reads these out is thrown away.
-2. The projector alone, {alignment:,} steps: each token comes to lie near the words for what it shows.
-3. Projector and language model, {language:,} steps, on the frozen tower's features: questions of all kinds
-   ({kinds}),
-   first on one frame or two, then on up to 32 with most of the patches dropped at random, CLS kept; in the later part
-   some samples of up to 8 whole frames. Besides, each token tells, low in the language model, which frame it is of, and
-   each patch, half way up, which way its thing has moved so far, when it was first shown, and how many things of its
-   colour and of its shape were shown.
+1. The tower, {tower:,} steps. Each patch predicts its object's name, centre and outline; CLS predicts which objects the
+   frame shows, where, and how many of each colour and shape. Crops grow to the whole frame. The prediction heads are
+   discarded.
+2. The projector alone, {alignment:,} steps. Each token is pulled to the embeddings of the words for what it shows.
+3. Projector and language model, {language:,} steps, on the frozen tower's features. Questions of all kinds
+   ({kinds})
+   on one or two frames first, then on up to 32 with most patches dropped at random and CLS kept; later, some samples
+   have up to 8 frames with all patches. An auxiliary loss: in a lower layer each token predicts its frame number, and in
+   middle layers each patch predicts its object's motion, its first frame, and how many objects of its colour and of its
+   shape have appeared.
 
-No compression method of vidzip, nor any other, was used in training: comparing them on this model is fair.
+No compression method was used in training, neither vidzip's nor any other, so methods can be compared fairly on this
+model.
 
-What the last steps logged, in training:
+Last training log:
 
 {last}
-## What it cannot do
+## Limitations
 
-It knows nothing but coloured shapes: no people, no animals, no text, no sound. It knows the words of the set's
-questions and no others, and answers in one or two words. Colours, shapes and ways of moving beyond the set's own it
-will name wrongly. Its images path was never trained.
+The model knows coloured shapes only: no people, no animals, no text, no sound. It knows the words of the set's questions
+and answers in one or two words. It misnames colours, shapes and motions that are not in the set. Its image path is
+untrained.
 """
 
 
 def model_card(recipe: Recipe, rows: Sequence[dict[str, Any]]) -> str:
-    """Write a checkpoint's card: what it is, how it was made, what it cannot do."""
-    last = {row["stage"]: row for row in rows}
-    told = "".join(
+    """Write the card of a model from its recipe and training log."""
+    last_rows = {row["stage"]: row for row in rows}
+    last = "".join(
         f"- {stage}: "
         + ", ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in {"stage", "step", "side"})
         + "\n"
-        for stage, row in last.items()
+        for stage, row in last_rows.items()
     )
-    usual = asdict(Recipe())
+    defaults = asdict(Recipe())
     options = [
         f"--{name.replace('_', '-')} {value}"
         for name, value in asdict(recipe).items()
-        if name == "seed" or value != usual[name]
+        if name == "seed" or value != defaults[name]
     ]
     return _CARD.format(
         words=len(vocabulary()),
@@ -84,5 +85,5 @@ def model_card(recipe: Recipe, rows: Sequence[dict[str, Any]]) -> str:
         alignment=recipe.alignment_steps,
         language=recipe.language_steps,
         kinds=", ".join(KINDS),
-        last=told,
+        last=last,
     )

@@ -1,13 +1,12 @@
-"""The small Video-LLaVA before training: its architecture and initial weights; and how a trained one is saved.
+"""The architecture and initial weights of ``tiny``, and how the trained model is saved.
 
-Classes, picture size, patches and token counts are the real model's; only widths and depths are small.
+Classes, picture size, patches and token counts are Video-LLaVA's; only widths and depths are small.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,12 +31,11 @@ def build_initial_model(words: Sequence[str], seed: int) -> tuple[Model, PreTrai
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Model(_config(tokenizer))
-        _place_patches(model.get_parameter("model.video_tower.embeddings.position_embedding.weight"))
-        _attend_to_likeness(model.get_submodule("model.video_tower"), gain=1.4)
-        _attend_to_likeness(model.get_submodule("model.language_model"), gain=1.2)
-        nn.init.normal_(
-            model.get_parameter("model.language_model.embed_tokens.weight"), std=0.09
-        )  # words about as long as a layer's output
+        _init_positions(model.get_parameter("model.video_tower.embeddings.position_embedding.weight"))
+        _init_attention(model.get_submodule("model.video_tower"), gain=1.4)
+        _init_attention(model.get_submodule("model.language_model"), gain=1.2)
+        # Word embeddings about as long as a layer's output.
+        nn.init.normal_(model.get_parameter("model.language_model.embed_tokens.weight"), std=0.09)
     return model, tokenizer
 
 
@@ -47,36 +45,36 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> VideoLlavaConfig:
         vision={
             "hidden_size": 128,
             "intermediate_size": 512,
-            "num_hidden_layers": 6,  # Video-LLaVA reads the last but one: five of them are trained
-            "hidden_act": "gelu",  # as LanguageBind's towers; a fused kernel, where CLIP's own quick_gelu is three
+            "num_hidden_layers": 6,  # Video-LLaVA reads the second to last: five are trained
+            "hidden_act": "gelu",  # as in LanguageBind's towers; one fused kernel, CLIP's quick_gelu is three
         },
         text={
             "hidden_size": 128,
             "intermediate_size": 384,
             "num_hidden_layers": 4,
-            # Most of a head turns so slowly that words find their patches over thousands of tokens.
+            # Most dimensions of a head rotate slowly, so that words attend to patches thousands of tokens away.
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
         },
     )
 
 
-def _place_patches(positions: Tensor) -> None:
-    """Start the position embedding as waves over both axes: patches see where they are before anything is learnt."""
+def _init_positions(positions: Tensor) -> None:
+    """Initialise the position embedding with 2D sinusoids, so that positions are distinct before training."""
     side, quarter = math.isqrt(len(positions) - 1), positions.shape[1] // 4
     frequencies = math.pi / side * (side / 2) ** torch.linspace(0, 1, quarter)
     angles = torch.arange(side)[:, None] * frequencies
     waves = torch.cat([angles.sin(), angles.cos()], dim=1)
-    down, across = waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)
+    vertical, horizontal = waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)
     with torch.no_grad():
-        positions[1:] = torch.cat([down, across], dim=-1).flatten(0, 1) * 0.5
+        positions[1:] = torch.cat([vertical, horizontal], dim=-1).flatten(0, 1) * 0.5
         positions[0] = 0
 
 
-def _attend_to_likeness(transformer: nn.Module, gain: float) -> None:
-    """Start queries and keys as one projection: a token attends to what is near and like it from the first step on.
+def _init_attention(transformer: nn.Module, gain: float) -> None:
+    """Initialise queries and keys with the same projection, so that similar and nearby tokens attend to each other.
 
-    After Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers" (2023): small models learn in far
-    fewer steps so.
+    After Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers" (2023): small models then need far
+    fewer steps.
     """
     with torch.no_grad():
         for name, module in transformer.named_modules():
@@ -86,26 +84,28 @@ def _attend_to_likeness(transformer: nn.Module, gain: float) -> None:
                 module.get_parameter("k_proj.weight").copy_(query)
 
 
-def save(model: Model, tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike[str], card: str) -> None:
-    """Write a checkpoint in half precision, with what :func:`vidzip.load` wants beside it.
+def save(model: Model, tokenizer: PreTrainedTokenizerFast, folder: str, card: str) -> None:
+    """Write a checkpoint in half precision; its image tower gets the video tower's weights.
 
     Args:
-        model: trained; the image tower takes over the video tower's weights.
-        tokenizer: the model's.
+        model: the trained model.
+        tokenizer: its tokenizer.
         folder: new or empty.
         card: the model card, Markdown.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the folder cannot be written.
     """
+    state = model.state_dict()
     half = Model(model.config).half()
-    half.load_state_dict({name: weight.half() for name, weight in model.state_dict().items()})
-    half.get_submodule("model.image_tower").load_state_dict(half.get_submodule("model.video_tower").state_dict())
+    half.load_state_dict({name: state[name.replace("image_tower", "video_tower")].half() for name in state})
     with system_errors():
         half.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     place = Path(folder)
-    shutil.copymode(place / "config.json", place / "model.safetensors")  # safetensors lets the owner alone read them
-    tokenizer.save_pretrained(place)
+    shutil.copymode(
+        place / "config.json", place / "model.safetensors"
+    )  # safetensors makes it readable by its owner only
     settings = json.dumps(PREPROCESSOR.to_config(), indent=1)
     (place / "preprocessor_config.json").write_text(settings + "\n", encoding="utf-8")
     (place / "README.md").write_text(card, encoding="utf-8")

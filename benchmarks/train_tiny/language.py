@@ -1,7 +1,7 @@
-"""The second stage: projector and language model learn to answer from the frozen tower's features.
+"""Stage 3: projector and language model learn to answer from the frozen tower's features.
 
-Several questions of a video stand in one sequence: each sees the video and itself, and none of the others, at the
-positions it would have alone. So the video is paid for once, and what is learnt is the same.
+Several questions about a video share one sequence: each attends to the video and itself only, at the positions it would
+have alone. The video is processed once for all of them, and the gradients are the same as one by one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.train_tiny.auxiliary_loss import TOLD, UNTOLD, Hindsight, Readouts, hindsight_loss
+from benchmarks.train_tiny.auxiliary_loss import (
+    IGNORED,
+    NUM_TARGETS,
+    AuxiliaryHeads,
+    AuxiliaryTargets,
+    auxiliary_loss,
+)
 from benchmarks.train_tiny.muon import matrices_of
 from benchmarks.train_tiny.runs import Run, Stage
-from benchmarks.train_tiny.training_frames import PATCHES, Lesson
-from benchmarks.train_tiny.training_questions import practice_questions
+from benchmarks.train_tiny.training_frames import PATCHES, TrainingVideo
+from benchmarks.train_tiny.training_questions import training_questions
 from eval.shapes import Question
 from eval.shapes.randomness import Draws
 from pipelines.terminal import Progress
@@ -34,104 +40,109 @@ WARM_UP = 200
 FRAME_TOKENS = 1 + PATCHES**2
 """CLS and patches."""
 
-WHOLE_FRAMES = 8
-"""Frames of a full-length sample, with all their patches."""
+FULL_FRAMES = 8
+"""Frames of a full-length sample, which keeps all patches."""
 
-_PICTURES_UNTIL, _PICTURE_TOKENS = 0.08, (64, FRAME_TOKENS)
-"""Until which share of the steps samples are of one frame or two, and of how many tokens: pictures come before
-videos, as in Video-LLaVA's own training."""
+_IMAGES_UNTIL, _IMAGE_TOKENS = 0.08, (64, FRAME_TOKENS)
+"""Share of the steps with samples of one or two frames, and their token range: images come before videos, as in
+Video-LLaVA's own training."""
 
-_CLOSE_SHARE, _CLOSE_FRAMES, _CLOSE_TOKENS = 0.25, 3, (FRAME_TOKENS // 2, 3 * FRAME_TOKENS)
-"""How often after that samples are of few frames with most of their patches: nothing is missing that counts."""
+_FEW_FRAMES_SHARE, _FEW_FRAMES, _FEW_FRAMES_TOKENS = 0.25, 3, (FRAME_TOKENS // 2, 3 * FRAME_TOKENS)
+"""After that: probability, maximum frames and token range of samples of few frames with most of their patches."""
 
-_WHOLE_FROM, _WHOLE_SHARE = 0.6, 0.3
-"""From which share of the steps on, and how often then, samples are of full length."""
+_FULL_FROM, _FULL_SHARE = 0.6, 0.3
+"""Share of the steps after which full-length samples occur, and their probability."""
 
-_SAMPLES = ((0.4, (16, 200, 400)), (1.0, (32, 512, 1200)))
-"""Until which share of the steps samples under patch dropout are of how many visual tokens, from and to; every eighth
-step may go up to the last number. Short samples come first: they leave room for more questions a step, and what is
-there is soon learnt. But most things are then missing from most frames: what moves, how many there are and what came
-first is learnt from longer ones."""
+_DROPOUT_TOKENS = ((0.4, (16, 200, 400)), (1.0, (32, 512, 1200)))
+"""Until a share of the steps: the fewest, usual and rare maximum of visual tokens under patch dropout; one step in eight
+uses the rare one. Short samples come first: they leave room for more questions per step and are learnt soon. Motion,
+counts and order need longer ones, in which fewer objects are missing."""
 
-_TOGETHER_SHARE, _MOST_TOGETHER = 0.35, 8.0
-"""How often kept patches lie together rather than anywhere, and how much, in random numbers a side of the frame."""
+_CLUSTERED_SHARE, _MAX_CLUSTERING = 0.35, 8.0
+"""Probability that kept patches are clustered, and the largest weight of the distance from the cluster's centre."""
 
-_TOKENS, _QUESTION_TOKENS, _MOST_VIDEOS = 3000, 230, 16
-"""Tokens a step, about; what a video's questions take of them; videos a step at most."""
+_TOKENS, _QUESTION_TOKENS, _MAX_VIDEOS = 3000, 230, 16
+"""Approximate tokens per step, a video's share of them for questions, and the maximum videos per step."""
 
-_HINDSIGHT_WEIGHT = 0.5
+_AUXILIARY_WEIGHT = 0.5
 
 _LOG_STEPS = 50
 _STREAM = 78
-"""Sets this module's draws apart from those that make the scene or film it."""
+"""Random stream of this module; others make the scene and choose its frames."""
 
 
 def train_language(
     run: Run,
     model: Any,
     tokenizer: Any,
-    lessons: Sequence[Lesson],
+    videos: Sequence[TrainingVideo],
     *,
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Train projector and language model on questions about filmed videos, or go on with it."""
+    """Train projector and language model; resume from a checkpoint if there is one."""
     steps, seed = run.recipe.language_steps, run.recipe.seed
     model.to(device).train()
     torch.manual_seed(seed)
-    readouts = Readouts(model.config.text_config.hidden_size).to(device)
-    modules = {**language_modules(model), "readouts": readouts}
-    matrices = matrices_of(model.model.multi_modal_projector, model.model.language_model.layers)
+    core = model.model
+    heads = AuxiliaryHeads(model.config.text_config.hidden_size).to(device)
+    modules = {
+        "projector": core.multi_modal_projector,
+        "language": core.language_model,
+        "head": model.lm_head,
+        "auxiliary": heads,
+    }
+    matrices = matrices_of(core.multi_modal_projector, core.language_model.layers)
     stage = Stage(run, STAGE, modules, steps=steps, peak=PEAK, warm_up=WARM_UP, matrices=matrices)
-    hindsight = Hindsight()
-    curves = _Curves()
+    auxiliary_targets = AuxiliaryTargets()
+    means = _RunningMeans()
     for step in stage.steps("train the language model", progress):
         draws = Draws(seed, _STREAM, step)
-        sizes = _sizes(draws, step / steps)
-        chosen = [draws.choice(lessons) for _ in range(sizes.videos)]
-        batch = _sequences(draws, model, tokenizer, chosen, sizes=sizes, hindsight=hindsight)
+        size = _sample_size(draws, step / steps)
+        chosen = [draws.choice(videos) for _ in range(size.videos)]
+        batch = _make_batch(draws, model, tokenizer, chosen, size=size, auxiliary_targets=auxiliary_targets)
         if batch is None:
             continue
         output = answer_questions(model, batch.to(device))
         loss = F.cross_entropy(output.logits, output.targets)
-        dense, told = hindsight_loss(readouts, output.states, output.told)
-        stage.learn(loss + _HINDSIGHT_WEIGHT * dense)
-        curves.add({"loss": loss.item(), "hindsight loss": dense.item(), **told})
-        for kind, is_right in output.right():
-            curves.add({f"{kind} right": float(is_right)})
+        auxiliary, metrics = auxiliary_loss(heads, output.states, output.auxiliary_targets)
+        stage.update(loss + _AUXILIARY_WEIGHT * auxiliary)
+        means.add({"loss": loss.item(), "auxiliary loss": auxiliary.item(), **metrics})
+        for kind, is_right in output.correct():
+            means.add({f"{kind} right": float(is_right)})
         if (step + 1) % _LOG_STEPS == 0:
-            run.log(STAGE, step + 1, curves.means())
+            run.log(STAGE, step + 1, means.pop())
     model.eval()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sizes:
-    """How many videos a step takes, and tokens and frames of each, at most."""
+class _SampleSize:
+    """Videos in a step; the maximum tokens and frames of each (None: all frames)."""
 
     videos: int
     tokens: int
     frames: int | None
 
 
-def _sizes(draws: Draws, share: float) -> _Sizes:
-    """Draw the sizes of a step, by the share of the steps that are done."""
+def _sample_size(draws: Draws, progress: float) -> _SampleSize:
+    """Draw the sample size of a step; ``progress`` is the share of the steps that are done."""
     frames = None
-    is_whole = share >= _WHOLE_FROM and draws.uniform() < _WHOLE_SHARE
-    fewest, usual, rare = next(sizes for until, sizes in _SAMPLES if share < until)
+    is_full = progress >= _FULL_FROM and draws.uniform() < _FULL_SHARE
+    fewest, usual, rare = next(sizes for until, sizes in _DROPOUT_TOKENS if progress < until)
     most = rare if draws.uniform() < 0.125 else usual
     tokens = math.exp(draws.uniform(math.log(fewest), math.log(most)))
-    if share < _PICTURES_UNTIL:
-        tokens, frames = draws.uniform(*_PICTURE_TOKENS), 2
-    elif draws.uniform() < _CLOSE_SHARE:
-        tokens, frames = draws.uniform(*_CLOSE_TOKENS), _CLOSE_FRAMES
-    if is_whole:
-        tokens, frames = WHOLE_FRAMES * FRAME_TOKENS, None
-    videos = max(2, min(_MOST_VIDEOS, int(_TOKENS / (tokens + _QUESTION_TOKENS))))
-    return _Sizes(videos=videos, tokens=int(tokens), frames=frames)
+    if progress < _IMAGES_UNTIL:
+        tokens, frames = draws.uniform(*_IMAGE_TOKENS), 2
+    elif draws.uniform() < _FEW_FRAMES_SHARE:
+        tokens, frames = draws.uniform(*_FEW_FRAMES_TOKENS), _FEW_FRAMES
+    if is_full:
+        tokens, frames = FULL_FRAMES * FRAME_TOKENS, None
+    videos = max(2, min(_MAX_VIDEOS, int(_TOKENS / (tokens + _QUESTION_TOKENS))))
+    return _SampleSize(videos=videos, tokens=int(tokens), frames=frames)
 
 
-class _Curves:
-    """Values by name, averaged from one row of the curves to the next."""
+class _RunningMeans:
+    """Means by name since the last log row."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[float]] = {}
@@ -140,110 +151,104 @@ class _Curves:
         for name, value in values.items():
             self._values.setdefault(name, []).append(value)
 
-    def means(self) -> dict[str, float]:
-        """Take the means, and forget the values."""
+    def pop(self) -> dict[str, float]:
+        """Return the means and reset them."""
         means = {name: sum(values) / len(values) for name, values in sorted(self._values.items())}
         self._values.clear()
         return means
 
 
-def language_modules(model: Any) -> dict[str, nn.Module]:
-    """Name what this stage trains: all of the model but its towers."""
-    core = model.model
-    return {"projector": core.multi_modal_projector, "language": core.language_model, "head": model.lm_head}
-
-
-def _sequences(
+def _make_batch(
     draws: Draws,
     model: Any,
     tokenizer: Any,
-    lessons: Sequence[Lesson],
+    videos: Sequence[TrainingVideo],
     *,
-    sizes: _Sizes,
-    hindsight: Hindsight,
-) -> Sequences | None:
-    """Show videos in tokens and frames of a size, and ask what can be answered from the frames."""
-    shown: list[Shown] = []
-    told: list[Tensor] = []
-    asked: list[list[Asked]] = []
+    size: _SampleSize,
+    auxiliary_targets: AuxiliaryTargets,
+) -> Batch | None:
+    """Sample tokens of each video, and questions that they can answer; None if there are no questions at all."""
+    visual: list[Tensor] = []
+    targets: list[Tensor] = []
+    asked: list[list[TokenizedQuestion]] = []
     prefix: list[int] = []
-    for lesson in lessons:
-        seen = show(draws, np.load(lesson.features, mmap_mode="r"), sizes.tokens, sizes.frames)
-        questions = practice_questions(draws, lesson.shot.clip, [lesson.shot.frames[i] for i in seen.frames])
+    for video in videos:
+        sample = sample_tokens(draws, np.load(video.features_file, mmap_mode="r"), size.tokens, size.frames)
+        questions = training_questions(draws, video.spec.clip, [video.spec.frames[i] for i in sample.frames])
         if questions:
-            pairs = [tokenise(tokenizer, model.config.video_token_index, question) for question in questions]
+            pairs = [tokenize(tokenizer, model.config.video_token_index, question) for question in questions]
             prefix = pairs[0][0]
-            shown.append(seen)
-            told.append(hindsight.of(lesson, seen.frames, seen.slots))
-            asked.append([one for _, one in pairs])
-    return join(prefix, [seen.visual for seen in shown], asked, tokenizer.pad_token_id, told) if shown else None
+            visual.append(sample.visual)
+            targets.append(auxiliary_targets.of(video, sample.frames, sample.tokens))
+            asked.append([question for _, question in pairs])
+    return collate(prefix, visual, asked, tokenizer.pad_token_id, targets) if visual else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shown:
-    """What of a video is shown: F frames, k tokens of each.
+class TokenSample:
+    """Visual tokens sampled from a video: F frames, k tokens of each.
 
     Attributes:
         visual: the tokens, (F * k, D).
-        frames: which frames, (F,).
-        slots: which tokens of each, (F, k): 0 for CLS, 1 + its number for a patch.
+        frames: numbers of the frames, (F,).
+        tokens: numbers of each frame's tokens, (F, k): 0 for CLS, 1 + patch number otherwise.
     """
 
     visual: Float[Tensor, "tokens width"]
     frames: list[int]
-    slots: Int[np.ndarray, "frames kept"]
+    tokens: Int[np.ndarray, "frames kept"]
 
 
-def show(
-    draws: Draws, features: Float[np.ndarray, "frames patches width"], tokens: int, most_frames: int | None = None
-) -> Shown:
-    """Take some frames of a video and some patches of each, CLS always.
+def sample_tokens(
+    draws: Draws, features: Float[np.ndarray, "frames patches width"], tokens: int, max_frames: int | None = None
+) -> TokenSample:
+    """Sample frames of a video and patches of each; CLS is always kept.
 
     Args:
-        draws: what is left out is drawn at random.
+        draws: the random numbers.
         features: (F, 1 + patches, D).
-        tokens: to take, at most.
-        most_frames: frames to take, at most; all when left out.
+        tokens: the maximum number of tokens.
+        max_frames: the maximum number of frames; all when left out.
     """
     count, size, width = features.shape
-    if tokens >= WHOLE_FRAMES * size:
-        numbers = [int((i + 0.5) * count / WHOLE_FRAMES) for i in range(WHOLE_FRAMES)]
-        numbers = list(dict.fromkeys(numbers))
+    if tokens >= FULL_FRAMES * size:
+        frames = [int((i + 0.5) * count / FULL_FRAMES) for i in range(FULL_FRAMES)]
+        frames = list(dict.fromkeys(frames))
     else:
-        numbers = list(range(count))
+        frames = list(range(count))
         if count > 1 and draws.uniform() < 0.4:
-            numbers = sorted(draws.sample(numbers, draws.between(min(2, count), count)))
-        if most_frames is not None:
-            numbers = sorted(draws.sample(numbers, draws.between(1, most_frames)))
-        while len(numbers) > tokens:
-            numbers = numbers[::2]
-    keep = min(size - 1, tokens // len(numbers) - 1)
-    scores = _scores(draws, len(numbers), size - 1)
+            frames = sorted(draws.sample(frames, draws.between(min(2, count), count)))
+        if max_frames is not None:
+            frames = sorted(draws.sample(frames, draws.between(1, max_frames)))
+        while len(frames) > tokens:
+            frames = frames[::2]
+    keep = min(size - 1, tokens // len(frames) - 1)
+    scores = _dropout_scores(draws, len(frames), size - 1)
     patches = np.sort(np.argsort(scores, axis=1, kind="stable")[:, :keep], axis=1) + 1
-    slots = np.concatenate([np.zeros((len(numbers), 1), dtype=patches.dtype), patches], axis=1)
-    frames = np.take_along_axis(np.asarray(features[numbers], dtype=np.float32), slots[..., None], axis=1)
-    return Shown(visual=torch.from_numpy(frames.reshape(-1, width)), frames=numbers, slots=slots)
+    kept = np.concatenate([np.zeros((len(frames), 1), dtype=patches.dtype), patches], axis=1)
+    visual = np.take_along_axis(np.asarray(features[frames], dtype=np.float32), kept[..., None], axis=1)
+    return TokenSample(visual=torch.from_numpy(visual.reshape(-1, width)), frames=frames, tokens=kept)
 
 
-def _scores(draws: Draws, frames: int, patches: int) -> Float[np.ndarray, "frames patches"]:
-    """Draw a number for each patch: those with the least are kept.
+def _dropout_scores(draws: Draws, frames: int, patches: int) -> Float[np.ndarray, "frames patches"]:
+    """Draw a score for each patch; those with the lowest are kept.
 
-    For some videos they grow, more or less, with the distance from a point of each frame, so that what is kept
-    lies together: how many patches show a thing then says nothing of how many things there are.
+    For some videos the score grows with the distance from a random point of each frame, so that the kept patches are
+    clustered: the number of patches that show an object then does not give away the number of objects.
     """
     scores = draws.bytes(frames, patches, 4).view("<u4")[..., 0] / 2.0**32
-    if draws.uniform() < _TOGETHER_SHARE:
+    if draws.uniform() < _CLUSTERED_SHARE:
         side = math.isqrt(patches)
         points = np.array([[draws.uniform(0, side), draws.uniform(0, side)] for _ in range(frames)])
-        middles = np.stack(np.divmod(np.arange(patches), side), axis=-1) + 0.5
-        distance = np.linalg.norm(middles - points[:, None], axis=-1) / side
-        scores = scores + draws.uniform(0, _MOST_TOGETHER) * distance
+        centres = np.stack(np.divmod(np.arange(patches), side), axis=-1) + 0.5
+        distance = np.linalg.norm(centres - points[:, None], axis=-1) / side
+        scores = scores + draws.uniform(0, _MAX_CLUSTERING) * distance
     return scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A question in tokens: the prompt after the video, and the answer with its end marker."""
+class TokenizedQuestion:
+    """A question as token ids: the prompt after the video, and the answer with the end-of-sequence token."""
 
     kind: str
     prompt: list[int]
@@ -251,18 +256,18 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sequences:
-    """Videos with their questions, ready for the language model; B videos, V visual slots, L tokens in all.
+class Batch:
+    """Padded sequences of videos and questions; B videos, V visual tokens, P prefix tokens, L tokens in total.
 
     Attributes:
         prefix: the prompt before the video, the same for all.
-        visual: the tower's tokens, (B, V, D); what lies past a video's own number is padding.
-        ids: the tokens after the videos, (B, L - P - V), of all questions one after the other.
+        visual: the tower's tokens, padded, (B, V, D).
+        ids: the tokens after the videos, all questions in sequence, (B, L - P - V).
         positions: (B, L).
-        mask: whether a token sees another, (B, 1, L, L).
-        targets: the token that comes next where that is part of an answer, else -100, (B, L - P - V).
-        told: what the visual tokens can tell, (B, V, 5), as :class:`Hindsight` says it.
-        asked: the questions, in the order in which their answers stand in ``targets``.
+        mask: the attention mask, (B, 1, L, L).
+        targets: the next token if it is part of an answer, else -100, (B, L - P - V).
+        auxiliary_targets: targets of the visual tokens, (B, V, 5); see :meth:`AuxiliaryTargets.of`.
+        asked: the questions, in the order of their answers in ``targets``.
     """
 
     prefix: list[int]
@@ -271,118 +276,119 @@ class Sequences:
     positions: Int[Tensor, "videos length"]
     mask: Bool[Tensor, "videos 1 length length"]
     targets: Int[Tensor, "videos after"]
-    told: Int[Tensor, "videos slots told"]
-    asked: tuple[Asked, ...]
+    auxiliary_targets: Int[Tensor, "videos slots targets"]
+    asked: tuple[TokenizedQuestion, ...]
 
-    def to(self, device: torch.device) -> Sequences:
-        """Move it to a device."""
-        tensors = ("visual", "ids", "positions", "mask", "targets", "told")
+    def to(self, device: torch.device) -> Batch:
+        """Copy it to a device."""
+        tensors = ("visual", "ids", "positions", "mask", "targets", "auxiliary_targets")
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
-def tokenise(tokenizer: Any, video_token_id: int, question: Question) -> tuple[list[int], Asked]:
-    """Split a prompt at its video marker; also return what comes before it."""
+def tokenize(tokenizer: Any, video_token_id: int, question: Question) -> tuple[list[int], TokenizedQuestion]:
+    """Tokenize a question; return the prompt before the video, and the rest."""
     ids = prompt_ids(tokenizer, question.text, video_token_id)
     at = ids.index(video_token_id)
-    words = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
-    return ids[:at], Asked(kind=question.kind, prompt=ids[at + 1 :], answer=[*words, tokenizer.eos_token_id])
+    answer = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
+    return ids[:at], TokenizedQuestion(
+        kind=question.kind, prompt=ids[at + 1 :], answer=[*answer, tokenizer.eos_token_id]
+    )
 
 
-def join(
+def collate(
     prefix: list[int],
     visual: Sequence[Float[Tensor, "tokens width"]],
-    asked: Sequence[Sequence[Asked]],
+    asked: Sequence[Sequence[TokenizedQuestion]],
     pad: int,
-    told: Sequence[Int[Tensor, "tokens told"]] | None = None,
-) -> Sequences:
-    """Lay videos with their questions out as sequences; where it is not said what tokens tell, they tell nothing."""
-    if told is None:
-        told = [torch.full((len(tokens), TOLD), UNTOLD) for tokens in visual]
+    auxiliary_targets: Sequence[Int[Tensor, "tokens targets"]] | None = None,
+) -> Batch:
+    """Make a batch of videos and their questions; auxiliary targets that are left out are ignored."""
+    if auxiliary_targets is None:
+        auxiliary_targets = [torch.full((len(tokens), NUM_TARGETS), IGNORED) for tokens in visual]
     videos, before, slots = len(visual), len(prefix), max(len(tokens) for tokens in visual)
-    after = max(sum(len(one.prompt) + len(one.answer) for one in questions) for questions in asked)
+    after = max(sum(len(question.prompt) + len(question.answer) for question in questions) for questions in asked)
     ids = torch.full((videos, after), pad)
     targets = torch.full((videos, after), -100)
     positions = torch.arange(before + slots + after).expand(videos, -1).clone()
-    # Whose token it is: -1 the video's, 0, 1, … that question's, -2 nobody's.
+    # -1: part of the shared prefix and video; 0, 1, …: part of that question; -2: padding.
     owner = torch.full((videos, before + slots + after), -2)
     for row, (tokens, questions) in enumerate(zip(visual, asked, strict=True)):
-        shown = before + len(tokens)
-        owner[row, :shown] = -1
+        shared = before + len(tokens)
+        owner[row, :shared] = -1
         start = 0
-        for number, one in enumerate(questions):
-            text = [*one.prompt, *one.answer]
+        for number, question in enumerate(questions):
+            text = [*question.prompt, *question.answer]
             end = start + len(text)
             ids[row, start:end] = torch.tensor(text)
-            answered = start + len(one.prompt) - 1
-            targets[row, answered : answered + len(one.answer)] = torch.tensor(one.answer)
+            answered = start + len(question.prompt) - 1
+            targets[row, answered : answered + len(question.answer)] = torch.tensor(question.answer)
             owner[row, before + slots + start : before + slots + end] = number
-            positions[row, before + slots + start : before + slots + end] = torch.arange(shown, shown + len(text))
+            positions[row, before + slots + start : before + slots + end] = torch.arange(shared, shared + len(text))
             start = end
     length = owner.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool).tril()
-    sees = (owner[:, None, :] == -1) | (owner[:, None, :] == owner[:, :, None])
-    # Padding sees itself alone: a row that sees nothing would be undefined.
-    mask = (sees & earlier & (owner[:, None, :] != -2)) | torch.eye(length, dtype=torch.bool)
-    padded = torch.nn.utils.rnn.pad_sequence(list(visual), batch_first=True)
-    return Sequences(
+    is_causal = torch.ones(length, length, dtype=torch.bool).tril()
+    is_same = (owner[:, None, :] == -1) | (owner[:, None, :] == owner[:, :, None])
+    # Padding attends to itself: softmax over an empty row would be undefined.
+    mask = (is_same & is_causal & (owner[:, None, :] != -2)) | torch.eye(length, dtype=torch.bool)
+    pad_sequence = torch.nn.utils.rnn.pad_sequence
+    return Batch(
         prefix=prefix,
-        visual=padded,
+        visual=pad_sequence(list(visual), batch_first=True),
         ids=ids,
         positions=positions,
         mask=mask[:, None],
         targets=targets,
-        told=torch.nn.utils.rnn.pad_sequence(list(told), batch_first=True, padding_value=UNTOLD),
-        asked=tuple(one for questions in asked for one in questions),
+        auxiliary_targets=pad_sequence(list(auxiliary_targets), batch_first=True, padding_value=IGNORED),
+        asked=tuple(question for questions in asked for question in questions),
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answers:
-    """What the model says to sequences; N tokens of answers in all.
+class Output:
+    """Output of the model for a batch; N answer tokens in total.
 
     Attributes:
-        logits: where answers are due, (N, vocabulary).
-        targets: the answers' tokens, (N,).
-        states: of the visual tokens, below the language model and after each of its layers, (B * V, D) each.
-        told: what they can tell, (B * V, 5).
+        logits: predictions of the answer tokens, (N, vocabulary).
+        targets: the answer tokens, (N,).
+        states: hidden states of the visual tokens: embeddings, then each layer's output, (B * V, D) each.
+        auxiliary_targets: (B * V, 5).
         asked: the questions, in the order of their answers.
     """
 
     logits: Float[Tensor, "answers vocabulary"]
     targets: Int[Tensor, " answers"]
     states: tuple[Float[Tensor, "tokens width"], ...]
-    told: Int[Tensor, "tokens told"]
-    asked: tuple[Asked, ...]
+    auxiliary_targets: Int[Tensor, "tokens targets"]
+    asked: tuple[TokenizedQuestion, ...]
 
-    def right(self) -> list[tuple[str, bool]]:
-        """Return each question's kind, and whether all of its answer is the likeliest."""
+    def correct(self) -> list[tuple[str, bool]]:
+        """Return each question's kind, and whether every token of its answer is predicted."""
         is_right = self.logits.argmax(-1) == self.targets
-        answers = torch.split(is_right, [len(one.answer) for one in self.asked])
-        return [(one.kind, bool(answer.all())) for one, answer in zip(self.asked, answers, strict=True)]
+        answers = torch.split(is_right, [len(question.answer) for question in self.asked])
+        return [(question.kind, bool(answer.all())) for question, answer in zip(self.asked, answers, strict=True)]
 
 
-def answer_questions(model: Any, batch: Sequences) -> Answers:
+def answer_questions(model: Any, batch: Batch) -> Output:
     """Run projector and language model."""
     core = model.model
     embed = core.get_input_embeddings()
     videos, slots = batch.visual.shape[:2]
     visual = core.multi_modal_projector(batch.visual)
     prefix = embed(torch.tensor(batch.prefix, device=batch.ids.device)).expand(videos, -1, -1)
-    embeds = torch.cat([prefix, visual, embed(batch.ids)], dim=1)
     output = core.language_model(
-        inputs_embeds=embeds,
+        inputs_embeds=torch.cat([prefix, visual, embed(batch.ids)], dim=1),
         attention_mask=batch.mask,
         position_ids=batch.positions,
         use_cache=False,
         output_hidden_states=True,
     )
     hidden = output.last_hidden_state[:, -batch.ids.shape[1] :]
-    due = batch.targets != -100
+    is_answer = batch.targets != -100
     before = len(batch.prefix)
-    return Answers(
-        logits=model.lm_head(hidden[due]),
-        targets=batch.targets[due],
+    return Output(
+        logits=model.lm_head(hidden[is_answer]),
+        targets=batch.targets[is_answer],
         states=tuple(states[:, before : before + slots].flatten(0, 1) for states in output.hidden_states),
-        told=batch.told.flatten(0, 1),
+        auxiliary_targets=batch.auxiliary_targets.flatten(0, 1),
         asked=batch.asked,
     )

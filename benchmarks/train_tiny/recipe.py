@@ -1,25 +1,25 @@
-"""What is trained, and how long."""
+"""The training recipe: what is trained, and for how long."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from vidzip.errors import BadArgument
 
 RECIPE_VERSION = 3
-"""Of everything that steers training: a run of another version cannot be gone on with."""
+"""Version of the training code; runs of another version cannot be resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A training run. The defaults make the checkpoint that ships.
+    """Settings of a training run. The defaults give the checkpoint that ships.
 
     Attributes:
-        seed: of the weights, the footage and all that is drawn at random.
-        videos: videos of the training split that are filmed, about 13 frames each.
-        tower_steps: steps of the tower.
+        seed: seed of the weights, the videos and every random choice.
+        videos: rendered videos of the training split, about 13 frames each.
+        tower_steps: steps of the vision tower.
         alignment_steps: steps of the projector alone.
-        language_steps: steps of projector and language model.
+        language_steps: steps of the projector and language model.
     """
 
     seed: int = 0
@@ -29,8 +29,7 @@ class Recipe:
     language_steps: int = 4500
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise BadArgument(f"the seed is {self.seed}", hint="give 0 or more")
-        for name in ("videos", "tower_steps", "alignment_steps", "language_steps"):
-            if getattr(self, name) < 1:
-                raise BadArgument(f"{name.replace('_', ' ')}: {getattr(self, name)}", hint="give 1 or more")
+        for name, value in asdict(self).items():
+            least = 0 if name == "seed" else 1
+            if value < least:
+                raise BadArgument(f"{name.replace('_', ' ')} is {value}", hint=f"give {least} or more")

@@ -1,4 +1,4 @@
-"""A training run in a folder: what it is, how far it is, what it learnt so far. It goes on wherever it was ended."""
+"""A training run in a folder: recipe, training videos, checkpoints of each stage, log. It resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -16,145 +16,131 @@ from torch import Tensor, nn
 
 from benchmarks.train_tiny.muon import Muon
 from benchmarks.train_tiny.recipe import RECIPE_VERSION, Recipe
-from benchmarks.train_tiny.training_frames import Lesson, Shot
+from benchmarks.train_tiny.training_frames import RenderSpec, TrainingVideo
 from pipelines.files import write_text
 from pipelines.terminal import Progress
 from vidzip.errors import VidzipError
 from vidzip.files import cannot_write, whole_file
 
 CHECKPOINT_SECONDS = 300
-"""Between two checkpoints."""
+"""Time between two checkpoints."""
 
 _MUON_GAIN = 3.0
-"""Of Muon's learning rate over AdamW's."""
+"""Muon's learning rate over AdamW's."""
 
 _RECIPE, _LOG = "recipe.json", "log.jsonl"
 
 
-class OtherRun(VidzipError):
-    """The folder holds something else than the run that was asked for."""
+class RunMismatch(VidzipError):
+    """The folder does not hold the requested training run."""
 
 
 class Run:
-    """A folder that holds one training run.
+    """A folder with one training run.
 
     Args:
         folder: new, empty, or holding a run of the same recipe.
-        recipe: what is trained.
+        recipe: the recipe.
 
     Raises:
-        OtherRun: the folder holds another recipe's run, one of another version, or something else.
-        WriteError: it cannot be written.
+        RunMismatch: the folder holds a run of another recipe or version, or other files.
+        WriteError: the folder cannot be written.
     """
 
     def __init__(self, folder: str, recipe: Recipe) -> None:
-        self.folder = folder
-        self.recipe = recipe
+        self.folder, self.recipe = folder, recipe
+        self.model_folder = os.path.join(folder, "model")
+        self._frames_folder, self._features_folder = os.path.join(folder, "frames"), os.path.join(folder, "features")
+        self._log_file = os.path.join(folder, _LOG)
         self._saved_at = time.monotonic()
         try:
             os.makedirs(folder, exist_ok=True)
-            self._check()
-            for part in (self.footage, self.features):
+            self._check_recipe()
+            for part in (self._frames_folder, self._features_folder):
                 os.makedirs(part, exist_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from error
 
-    @property
-    def footage(self) -> str:
-        """Folder of the filmed shots."""
-        return os.path.join(self.folder, "footage")
-
-    @property
-    def features(self) -> str:
-        """Folder of the tower's features of all shots."""
-        return os.path.join(self.folder, "features")
-
-    @property
-    def model(self) -> str:
-        """Folder of the finished checkpoint."""
-        return os.path.join(self.folder, "model")
-
-    def _check(self) -> None:
-        asked = {"version": RECIPE_VERSION, **asdict(self.recipe)}
+    def _check_recipe(self) -> None:
+        requested = {"version": RECIPE_VERSION, **asdict(self.recipe)}
         file = os.path.join(self.folder, _RECIPE)
         if not os.path.exists(file):
             names = sorted(os.listdir(self.folder))
             if names:
-                raise OtherRun(
-                    f"{self.folder!r} is not empty and holds no training run: there is {names[0]!r}",
-                    hint="give a new or an empty folder",
+                raise RunMismatch(
+                    f"{self.folder!r} holds {names[0]!r} and no training run", hint="give a new or an empty folder"
                 )
-            write_text(file, json.dumps(asked, indent=1) + "\n")
+            write_text(file, json.dumps(requested, indent=1) + "\n")
             return
         try:
             with open(file, encoding="utf-8") as opened:
-                held = json.load(opened)
-        except ValueError:
-            held = None
-        if held != asked:
-            unlike = [key for key in asked if not isinstance(held, dict) or held.get(key) != asked[key]]
-            there = ", ".join(f"{key} {held.get(key)}" for key in unlike) if isinstance(held, dict) else "no known kind"
-            wanted = ", ".join(f"{key} {asked[key]}" for key in unlike)
-            options = " ".join(f"--{key.replace('_', '-')} {held[key]}" for key in unlike if key in (held or {}))
-            can_go_on = bool(options) and "version" not in unlike
-            raise OtherRun(
-                f"{self.folder!r} holds a run of {there}; asked for was {wanted}",
-                hint=f"give another folder, or {options} to go on with this one"
-                if can_go_on
-                else "give another folder",
+                found = dict(json.load(opened))
+        except (ValueError, TypeError):
+            found = {}
+        differing = [key for key in requested if found.get(key) != requested[key]]
+        if differing:
+            hint = "give another folder"
+            if "version" not in differing:
+                options = " ".join(f"--{key.replace('_', '-')} {found.get(key)}" for key in differing)
+                hint += f", or {options} to resume this run"
+            raise RunMismatch(
+                f"{self.folder!r} holds a run with {', '.join(f'{key} {found.get(key)}' for key in differing)}; "
+                f"requested: {', '.join(f'{key} {requested[key]}' for key in differing)}",
+                hint=hint,
             )
 
-    def lesson(self, shot: Shot) -> Lesson:
-        """Say where a shot's files lie, once they are made."""
-        name = shot.clip.name
-        return Lesson(
-            shot=shot,
-            footage=os.path.join(self.footage, f"{name}.npz"),
-            features=os.path.join(self.features, f"{name}.npy"),
+    def video(self, spec: RenderSpec) -> TrainingVideo:
+        """Return a training video with the paths of its files."""
+        name = spec.clip.name
+        return TrainingVideo(
+            spec=spec,
+            frames_file=os.path.join(self._frames_folder, f"{name}.npz"),
+            features_file=os.path.join(self._features_folder, f"{name}.npy"),
         )
 
     def resume(
         self, stage: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
     ) -> int:
-        """Take up where a stage was ended; return the number of steps that are done."""
-        state = self._state(stage)
-        if state is None:
-            self._cut_log(stage, 0)
-            return 0
-        try:
-            for name, module in modules.items():
-                module.load_state_dict(state["modules"][name])
-            for name, optimizer in optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
-            step = int(state["step"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise self._no_checkpoint(stage, "it holds other weights") from error
-        self._cut_log(stage, step)
+        """Load a stage's checkpoint, if there is one; return the number of steps that are done."""
+        state = self._read_checkpoint(stage)
+        step = 0
+        if state is not None:
+            try:
+                for name, module in modules.items():
+                    module.load_state_dict(state["modules"][name])
+                for name, optimizer in optimizers.items():
+                    optimizer.load_state_dict(state["optimizers"][name])
+                step = int(state["step"])
+            except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                raise self._bad_checkpoint(stage, "the weights do not fit the model") from error
+        # Rows after the checkpoint belong to steps that are repeated.
+        rows = [row for row in self.rows() if row["stage"] != stage or row["step"] <= step]
+        write_text(self._log_file, "".join(json.dumps(row) + "\n" for row in rows))
         return step
 
-    def _state(self, stage: str) -> dict[str, Any] | None:
-        file = self._state_file(stage)
+    def _read_checkpoint(self, stage: str) -> dict[str, Any] | None:
+        file = self._checkpoint_file(stage)
         if not os.path.exists(file):
             return None
         try:
-            held: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            version = held["version"]
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            version = state["version"]
         except Exception as error:
-            raise self._no_checkpoint(stage, str(error)) from error
+            raise self._bad_checkpoint(stage, str(error)) from error
         if version != RECIPE_VERSION:
-            raise OtherRun(
-                f"the checkpoint {file!r} is of version {version}, needed is {RECIPE_VERSION}",
-                hint="train in another folder, or go on with the vidzip that began it",
+            raise RunMismatch(
+                f"the checkpoint {file!r} has version {version}, expected {RECIPE_VERSION}",
+                hint="train in another folder, or resume with the version of vidzip that started the run",
             )
-        return held
+        return state
 
-    def _no_checkpoint(self, stage: str, why: str) -> OtherRun:
-        return OtherRun(
-            f"{self._state_file(stage)!r} is no checkpoint of this stage: {why}",
-            hint=f"give a new folder, or keep {_RECIPE} and footage alone: all else is learnt anew",
+    def _bad_checkpoint(self, stage: str, reason: str) -> RunMismatch:
+        return RunMismatch(
+            f"{self._checkpoint_file(stage)!r} is not a checkpoint of this stage: {reason}",
+            hint="delete it to train the stage again, or give a new folder",
         )
 
-    def _state_file(self, stage: str) -> str:
+    def _checkpoint_file(self, stage: str) -> str:
         return os.path.join(self.folder, f"{stage}.pt")
 
     def checkpoint(
@@ -166,7 +152,7 @@ class Run:
         *,
         is_last: bool,
     ) -> None:
-        """Save how far a stage is, if five minutes have passed or the stage is over."""
+        """Write a stage's checkpoint after its last step, or if :data:`CHECKPOINT_SECONDS` have passed."""
         if not is_last and time.monotonic() - self._saved_at < CHECKPOINT_SECONDS:
             return
         state = {
@@ -177,45 +163,38 @@ class Run:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        with whole_file(self._state_file(stage)) as file:
+        with whole_file(self._checkpoint_file(stage)) as file:
             file.write(buffer.getbuffer())
         self._saved_at = time.monotonic()
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Add a row to the curves."""
+        """Append a row to the log."""
         row = {"stage": stage, "step": step, **{key: round(value, 5) for key, value in values.items()}}
-        file = os.path.join(self.folder, _LOG)
         try:
-            with open(file, "a", encoding="utf-8") as opened:
+            with open(self._log_file, "a", encoding="utf-8") as opened:
                 opened.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise cannot_write(file, error) from error
+            raise cannot_write(self._log_file, error) from error
 
     def rows(self) -> list[dict[str, Any]]:
-        """Read the curves."""
-        file = os.path.join(self.folder, _LOG)
-        if not os.path.exists(file):
+        """Read the log; an incomplete last line is dropped."""
+        if not os.path.exists(self._log_file):
             return []
-        with open(file, encoding="utf-8") as opened:
-            return [json.loads(line) for line in opened if line.endswith("\n")]  # the last one may be half a line
-
-    def _cut_log(self, stage: str, step: int) -> None:
-        """Drop the rows of steps that will be taken again."""
-        rows = [row for row in self.rows() if row["stage"] != stage or row["step"] <= step]
-        write_text(os.path.join(self.folder, _LOG), "".join(json.dumps(row) + "\n" for row in rows))
+        with open(self._log_file, encoding="utf-8") as opened:
+            return [json.loads(line) for line in opened if line.endswith("\n")]
 
 
 class Stage:
-    """One stage of a run: modules that learn together, by AdamW and, where asked for, by Muon.
+    """One stage of a run: modules trained by AdamW and, for some of their matrices, Muon.
 
     Args:
-        run: where it is kept.
-        name: of its checkpoint and of its curves.
-        modules: what learns, by the names that they have in the checkpoint.
-        steps: how many.
-        peak: the highest learning rate.
+        run: the run.
+        name: name of the checkpoint and of the log rows.
+        modules: trained modules by their names in the checkpoint.
+        steps: number of steps.
+        peak: highest learning rate.
         warm_up: steps until it is reached.
-        matrices: those parameters that learn by Muon.
+        matrices: the parameters that Muon trains.
     """
 
     def __init__(
@@ -243,7 +222,7 @@ class Stage:
             self._optimizers["muon"] = Muon(matrices, lr=self._peaks["muon"], weight_decay=0.05)
 
     def steps(self, title: str, progress: Progress) -> Iterator[int]:
-        """Yield the numbers of the steps that are still to do; how far it is, is saved between them."""
+        """Yield the numbers of the remaining steps, writing checkpoints in between."""
         for step in range(self._run.resume(self.name, self._modules, self._optimizers), self._steps):
             progress(title, step, self._steps)
             for name, optimizer in self._optimizers.items():
@@ -253,8 +232,8 @@ class Stage:
             done = step + 1
             self._run.checkpoint(self.name, done, self._modules, self._optimizers, is_last=done == self._steps)
 
-    def learn(self, loss: Tensor) -> None:
-        """Take one step of the optimizers."""
+    def update(self, loss: Tensor) -> None:
+        """Take one optimizer step."""
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -264,7 +243,7 @@ class Stage:
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
-    """Rise in a line, then fall along a cosine to a fiftieth of the peak."""
+    """Rise linearly, then decay along a cosine to 2 % of the peak."""
     warm_up = min(warm_up, max(1, steps // 10))
     if step < warm_up:
         return peak * (step + 1) / warm_up

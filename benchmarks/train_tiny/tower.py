@@ -1,8 +1,8 @@
-"""The first stage: the vision tower learns to say what lies where.
+"""Stage 1: the vision tower learns to localise and name objects.
 
-Two objectives on the output of the layer that Video-LLaVA reads. A dense one: each patch says what thing it shows and
-where that thing's centre is. A summary one: CLS says which things the frame shows, where, and how many of each
-colour and shape; to do so it must attend to the patches that tell.
+Two losses on the layer that Video-LLaVA reads. Dense: each patch predicts its object's colour, shape, centre and
+outline. Summary: CLS predicts which objects the frame shows, where, and how many of each colour and shape, so that it
+must attend to informative patches.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from eval.shapes.scene import COLOURS, SHAPES
 from pipelines.terminal import Progress
 from vidzip.models.small import PREPROCESSOR
 
-MOST = 5
-"""Counts above this are told apart no further."""
+MAX_COUNT = 5
+"""Larger counts are clipped."""
 
 STAGE = "tower"
 PEAK = 1e-3
 WARM_UP = 200
 WINDOWS = ((0.15, 6), (0.35, 8), (0.5, 10), (0.65, 12), (1.0, PATCHES))
-"""Until which share of the steps windows have how many patches a side: they grow to the whole frame."""
+"""Window sizes in patches per side, each until a share of the steps; the last is the whole frame."""
 
 _TOKENS = 3600
-"""Patches a step, so that all steps cost the same."""
+"""Patches per step, so that all steps cost the same."""
 
 _CHUNK, _CHUNK_STEPS = 24, 25
-"""Videos in memory at a time, and steps until the next ones."""
+"""Videos in memory at a time, and steps until the next ones are loaded."""
 
 _LOG_STEPS = 50
 
-_NEAR = 0.12
-"""A thing whose centre lies this close to a window, in sides of the frame, may reach into it."""
+_MARGIN = 0.12
+"""An object may reach into a window if its centre is this close, as a share of the frame width."""
 
-_GROUND_WEIGHT = 0.25
-"""Of patches that show the ground, which are most of them."""
+_BACKGROUND_WEIGHT = 0.25
+"""Loss weight of background patches, which are the majority."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,77 +61,76 @@ class FrameBatch:
 
     @classmethod
     def read(cls, files: list[str]) -> FrameBatch:
-        """Read filmed shots."""
-        shots = [np.load(file) for file in files]
-        parts = {f.name: torch.from_numpy(np.concatenate([shot[f.name] for shot in shots])) for f in fields(cls)}
-        wide = {name: part.long() if part.dtype == torch.int8 else part for name, part in parts.items()}
-        return cls(**wide)
+        """Read the frames of several videos."""
+        videos = [np.load(file) for file in files]
+        parts = {f.name: torch.from_numpy(np.concatenate([video[f.name] for video in videos])) for f in fields(cls)}
+        return cls(**{name: part.long() if part.dtype == torch.int8 else part for name, part in parts.items()})
 
     def to(self, device: torch.device) -> FrameBatch:
-        """Move it to a device."""
+        """Copy it to a device."""
         return FrameBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def __getitem__(self, which: Tensor) -> FrameBatch:
         return FrameBatch(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
 
-class Heads(nn.Module):
-    """Linear readouts of both objectives; thrown away after training."""
+class TowerHeads(nn.Module):
+    """Linear heads of both losses; discarded after training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.cls_norm = nn.LayerNorm(width)
         self.dense = nn.Linear(width, len(COLOURS) + 1 + len(SHAPES) + 1 + 2 + POINTS**2)
-        self.summary = nn.Linear(width, NUM_NAMES * 3 + (len(COLOURS) + len(SHAPES)) * (MOST + 1))
+        self.summary = nn.Linear(width, NUM_NAMES * 3 + (len(COLOURS) + len(SHAPES)) * (MAX_COUNT + 1))
 
 
 def train_tower(run: Run, tower: nn.Module, files: list[str], device: torch.device, progress: Progress) -> None:
-    """Train the tower on filmed shots, or go on with it."""
+    """Train the tower on rendered frames; resume from a checkpoint if there is one."""
     steps, seed = run.recipe.tower_steps, run.recipe.seed
     torch.manual_seed(seed)
-    heads = Heads(tower.get_parameter("embeddings.class_embedding").shape[0])
+    heads = TowerHeads(tower.get_parameter("embeddings.class_embedding").shape[0])
     tower.to(device).train()
     heads.to(device)
     matrices = matrices_of(tower.get_submodule("encoder.layers"))
     modules = {"tower": tower, "heads": heads}
     stage = Stage(run, STAGE, modules, steps=steps, peak=PEAK, warm_up=WARM_UP, matrices=matrices)
-    footage = _Footage(files, seed)
+    frames = _FrameLoader(files, seed)
     for step in stage.steps("train the tower", progress):
-        batch = footage.at(step)
+        batch = frames.at(step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         side = next(side for share, side in WINDOWS if step < share * steps or share == 1)
         which = torch.randperm(len(batch.pixels), generator=generator)[: _TOKENS // (side**2 + 1)]
-        windows, kept = cut_windows(batch[which], side, generator)
+        windows, kept = crop_windows(batch[which], side, generator)
         windows = windows.to(device)
-        hidden = features(tower, to_pixel_values(windows.pixels), kept.to(device))
-        values = losses(heads, hidden, windows)
-        stage.learn(values["loss"])
+        hidden = features(tower, normalize(windows.pixels), kept.to(device))
+        values = tower_losses(heads, hidden, windows)
+        stage.update(values["loss"])
         if (step + 1) % _LOG_STEPS == 0:
             run.log(STAGE, step + 1, {"side": side, **{key: value.item() for key, value in values.items()}})
     tower.eval()
 
 
-class _Footage:
-    """The shots, a few in memory at a time, each time round in another order."""
+class _FrameLoader:
+    """Loads a few videos at a time, in a new order each epoch."""
 
     def __init__(self, files: Sequence[str], seed: int) -> None:
         self._files, self._seed = files, seed
-        self._held: tuple[int, FrameBatch] | None = None
+        self._loaded: tuple[int, FrameBatch] | None = None
 
     def at(self, step: int) -> FrameBatch:
-        """Read the shots of a step."""
+        """Return the frames of a step."""
         number = step // _CHUNK_STEPS
-        if self._held is None or self._held[0] != number:
+        if self._loaded is None or self._loaded[0] != number:
             rounds = max(1, len(self._files) // _CHUNK)
             generator = torch.Generator().manual_seed(self._seed * 7919 + number // rounds)
             order = torch.randperm(len(self._files), generator=generator).tolist()
             start = number % rounds * _CHUNK
-            self._held = number, FrameBatch.read([self._files[i] for i in order[start : start + _CHUNK]])
-        return self._held[1]
+            self._loaded = number, FrameBatch.read([self._files[i] for i in order[start : start + _CHUNK]])
+        return self._loaded[1]
 
 
-def to_pixel_values(pixels: UInt8[Tensor, "frames 3 h w"]) -> Float[Tensor, "frames 3 h w"]:
+def normalize(pixels: UInt8[Tensor, "frames 3 h w"]) -> Float[Tensor, "frames 3 h w"]:
     """Scale and normalise as the preprocessor does."""
     mean = torch.tensor(PREPROCESSOR.mean, device=pixels.device)[:, None, None]
     std = torch.tensor(PREPROCESSOR.std, device=pixels.device)[:, None, None]
@@ -141,12 +140,12 @@ def to_pixel_values(pixels: UInt8[Tensor, "frames 3 h w"]) -> Float[Tensor, "fra
 def features(
     tower: nn.Module, pixel_values: Float[Tensor, "frames 3 h w"], kept: Int[Tensor, "frames kept"] | None = None
 ) -> Float[Tensor, "frames tokens width"]:
-    """Run the tower up to its last layer but one.
+    """Run the tower up to its second to last layer.
 
     Args:
         tower: a ``CLIPVisionModel``.
-        pixel_values: frames, or windows of them, (F, 3, H, W).
-        kept: where the patches of windows lie, (F, k): their numbers in the whole frame.
+        pixel_values: frames or windows of frames, (F, 3, H, W).
+        kept: patch numbers of the windows in the whole frame, (F, k).
     """
     embeddings, norm = tower.get_submodule("embeddings"), tower.get_submodule("pre_layrnorm")
     if kept is None:
@@ -162,13 +161,13 @@ def features(
     return hidden
 
 
-def cut_windows(
+def crop_windows(
     batch: FrameBatch, side: int, generator: torch.Generator
 ) -> tuple[FrameBatch, Int[Tensor, "frames kept"]]:
-    """Keep a square window of patches of each frame, drop the rest; also return the kept patches' numbers.
+    """Crop a random square window of patches from each frame; also return the patch numbers.
 
-    Windows leave shapes whole, and cost a small part of the frame. A thing is present where its centre lies in the
-    window; it is neither present nor absent where its centre lies close by.
+    A window costs a fraction of the frame and leaves shapes intact. An object is present if its centre is in the
+    window; it is neither present nor absent if its centre is just outside.
     """
     frames, patch = len(batch.pixels), batch.pixels.shape[-1] // PATCHES
     corners = torch.randint(0, PATCHES - side + 1, (frames, 2), generator=generator)
@@ -183,27 +182,29 @@ def cut_windows(
     low = corners.flip(1)[:, None] / PATCHES
     high = low + side / PATCHES
     outside = torch.maximum(low - batch.place, batch.place - high).amax(dim=-1)
-    seen = torch.where(outside <= 0, batch.present, torch.where(outside <= _NEAR, -1, 0))
+    present = torch.where(outside <= 0, batch.present, torch.where(outside <= _MARGIN, -1, 0))
     windows = FrameBatch(
         pixels=pixels,
         colour=batch.colour.gather(1, kept),
         shape=batch.shape.gather(1, kept),
         centre=batch.centre.gather(1, kept[..., None].expand(-1, -1, 2)),
         outline=batch.outline.gather(1, kept[..., None].expand(-1, -1, POINTS**2)),
-        present=torch.where(batch.present == 0, 0, seen),
+        present=torch.where(batch.present == 0, 0, present),
         place=batch.place,
     )
     return windows, kept
 
 
-def losses(heads: Heads, hidden: Float[Tensor, "frames tokens width"], batch: FrameBatch) -> dict[str, Tensor]:
-    """Compute each objective's loss, and the shares that are right."""
+def tower_losses(
+    heads: TowerHeads, hidden: Float[Tensor, "frames tokens width"], batch: FrameBatch
+) -> dict[str, Tensor]:
+    """Compute the total loss, and each of its parts and the accuracies, detached, for the log."""
     colour, shape, centre = batch.colour, batch.shape, batch.centre
     c, s = len(COLOURS), len(SHAPES)
     dense = heads.dense(heads.norm(hidden[:, 1:]))
-    on_thing = colour >= 0
-    weight = torch.where(on_thing, 1.0, _GROUND_WEIGHT)
-    # The ground, -1, is the last class.
+    is_object = colour >= 0
+    weight = torch.where(is_object, 1.0, _BACKGROUND_WEIGHT)
+    # Background, -1, is the last class.
     colour_loss = _weighted(
         F.cross_entropy(dense[..., : c + 1].transpose(1, 2), colour % (c + 1), reduction="none"), weight
     )
@@ -211,34 +212,31 @@ def losses(heads: Heads, hidden: Float[Tensor, "frames tokens width"], batch: Fr
         F.cross_entropy(dense[..., c + 1 : c + s + 2].transpose(1, 2), shape % (s + 1), reduction="none"), weight
     )
     at = c + s + 2
-    centre_loss = _weighted((dense[..., at : at + 2] - (centre - 0.5) * 4).abs().mean(dim=-1), on_thing.float())
+    centre_loss = _weighted((dense[..., at : at + 2] - (centre - 0.5) * 4).abs().mean(dim=-1), is_object.float())
     outline_error = F.binary_cross_entropy_with_logits(dense[..., at + 2 :], batch.outline.float(), reduction="none")
-    outline_loss = _weighted(outline_error.mean(dim=-1), on_thing.float())
+    outline_loss = _weighted(outline_error.mean(dim=-1), is_object.float())
 
     summary = heads.summary(heads.cls_norm(hidden[:, 0]))
-    logits, place, counts = summary.split([NUM_NAMES, NUM_NAMES * 2, (c + s) * (MOST + 1)], dim=-1)
-    is_seen = batch.present == 1
-    present_loss = F.binary_cross_entropy_with_logits(logits, is_seen.float(), reduction="none")
-    present_loss = (present_loss * (batch.present >= 0)).sum(dim=-1).mean() / 8
+    logits, place, counts = summary.split([NUM_NAMES, NUM_NAMES * 2, (c + s) * (MAX_COUNT + 1)], dim=-1)
+    is_present, is_known = batch.present == 1, batch.present >= 0
+    present_loss = F.binary_cross_entropy_with_logits(logits, is_present.float(), reduction="none")
+    present_loss = (present_loss * is_known).sum(dim=-1).mean() / 8
     place_error = (place.view(-1, NUM_NAMES, 2) - (batch.place - 0.5) * 4).abs().mean(dim=-1)
-    place_loss = _weighted(place_error, is_seen.float())
-    grid = is_seen.long().view(-1, c, s)
-    truth = torch.cat([grid.sum(dim=2), grid.sum(dim=1)], dim=-1).clamp(max=MOST)
-    count_loss = F.cross_entropy(counts.view(-1, c + s, MOST + 1).transpose(1, 2), truth)
+    place_loss = _weighted(place_error, is_present.float())
+    grid = is_present.long().view(-1, c, s)
+    true_counts = torch.cat([grid.sum(dim=2), grid.sum(dim=1)], dim=-1).clamp(max=MAX_COUNT)
+    count_loss = F.cross_entropy(counts.view(-1, c + s, MAX_COUNT + 1).transpose(1, 2), true_counts)
 
-    sure = batch.present >= 0
     with torch.no_grad():
-        named = ((logits > 0) == is_seen) | ~sure
-        patch = (dense[..., :c].argmax(-1) == colour) & (dense[..., c + 1 : c + s + 1].argmax(-1) == shape)
-        right = {
-            "frames named right": named.all(dim=-1).float().mean(),
-            "patches named right": _weighted(patch.float(), on_thing.float()),
-            "place error": _weighted(place_error, is_seen.float()) / 4,
+        is_named = ((logits > 0) == is_present) | ~is_known
+        is_right = (dense[..., :c].argmax(-1) == colour) & (dense[..., c + 1 : c + s + 1].argmax(-1) == shape)
+        accuracies = {
+            "frames named right": is_named.all(dim=-1).float().mean(),
+            "patches named right": _weighted(is_right.float(), is_object.float()),
+            "place error": _weighted(place_error, is_present.float()) / 4,
         }
-    # Detached values are for the curves.
-    loss = colour_loss + shape_loss + centre_loss + outline_loss + present_loss + place_loss + count_loss
     return {
-        "loss": loss,
+        "loss": colour_loss + shape_loss + centre_loss + outline_loss + present_loss + place_loss + count_loss,
         "dense colour": colour_loss.detach(),
         "dense shape": shape_loss.detach(),
         "dense centre": centre_loss.detach(),
@@ -246,7 +244,7 @@ def losses(heads: Heads, hidden: Float[Tensor, "frames tokens width"], batch: Fr
         "summary names": present_loss.detach(),
         "summary place": place_loss.detach(),
         "summary counts": count_loss.detach(),
-        **right,
+        **accuracies,
     }
 
 

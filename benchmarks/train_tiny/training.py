@@ -1,8 +1,4 @@
-"""Train ``tiny``, the small Video-LLaVA that ships: film scenes, train the tower, then projector and language model.
-
-Everything follows from the recipe. A run lies in a folder and goes on wherever it was ended. ``vidzip train-tiny``
-runs it, as does ``python -m pipelines.train_tiny``.
-"""
+"""Training of ``tiny``: render videos, train the tower, extract features, train the projector and language model."""
 
 from __future__ import annotations
 
@@ -20,8 +16,8 @@ from benchmarks.train_tiny.initial_model import build_initial_model, save
 from benchmarks.train_tiny.language import train_language
 from benchmarks.train_tiny.recipe import Recipe
 from benchmarks.train_tiny.runs import Run
-from benchmarks.train_tiny.tower import features, to_pixel_values, train_tower
-from benchmarks.train_tiny.training_frames import Lesson, film, plan_shot
+from benchmarks.train_tiny.tower import features, normalize, train_tower
+from benchmarks.train_tiny.training_frames import TrainingVideo, render, sample_render_spec
 from eval.shapes.questions import vocabulary
 from pipelines.files import alone_in
 from pipelines.terminal import Progress
@@ -32,13 +28,13 @@ SPLIT, CURVES = "train", "curves.png"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a run made.
+class TrainedModel:
+    """The results of a run.
 
     Attributes:
-        folder: the checkpoint, which ``vidzip.load`` takes.
-        curves: a picture of the objectives over the steps.
-        size_bytes: of the checkpoint's weights.
+        folder: the checkpoint, for ``vidzip.load``.
+        curves: the plot of the training curves.
+        size_bytes: size of the weights.
     """
 
     folder: str
@@ -48,21 +44,21 @@ class Trained:
 
 def train_tiny(
     folder: str, recipe: Recipe, device: torch.device, progress: Progress, workers: int | None = None
-) -> Trained:
-    """Train the model in a folder, or go on with it.
+) -> TrainedModel:
+    """Train the model in a folder; resume if the folder holds an unfinished run.
 
     Args:
-        folder: new, empty, or holding a run of the same recipe; it takes about 3 MB a video.
-        recipe: what is trained, and how long.
-        device: where the model is trained.
-        progress: called as stages go on.
-        workers: processes that film; as many as there are CPUs when left out.
+        folder: new, empty, or holding a run of the same recipe; it takes about 3 MB per video.
+        recipe: what is trained, and for how long.
+        device: the device to train on.
+        progress: called at every step.
+        workers: processes that render videos; one per CPU when left out.
 
     Raises:
-        BadArgument: fewer than 1 worker.
-        OtherRun: the folder holds something else, or a run of another recipe or version.
-        WriteError: the folder cannot be written; ``DiskFull`` where there is no room.
-        WorkerLost: a process that films was ended from outside.
+        BadArgument: the number of workers is below 1.
+        RunMismatch: the folder holds a run of another recipe or version, or other files.
+        WriteError: the folder cannot be written; ``DiskFull`` if the disk is full.
+        WorkerLost: a rendering process was killed.
     """
     check_workers(workers)
     run = Run(folder, recipe)
@@ -70,52 +66,51 @@ def train_tiny(
         return _train(run, device, progress, workers)
 
 
-def _train(run: Run, device: torch.device, progress: Progress, workers: int | None) -> Trained:
+def _train(run: Run, device: torch.device, progress: Progress, workers: int | None) -> TrainedModel:
     recipe = run.recipe
-    lessons = _plan(run, progress)
-    _film(lessons, workers, progress)
+    videos = _plan(run, progress)
+    _render_missing(videos, workers, progress)
     model, tokenizer = build_initial_model(vocabulary(), recipe.seed)
     tower: Any = model.get_submodule("model.video_tower")
-    train_tower(run, tower, [lesson.footage for lesson in lessons], device, progress)
-    _watch(tower, lessons, device, progress)
-    align(run, model, tokenizer, lessons, device=device, progress=progress)
-    train_language(run, model, tokenizer, lessons, device=device, progress=progress)
-    with whole_folder(run.model) as place:
-        save(model.cpu(), tokenizer, place, model_card(recipe, run.rows()))
+    train_tower(run, tower, [video.frames_file for video in videos], device, progress)
+    _extract_features(tower, videos, device, progress)
+    align(run, model, tokenizer, videos, device=device, progress=progress)
+    train_language(run, model, tokenizer, videos, device=device, progress=progress)
+    with whole_folder(run.model_folder) as scratch:
+        save(model.cpu(), tokenizer, scratch, model_card(recipe, run.rows()))
     curves = os.path.join(run.folder, CURVES)
     with whole_file(curves) as file:
         plot_curves(run.rows(), file)
-    weights = [file for file in os.scandir(run.model) if file.name.endswith(".safetensors")]
-    return Trained(folder=run.model, curves=curves, size_bytes=sum(file.stat().st_size for file in weights))
+    weights = [file for file in os.scandir(run.model_folder) if file.name.endswith(".safetensors")]
+    return TrainedModel(folder=run.model_folder, curves=curves, size_bytes=sum(file.stat().st_size for file in weights))
 
 
-def _plan(run: Run, progress: Progress) -> list[Lesson]:
-    lessons = []
+def _plan(run: Run, progress: Progress) -> list[TrainingVideo]:
+    videos = []
     for index in range(run.recipe.videos):
-        progress("plan", index, run.recipe.videos)
-        lessons.append(run.lesson(plan_shot(SPLIT, run.recipe.seed, index)))
-    return lessons
+        progress("plan videos", index, run.recipe.videos)
+        videos.append(run.video(sample_render_spec(SPLIT, run.recipe.seed, index)))
+    return videos
 
 
-def _film(lessons: list[Lesson], workers: int | None, progress: Progress) -> None:
-    missing = [lesson for lesson in lessons if not os.path.exists(lesson.footage)]
-    there = len(lessons) - len(missing)
+def _render_missing(videos: list[TrainingVideo], workers: int | None, progress: Progress) -> None:
+    missing = [video for video in videos if not os.path.exists(video.frames_file)]
+    num_existing = len(videos) - len(missing)
 
     def show(done: int) -> None:
-        progress("film", there + done, len(lessons))
+        progress("render videos", num_existing + done, len(videos))
 
     if missing:
         show(0)
-        for_each(film, missing, workers, show)
+        for_each(render, missing, workers, show)
 
 
-def _watch(tower: Any, lessons: list[Lesson], device: torch.device, progress: Progress) -> None:
-    """Let the trained tower see every shot, once."""
-    for number, lesson in enumerate(lessons):
-        progress("watch", number, len(lessons))
-        if not os.path.exists(lesson.features):
-            pixels = torch.from_numpy(np.load(lesson.footage)["pixels"])
+def _extract_features(tower: Any, videos: list[TrainingVideo], device: torch.device, progress: Progress) -> None:
+    for number, video in enumerate(videos):
+        progress("extract features", number, len(videos))
+        if not os.path.exists(video.features_file):
+            pixels = torch.from_numpy(np.load(video.frames_file)["pixels"])
             with torch.no_grad():
-                seen = features(tower, to_pixel_values(pixels.to(device)))
-            with whole_file(lesson.features) as file:
-                np.save(file, seen.half().cpu().numpy())
+                extracted = features(tower, normalize(pixels.to(device)))
+            with whole_file(video.features_file) as file:
+                np.save(file, extracted.half().cpu().numpy())

@@ -1,4 +1,4 @@
-"""Footage to train on: short clips of scenes as a codec leaves them, with what is to be seen in each frame."""
+"""Training frames: short clips of rendered scenes after H.264 compression, with labels for every frame."""
 
 from __future__ import annotations
 
@@ -17,43 +17,45 @@ from eval.shapes.drawing import Painter
 from eval.shapes.scene import COLOURS, SHAPES, draws_for
 from pipelines.workers import until_told
 from vidzip.files import whole_file
+from vidzip.models.small import PREPROCESSOR
+from vidzip.video.decoding import decode
 from vidzip.video.writing import write
 
 SIDES = (224, 240, 256, 272, 288)
-"""Pixels a side: only the square that the tower gets to see is drawn."""
+"""Widths of the square frames in pixels; only the square that the tower sees is drawn."""
 
 MIN_FRAMES, MAX_FRAMES = 4, 32
 QUALITIES = (18, 23, 28)
-"""x264's constant rate factors: from losses hardly seen to plain ones."""
+"""x264's constant rate factors."""
 
-GROUND, UNSURE = -1, -1
+BACKGROUND, OCCLUDED = -1, -1
 PATCHES = 16
-"""Patches a side of the tower."""
+"""Patches per side of the tower's grid."""
 
 POINTS = 4
-"""Points a side at which a patch is looked at."""
+"""Sampling points per side of a patch."""
 
-_THING_SHARE = 0.3
-"""A patch belongs to a thing that covers at least this share of it."""
+_MIN_COVERAGE = 0.3
+"""A patch is assigned to an object that covers at least this share of it."""
 
 _FPS = 10
 _STREAM = 77
-"""Sets this module's draws apart from those that make the scene."""
+"""Random stream of this module; other streams make the scene."""
 
 COLOUR_NUMBER = {name: number for number, name in enumerate(COLOURS)}
 SHAPE_NUMBER = {name: number for number, name in enumerate(SHAPES)}
 NUM_NAMES = len(COLOURS) * len(SHAPES)
-"""Different (colour, shape) pairs."""
+"""Number of (colour, shape) pairs; object names are numbered in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shot:
-    """Which frames of a video are filmed, and how.
+class RenderSpec:
+    """The frames of a clip to render, and their encoding.
 
     Attributes:
-        clip: the video.
-        frames: numbers of its frames, (F,), ascending.
-        side: pixels a side.
+        clip: the clip.
+        frames: frame numbers, (F,), ascending.
+        side: frame width and height in pixels.
         crf: x264's constant rate factor.
     """
 
@@ -64,31 +66,31 @@ class Shot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """A shot, and where what is learnt from lies.
+class TrainingVideo:
+    """A training video and its files.
 
     Attributes:
-        shot: the shot.
-        footage: the file of its frames and labels, once it is filmed.
-        features: the file of the trained tower's features of its frames, (F, 1 + patches, D), once it has seen them.
+        spec: which frames are rendered.
+        frames_file: pixels and labels (``.npz``).
+        features_file: the trained tower's features, (F, 1 + patches, D) (``.npy``).
     """
 
-    shot: Shot
-    footage: str
-    features: str
+    spec: RenderSpec
+    frames_file: str
+    features_file: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labels:
-    """What is to be seen in the frames of a shot.
+    """Labels of the frames of a video.
 
     Attributes:
-        colour: of the thing on each patch, a place in ``COLOURS``, or -1 for the ground, (F, patches).
-        shape: likewise, a place in ``SHAPES``.
-        centre: (x, y) of the thing on each patch, in sides of the square, (F, patches, 2).
-        outline: whether each of a patch's points shows the same thing as the patch, (F, patches, points).
-        present: whether a thing of each name is seen: 1, 0, or -1 where it is mostly covered, (F, names).
-        place: (x, y) of the thing of each name, (F, names, 2).
+        colour: index in ``COLOURS`` of the object on each patch, -1 for background, (F, patches).
+        shape: index in ``SHAPES`` of the object on each patch, -1 for background, (F, patches).
+        centre: (x, y) of the object on each patch, as a share of the frame width, (F, patches, 2).
+        outline: whether each sampling point of a patch shows the patch's object, (F, patches, points).
+        present: whether the object of each name is visible: 1, 0, or -1 if mostly occluded, (F, names).
+        place: (x, y) of the object of each name, (F, names, 2).
     """
 
     colour: Int8[np.ndarray, "frames patches"]
@@ -99,8 +101,8 @@ class Labels:
     place: Float[np.ndarray, "frames names 2"]
 
 
-def plan_shot(split: str, seed: int, index: int) -> Shot:
-    """Choose the frames of a video: any number from 4 to 32, about evenly spaced, some of them on its flashes."""
+def sample_render_spec(split: str, seed: int, index: int) -> RenderSpec:
+    """Sample 4 to 32 roughly uniform frames of a clip; flashes usually get one of them."""
     clip = make_clip(split, seed, index)
     scene = clip.scene
     draws = draws_for(split, seed, index, _STREAM)
@@ -110,58 +112,52 @@ def plan_shot(split: str, seed: int, index: int) -> Shot:
     frames = {int((i + 0.5 + draws.uniform(-jitter, jitter)) * scene.num_frames / count) for i in range(count)}
     for flash in scene.flashes:
         if draws.uniform() < 0.7:
-            at = draws.between(flash.first_frame, flash.end_frame - 1)
-            frames.discard(min(frames, key=partial(_distance, at)))
-            frames.add(at)
-    return Shot(clip=clip, frames=tuple(sorted(frames)), side=draws.choice(SIDES), crf=draws.choice(QUALITIES))
+            flash_frame = draws.between(flash.first_frame, flash.end_frame - 1)
+            frames.discard(min(frames, key=partial(_distance, flash_frame)))
+            frames.add(flash_frame)
+    return RenderSpec(clip=clip, frames=tuple(sorted(frames)), side=draws.choice(SIDES), crf=draws.choice(QUALITIES))
 
 
 def _distance(a: int, b: int) -> int:
     return abs(a - b)
 
 
-def film(lesson: Lesson) -> None:
-    """Draw the frames of a shot, send them through a codec, and save them with their labels, unless that is done.
+def render(video: TrainingVideo) -> None:
+    """Write a video's frames file, unless it exists.
 
-    A shot takes about 150 KB a frame: pixels at the tower's size, uncompressed, since they are read more than once.
+    Frames are stored uncompressed at the tower's size, about 150 KB each, since they are read more than once.
     """
-    if os.path.exists(lesson.footage):
+    if os.path.exists(video.frames_file):
         return
-    with whole_file(lesson.footage) as file:
-        pixels = _through_codec(lesson.shot, os.path.dirname(lesson.footage))
-        np.savez(file, pixels=pixels, **dataclasses.asdict(label(lesson.shot)))
+    with whole_file(video.frames_file) as file:
+        pixels = _encode_and_decode(video.spec, os.path.dirname(video.frames_file))
+        np.savez(file, pixels=pixels, **dataclasses.asdict(label_frames(video.spec)))
 
 
-def _through_codec(shot: Shot, folder: str) -> UInt8[np.ndarray, "frames 3 224 224"]:
-    from vidzip.models.small import PREPROCESSOR
-    from vidzip.video.decoding import decode
-
-    scene = shot.clip.scene
-    square = dataclasses.replace(scene, width=shot.side, height=shot.side)
-    painter = Painter(square)
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        path = os.path.join(place, "shot.mp4")
-        pictures = until_told(painter.frames(shot.frames))
-        write(path, pictures, _FPS, crf=shot.crf, preset="veryfast", reproducible=True)
-        pixels = decode(path, [(i + 0.5) / _FPS for i in range(len(shot.frames))]).pixels
+def _encode_and_decode(spec: RenderSpec, folder: str) -> UInt8[np.ndarray, "frames 3 224 224"]:
+    painter = Painter(dataclasses.replace(spec.clip.scene, width=spec.side, height=spec.side))
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        path = os.path.join(scratch, "clip.mp4")
+        pictures = until_told(painter.frames(spec.frames))
+        write(path, pictures, _FPS, crf=spec.crf, preset="veryfast", reproducible=True)
+        pixels = decode(path, [(i + 0.5) / _FPS for i in range(len(spec.frames))]).pixels
     cropped: np.ndarray = PREPROCESSOR.resize_and_crop(pixels).numpy()
     return cropped
 
 
-def label(shot: Shot) -> Labels:
-    """Say what is to be seen in each frame."""
-    scene = shot.clip.scene
-    parts = [_label(scene, frame) for frame in shot.frames]
+def label_frames(spec: RenderSpec) -> Labels:
+    """Compute the labels of each frame."""
+    parts = [_label_frame(spec.clip.scene, frame) for frame in spec.frames]
     return Labels(**{key: np.stack([part[key] for part in parts]) for key in parts[0]})
 
 
-def _label(scene: Scene, frame: int) -> dict[str, np.ndarray]:
+def _label_frame(scene: Scene, frame: int) -> dict[str, np.ndarray]:
     points = scene.owners(frame, PATCHES * POINTS)
     cells = points.reshape(PATCHES, POINTS, PATCHES, POINTS).transpose(0, 2, 1, 3).reshape(PATCHES**2, POINTS**2)
-    shares = np.stack([(cells == number).mean(axis=1) for number in range(len(scene.things))])
-    owner = np.where(shares.max(axis=0) >= _THING_SHARE, shares.argmax(axis=0), GROUND)
-    colours = np.array([*(COLOUR_NUMBER[thing.colour] for thing in scene.things), GROUND], dtype=np.int8)
-    shapes = np.array([*(SHAPE_NUMBER[thing.shape] for thing in scene.things), GROUND], dtype=np.int8)
+    coverage = np.stack([(cells == number).mean(axis=1) for number in range(len(scene.things))])
+    owner = np.where(coverage.max(axis=0) >= _MIN_COVERAGE, coverage.argmax(axis=0), BACKGROUND)
+    colours = np.array([*(COLOUR_NUMBER[thing.colour] for thing in scene.things), BACKGROUND], dtype=np.int8)
+    shapes = np.array([*(SHAPE_NUMBER[thing.shape] for thing in scene.things), BACKGROUND], dtype=np.int8)
     centres = np.array([*(thing.centre(frame) for thing in scene.things), (0.0, 0.0)], dtype=np.float32)
     present = np.zeros(NUM_NAMES, dtype=np.int8)
     place = np.zeros((NUM_NAMES, 2), dtype=np.float32)
@@ -169,7 +165,7 @@ def _label(scene: Scene, frame: int) -> dict[str, np.ndarray]:
     for number, thing in enumerate(scene.things):
         if thing.is_there(frame):
             name = int(colours[number]) * len(SHAPES) + int(shapes[number])
-            present[name] = 1 if thing in visible else UNSURE
+            present[name] = 1 if thing in visible else OCCLUDED
             place[name] = centres[number]
     return {
         "colour": colours[owner],

@@ -10,7 +10,7 @@ from benchmarks.train_tiny.muon import Muon, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (32, 8)])
-def test_all_singular_values_come_close_to_one(shape):
+def test_singular_values_are_close_to_one(shape):
     u, _, v = torch.linalg.svd(torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)), full_matrices=False)
     values = torch.logspace(-1, 1, min(shape))
     made = orthogonalised(u * values @ v)
@@ -21,7 +21,7 @@ def test_all_singular_values_come_close_to_one(shape):
     torch.testing.assert_close(turned, torch.diag_embed(turned.diagonal(dim1=1, dim2=2)), atol=1e-4, rtol=0)
 
 
-def test_a_step_is_torchs_own_up_to_its_rounding(monkeypatch):
+def test_a_step_equals_torchs_in_single_precision(monkeypatch):
     """The oracle, in single precision: its Newton-Schulz iteration is in bfloat16."""
     monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
     generator = torch.Generator().manual_seed(1)
@@ -39,13 +39,13 @@ def test_a_step_is_torchs_own_up_to_its_rounding(monkeypatch):
         torch.testing.assert_close(mine.data, its.data, atol=1e-5, rtol=1e-5)
 
 
-def test_what_has_no_gradient_stays():
+def test_parameters_without_a_gradient_are_unchanged():
     still = nn.Parameter(torch.ones(2, 2))
     Muon([still], lr=0.1, weight_decay=0.1).step()
     assert torch.equal(still.data, torch.ones(2, 2))
 
 
-def test_a_saved_optimizer_goes_on():
+def test_a_saved_optimizer_resumes():
     generator = torch.Generator().manual_seed(2)
     one = nn.Parameter(torch.randn(4, 5, generator=generator))
     gradients = torch.randn(4, 4, 5, generator=generator)

@@ -45,7 +45,7 @@ def right(model, tmp_path_factory):
 def test_it_is_small_and_says_what_it_is(model):
     assert sum(file.stat().st_size for file in BUILT_IN["tiny"].iterdir()) <= 12e6
     card = (BUILT_IN["tiny"] / "README.md").read_text(encoding="utf-8")
-    assert "What it cannot do" in card
+    assert "Limitations" in card
     assert model.tokens_per_frame == 257
     assert model.config.vision_config.image_size == 224
 
