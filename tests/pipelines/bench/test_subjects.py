@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from full_size import frame_flop, prompt_flop
 from narrow import make_narrow
 
+from benchmarks.full_size import frame_flop, prompt_flop
 from pipelines.bench.settings import OURS, SIZES, TOWER, Settings
 from pipelines.bench.subjects import MINI_LANGUAGE_MODEL, MINI_TOWER, make_subjects
 from vidzip.models.full_size import build_config
