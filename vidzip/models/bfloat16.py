@@ -1,7 +1,7 @@
-"""Whether this machine's CPU is good at bfloat16, found out by trying. Run as a program, it prints what it measures.
+"""Measure whether this CPU computes faster in bfloat16 than in float32. As a script, print the speed-up.
 
-A CPU may take bfloat16 and be slower at it than at float32: where it converts at every step, and where its instructions
-for it have half the throughput. Names of instructions do not tell, so a product is timed in both.
+A CPU may support bfloat16 and still be slower in it, because it converts at every step or its instructions have half the
+throughput. CPU flags do not show this, so a matrix product is timed in both precisions.
 """
 
 from __future__ import annotations
@@ -14,37 +14,34 @@ from functools import cache
 
 import torch
 
-LEAST_SPEED_UP = 1.4
-"""How much faster than float32 counts as good: between no gain and the factor of two that half the bytes give."""
+MIN_SPEED_UP = 1.4
+"""Speed-up over float32 from which bfloat16 is worth using; half the bytes allow at most 2."""
 
 _ROWS, _INNER, _OUTER = 2 * 257, 1024, 4096
-"""Two frames' tokens through the first half of an MLP of ViT-L/14."""
+"""Shape of the product: two frames' tokens times the first matrix of a ViT-L/14 MLP."""
 
 _ROUNDS = 5
 _TIME_LIMIT_SECONDS = 60
 
 
 def speed_up() -> float:
-    """How many times as fast as in float32 a product is in bfloat16: the best of a few of each, taken in turn."""
+    """Return the speed-up of a matrix product in bfloat16 over float32: the best of a few interleaved runs of each."""
     shapes = ((_ROWS, _INNER), (_OUTER, _INNER))
     best = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
     operands = {dtype: [torch.ones(shape, dtype=dtype) for shape in shapes] for dtype in best}
     with torch.no_grad():
         for _ in range(_ROUNDS):
-            for dtype, (given, weight) in operands.items():
+            for dtype, (inputs, weight) in operands.items():
                 began = time.perf_counter()
-                torch.nn.functional.linear(given, weight)
+                torch.nn.functional.linear(inputs, weight)
                 best[dtype] = min(best[dtype], time.perf_counter() - began)
     return best[torch.float32] / best[torch.bfloat16]
 
 
-def speed_up_apart() -> float:
-    """Measure :func:`speed_up` in a process of its own, with as many threads as this one computes with.
+def speed_up_in_subprocess() -> float:
+    """Measure :func:`speed_up` in a new process with as many threads as this one; return 0 if it crashes.
 
-    Some virtual machines announce instructions for bfloat16 and fault on them, which ends the process that tries.
-
-    Returns:
-        The ratio; 0 where the process does not live to tell it.
+    Some virtual machines announce bfloat16 instructions and crash the process that uses them.
     """
     command = [sys.executable, "-P", __file__, str(torch.get_num_threads())]
     try:
@@ -55,9 +52,9 @@ def speed_up_apart() -> float:
 
 
 @cache
-def is_good_at_bfloat16(measure: Callable[[], float] = speed_up_apart) -> bool:
-    """Whether computing in bfloat16 is clearly faster here than in float32; measured once, in a few seconds."""
-    return measure() >= LEAST_SPEED_UP
+def is_bfloat16_fast(measure: Callable[[], float] = speed_up_in_subprocess) -> bool:
+    """Whether bfloat16 is clearly faster than float32 on this machine; measured once, in a few seconds."""
+    return measure() >= MIN_SPEED_UP
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From what workloads took to rates, and to how far off they predict: arithmetic alone, nothing is measured here."""
+"""Fit a cost model's rates and errors to measurements; nothing is measured here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vidzip.errors import BadArgument
 from vidzip.planner.costs import AFTER, STAGES, CostModel, ModelShape, Workload
 
 LEAST_ERROR = 0.02
-"""No clock and no machine repeats a measurement more closely."""
+"""Smallest relative error that is reported: measurements do not repeat more closely."""
 
 REAL_FILES_ERROR = 0.5
-"""Files of one codec, size and bytes a frame differ so in what decoding takes: by how their encoder searched, how many
-frames no other builds on, how colours are stored. Nine of ten lie within it, of the real files that
-``benchmarks/predictions.py`` was tried on; files that are drawn for a calibration differ less."""
+"""Smallest relative error of decoding. Files with the same codec, size and bytes per frame differ by their encoder's motion
+search, share of non-reference frames and colour format; synthetic calibration clips vary less. 90 % of the real files of
+``benchmarks.predictions`` are within it."""
 
 _AS_H264: Mapping[str, tuple[float, float]] = {
     "av1": (1.4, 2.0),
@@ -32,30 +32,30 @@ _AS_H264: Mapping[str, tuple[float, float]] = {
     "vp8": (2.0, 1.15),
     "vp9": (2.1, 1.7),
 }
-"""What a megapixel and a stored megabyte of a codec take, by what they take of H.264, for codecs that are not measured.
+"""Decoding time per megapixel and per stored megabyte relative to H.264, for codecs that are not measured.
 
-Measured once, in seconds of one core of an Intel Xeon with AVX-512, with the decoders of FFmpeg 8.1 (dav1d for AV1): 48
-frames of 320x240 and of 640x360 pixels with three strengths of grain, for each codec, and non-negative least squares."""
+Measured once on one core of an Intel Xeon with AVX-512, with the decoders of FFmpeg 8.1 (dav1d for AV1): 48 frames of
+320x240 and 640x360 pixels at three grain strengths per codec, fitted by non-negative least squares."""
 
 _OTHER = (1.5, 1.5)
-"""As much of any other codec: those of the last years take more than H.264."""
+"""The same for any other codec: recent ones take more than H.264."""
 
 _ROUNDS = 20
 _OUTLIER = 2.0
-"""Relative residuals past so many times their usual size count less, the more so the larger they are (Huber 1964)."""
+"""Relative residuals above this many standard deviations are down-weighted (Huber 1964)."""
 
-_USUAL = 1.4826
-"""Standard deviations in a median absolute deviation of normal residuals."""
+_MAD_TO_STD = 1.4826
+"""Standard deviation over median absolute deviation, for normal residuals."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one workload took.
+    """Measured times of a workload.
 
     Attributes:
         work: the workload.
-        stage_seconds: of each stage that was measured by itself; of ``generate``, for one token.
-        total_seconds: from the file to the first token; None where that was not measured.
+        stage_seconds: seconds of each stage measured on its own; for ``generate``, of one token.
+        total_seconds: seconds from the file to the first token; None if not measured.
     """
 
     work: Workload
@@ -64,30 +64,29 @@ class Run:
 
 
 def fit(runs: Sequence[Run], shape: ModelShape, device: str, dtype: str) -> CostModel:
-    """Fit rates to runs, and tell from runs that each fit did not see how far off they are.
+    """Fit rates to runs, and estimate their errors by leaving out one run at a time.
 
     Args:
-        runs: of every stage some, and some with their totals; H.264 among the videos.
-        shape: the model's.
-        device: what it ran on, in words.
-        dtype: its precision.
+        runs: at least two of every stage and two with a total; some videos must be H.264.
+        shape: the model's shape.
+        device: name of the device.
+        dtype: the model's precision.
 
     Returns:
-        Costs with every rate 0 or more. Errors are such that nine of ten further runs are expected within them: of the
-        runs left out one by one, the ``ceil(0.9 (n + 1))``-th smallest of n, as in the jackknife (Barber et al. 2021,
-        "Predictive inference with the jackknife+"), at least :data:`LEAST_ERROR`; and that of decoding at least
-        :data:`REAL_FILES_ERROR`.
+        Costs with non-negative rates. Errors are 90 % prediction bounds: the ``ceil(0.9 (n + 1))``-th smallest of n
+        leave-one-out errors, as in the jackknife (Barber et al. 2021, "Predictive inference with the jackknife+"), at
+        least :data:`LEAST_ERROR`, and for decoding at least :data:`REAL_FILES_ERROR`.
 
     Raises:
-        BadArgument: a stage was not measured often enough, or no video of H.264 was decoded.
+        BadArgument: a stage was measured less than twice, or no H.264 video was decoded.
     """
     for stage in (*STAGES, AFTER):
         count = sum(stage in run.stage_seconds for run in runs)
         if count < 2:
-            raise BadArgument(f"{stage!r} was measured {count} times", hint="measure every stage twice or more")
+            raise BadArgument(f"{stage!r} was measured {count} times", hint="measure every stage at least twice")
     if sum(run.total_seconds is not None for run in runs) < 2:
-        raise BadArgument("the whole way was not measured twice", hint="measure it twice or more")
-    unsure = CostModel(
+        raise BadArgument("fewer than 2 runs have a total", hint="measure the total at least twice")
+    blank = CostModel(
         shape=shape,
         device=device,
         dtype=dtype,
@@ -97,32 +96,32 @@ def fit(runs: Sequence[Run], shape: ModelShape, device: str, dtype: str) -> Cost
         overlap=0.0,
         is_calibrated=True,
     )
-    misses: dict[str, list[float]] = {}
+    left_out: dict[str, list[float]] = {}
     for place, run in enumerate(runs):
-        others = _fit(unsure, [*runs[:place], *runs[place + 1 :]])
-        for what, miss in _misses(others, run):
-            misses.setdefault(what, []).append(miss)
-    errors = {stage: _nine_of_ten(misses[stage]) for stage in (*STAGES, AFTER)}
+        others = _fit(blank, [*runs[:place], *runs[place + 1 :]])
+        for name, error in _relative_errors(others, run):
+            left_out.setdefault(name, []).append(error)
+    errors = {stage: _error_bound(left_out[stage]) for stage in (*STAGES, AFTER)}
     errors["decode"] = max(errors["decode"], REAL_FILES_ERROR)
-    return replace(_fit(unsure, runs), errors=errors, total_error=_nine_of_ten(misses[_TOTAL]))
+    return replace(_fit(blank, runs), errors=errors, total_error=_error_bound(left_out[_TOTAL]))
 
 
 _TOTAL = "total"
 
 
-def _fit(unsure: CostModel, runs: Sequence[Run]) -> CostModel:
+def _fit(blank: CostModel, runs: Sequence[Run]) -> CostModel:
     """Fit rates and the overlap."""
     rates = {}
     for stage in (*STAGES, AFTER):
         rows = [(run.work.amounts()[stage], run.stage_seconds[stage]) for run in runs if stage in run.stage_seconds]
         rates[stage] = fit_rates([amounts for amounts, _ in rows], [seconds for _, seconds in rows])
     rates["decode"] = _with_other_codecs(rates["decode"])
-    apart = replace(unsure, rates=rates)
-    return replace(apart, overlap=_overlap(apart, runs))
+    unoverlapped = replace(blank, rates=rates)
+    return replace(unoverlapped, overlap=_fit_overlap(unoverlapped, runs))
 
 
-def _misses(costs: CostModel, run: Run) -> Iterator[tuple[str, float]]:
-    """How far off each prediction is, as a share of what was measured."""
+def _relative_errors(costs: CostModel, run: Run) -> Iterator[tuple[str, float]]:
+    """Yield the relative error of each stage and of the total."""
     predicted = costs.predict(run.work)
     seconds = {stage: cost.seconds for stage, cost in predicted.stages.items()}
     seconds[AFTER] = predicted.seconds_per_new_token.seconds
@@ -133,24 +132,23 @@ def _misses(costs: CostModel, run: Run) -> Iterator[tuple[str, float]]:
 
 
 def fit_rates(amounts: Sequence[Mapping[str, float]], seconds: Sequence[float]) -> dict[str, float]:
-    """Find seconds for a unit of each kind of work, none negative, so that predictions are off by least shares.
+    """Fit non-negative seconds per unit of each kind of work, by robust least squares of relative errors.
 
-    It minimises the squares of ``predicted / measured - 1``, where what is far off counts less: now and then another
-    process takes the machine, and a measurement is many times too long.
+    Outliers of ``predicted / measured - 1`` are down-weighted: now and then another process slows a measurement down.
 
     Args:
-        amounts: of each kind, a measurement.
-        seconds: that it took.
+        amounts: units of each kind of work, one mapping per measurement.
+        seconds: the measured times.
     """
     kinds = sorted({kind for row in amounts for kind, amount in row.items() if amount})
-    took = np.array(seconds)
-    shares = np.array([[row.get(kind, 0.0) for kind in kinds] for row in amounts]) / took[:, None]
-    weights = np.ones(len(took))
+    measured = np.array(seconds)
+    shares = np.array([[row.get(kind, 0.0) for kind in kinds] for row in amounts]) / measured[:, None]
+    weights = np.ones(len(measured))
     rates = np.zeros(len(kinds))
     for _ in range(_ROUNDS):
         before, rates = rates, nonnegative_least_squares(shares * weights[:, None], weights)
         residuals = np.abs(shares @ rates - 1)
-        limit = _OUTLIER * _USUAL * float(np.median(residuals))
+        limit = _OUTLIER * _MAD_TO_STD * float(np.median(residuals))
         weights = np.sqrt(np.minimum(1, limit / np.maximum(residuals, limit or 1)))
         if not limit or np.allclose(rates, before, rtol=1e-6, atol=0):
             break
@@ -160,10 +158,10 @@ def fit_rates(amounts: Sequence[Mapping[str, float]], seconds: Sequence[float]) 
 def nonnegative_least_squares(
     matrix: Float64[np.ndarray, "rows columns"], target: Float64[np.ndarray, " rows"]
 ) -> Float64[np.ndarray, " columns"]:
-    """Minimise ``|matrix x - target|`` over x of no negative number.
+    """Minimise ``|matrix x - target|`` over non-negative x.
 
-    The active-set method of Lawson and Hanson, "Solving Least Squares Problems" (1974), chapter 23, on columns that
-    are scaled to one length.
+    The active-set method of Lawson and Hanson, "Solving Least Squares Problems" (1974), chapter 23, with columns scaled
+    to unit length.
     """
     lengths = np.linalg.norm(matrix, axis=0)
     scaled = matrix / np.where(lengths, lengths, 1)
@@ -178,11 +176,11 @@ def nonnegative_least_squares(
         while True:
             trial = np.zeros(columns)
             trial[is_free] = np.linalg.lstsq(scaled[:, is_free], target, rcond=None)[0]
-            falls = is_free & (trial <= 0)
-            if not falls.any():
+            is_negative = is_free & (trial <= 0)
+            if not is_negative.any():
                 break
-            # Go towards it as far as nothing gets negative, and hold what has come down to zero.
-            step = (solution[falls] / (solution[falls] - trial[falls])).min()
+            # Step towards it until the first entry reaches zero, and fix that entry.
+            step = (solution[is_negative] / (solution[is_negative] - trial[is_negative])).min()
             solution = solution + step * (trial - solution)
             is_free &= solution > tolerance
         solution = trial
@@ -191,13 +189,13 @@ def nonnegative_least_squares(
 
 
 def _with_other_codecs(rates: Mapping[str, float]) -> dict[str, float]:
-    """Fill in codecs that were not measured, by how they compare with H.264.
+    """Add rates for codecs that were not measured, relative to H.264.
 
     Raises:
-        BadArgument: that was not measured either.
+        BadArgument: H.264 was not measured.
     """
     if "h264 megapixels" not in rates or "h264 megabytes" not in rates:
-        raise BadArgument("decoding was not measured on H.264", hint="measure it on a video of that codec")
+        raise BadArgument("decoding was not measured on H.264", hint="measure an H.264 video")
     filled = dict(rates)
     for codec, ratios in {**_AS_H264, "other": _OTHER}.items():
         if f"{codec} megapixels" not in rates:
@@ -206,12 +204,12 @@ def _with_other_codecs(rates: Mapping[str, float]) -> dict[str, float]:
     return filled
 
 
-def _overlap(apart: CostModel, runs: Sequence[Run]) -> float:
-    """How much of the shorter of decoding and what runs beside it was hidden, by least squares of shares of the total."""
+def _fit_overlap(costs: CostModel, runs: Sequence[Run]) -> float:
+    """Fit the share of the shorter of decoding and encoding that overlaps the other, by least squares."""
     hidden, possible = [], []
     for run in runs:
         if run.total_seconds is not None:
-            stages = {stage: cost.seconds for stage, cost in apart.predict(run.work).stages.items()}
+            stages = {stage: cost.seconds for stage, cost in costs.predict(run.work).stages.items()}
             stages |= {stage: seconds for stage, seconds in run.stage_seconds.items() if stage != AFTER}
             hidden.append((sum(stages.values()) - run.total_seconds) / run.total_seconds)
             possible.append(min(stages["decode"], stages["preprocess"] + stages["encode"]) / run.total_seconds)
@@ -219,6 +217,6 @@ def _overlap(apart: CostModel, runs: Sequence[Run]) -> float:
     return min(1.0, max(0.0, share))
 
 
-def _nine_of_ten(misses: Sequence[float]) -> float:
-    place = math.ceil(0.9 * (len(misses) + 1))
-    return max(LEAST_ERROR, sorted(misses)[min(place, len(misses)) - 1])
+def _error_bound(errors: Sequence[float]) -> float:
+    rank = math.ceil(0.9 * (len(errors) + 1))
+    return max(LEAST_ERROR, sorted(errors)[min(rank, len(errors)) - 1])

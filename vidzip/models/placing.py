@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
 from vidzip.errors import BadArgument, DeviceUnavailable, NotInstalled
-from vidzip.models.bfloat16 import is_good_at_bfloat16
+from vidzip.models.bfloat16 import is_bfloat16_fast
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -52,7 +52,7 @@ class Placement:
     is_auto: bool = False
 
     def for_weights(
-        self, stored: Iterable[Tensor], is_good_at_bfloat16: Callable[[], bool] = is_good_at_bfloat16
+        self, stored: Iterable[Tensor], is_bfloat16_fast: Callable[[], bool] = is_bfloat16_fast
     ) -> Placement:
         """The placement of weights, as they are stored.
 
@@ -62,7 +62,7 @@ class Placement:
 
         Args:
             stored: the weights; looked at only where it matters.
-            is_good_at_bfloat16: whether the CPU is; asked only where it matters.
+            is_bfloat16_fast: whether the CPU is; asked only where it matters.
         """
         if not self.is_auto or self.device.type != "cpu":
             return self
@@ -72,7 +72,7 @@ class Placement:
                 return self
             count += weight.numel()
         is_large = count >= FEWEST_HALF_WEIGHTS
-        return replace(self, dtype=torch.bfloat16) if is_large and is_good_at_bfloat16() else self
+        return replace(self, dtype=torch.bfloat16) if is_large and is_bfloat16_fast() else self
 
     def loading_options(self) -> dict[str, Any]:
         """What ``from_pretrained`` is to be told."""

@@ -1,4 +1,4 @@
-"""Checkpoint folders: written as :func:`vidzip.load` reads them."""
+"""Write checkpoint folders that :func:`vidzip.load` reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from vidzip.encoders import FramePreprocessor
 
 MAX_SHARD_SIZE = "5GB"
-"""What one file of weights may take."""
+"""Largest size of a weights file."""
 
 
 def save_checkpoint(
@@ -28,45 +28,44 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerBase,
     preprocessor: FramePreprocessor,
 ) -> None:
-    """Write weights as safetensors, in shards of up to :data:`MAX_SHARD_SIZE`, with what belongs to them.
+    """Write weights as safetensors, in shards of up to :data:`MAX_SHARD_SIZE`, with config, tokenizer and preprocessor.
 
     Args:
         folder: new or empty.
-        weights: by the names of the model's modules, in the precision they are to be kept in. Each is written, those
-            that share memory too.
-        config: the model's.
-        tokenizer: the model's.
-        preprocessor: its pictures' preparation.
+        weights: by parameter name, in the precision to store; weights that share memory are all written.
+        config: the model's config.
+        tokenizer: the model's tokenizer.
+        preprocessor: the model's preprocessor.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with system_errors():
-        save_torch_state_dict(_apart(weights), folder, max_shard_size=MAX_SHARD_SIZE, metadata={"format": "pt"})
+        save_torch_state_dict(_unshared(weights), folder, max_shard_size=MAX_SHARD_SIZE, metadata={"format": "pt"})
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     settings = json.dumps(preprocessor.to_config(), indent=1)
     (folder / "preprocessor_config.json").write_text(settings + "\n", encoding="utf-8")
-    for shard in folder.glob("*.safetensors"):  # safetensors lets the owner alone read them
+    for shard in folder.glob("*.safetensors"):  # safetensors makes them readable by their owner only
         os.chmod(shard, (folder / "config.json").stat().st_mode)
 
 
-def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy weights that share memory, or fill a part of it: the hub's writer keeps one of them, or none."""
+def _unshared(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy weights that share a storage or are part of one; the hub's writer would drop them."""
     seen: set[int] = set()
-    apart: dict[str, Tensor] = {}
+    unshared: dict[str, Tensor] = {}
     for name, weight in weights.items():
         storage = weight.untyped_storage()
-        is_alone = storage.data_ptr() not in seen and storage.nbytes() == weight.nbytes and weight.is_contiguous()
-        apart[name] = weight if is_alone else weight.clone(memory_format=torch.contiguous_format)
+        owns_storage = storage.data_ptr() not in seen and storage.nbytes() == weight.nbytes and weight.is_contiguous()
+        unshared[name] = weight if owns_storage else weight.clone(memory_format=torch.contiguous_format)
         seen.add(storage.data_ptr())
-    return apart
+    return unshared
 
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """Turn what safetensors wraps into text back into what the system said."""
+    """Raise the ``OSError`` that a ``SafetensorError`` carries as text."""
     try:
         yield
     except SafetensorError as error:

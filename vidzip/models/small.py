@@ -1,4 +1,4 @@
-"""What the built-in small models share: the real model's classes, picture size, patches and markers."""
+"""Config, preprocessing and tokenizers of small Video-LLaVAs: picture size, patches and markers are the real model's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, PreTrainedTokenizerFast,
 from vidzip.encoders import Preprocessor
 
 BEFORE_WORDS = ("<unk>", "<s>", "</s>")
-"""Where a vocabulary begins."""
+"""The first tokens of every vocabulary."""
 
 _MARKERS = ("<image>", "<video>", "<pad>")
 _SIDE = 224
@@ -23,11 +23,11 @@ PREPROCESSOR = Preprocessor(
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
 )
-"""As CLIP's."""
+"""CLIP's preprocessing."""
 
 
 def finish_tokenizer(backend: Tokenizer) -> PreTrainedTokenizerFast:
-    """Give a tokenizer, whose vocabulary begins with :data:`BEFORE_WORDS`, its markers and the start of a text."""
+    """Add markers and the start token to a tokenizer whose vocabulary begins with :data:`BEFORE_WORDS`."""
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in _MARKERS])
     unknown, start, end = BEFORE_WORDS
     backend.post_processor = processors.TemplateProcessing(
@@ -62,9 +62,9 @@ def build_config(
     """Build a config around a tokenizer.
 
     Args:
-        tokenizer: the model's.
-        vision: the tower's widths, depths and the like.
-        text: the language model's.
+        tokenizer: the model's tokenizer.
+        vision: settings of the tower.
+        text: settings of the language model.
     """
     vocabulary = tokenizer.get_vocab()
     return VideoLlavaConfig(

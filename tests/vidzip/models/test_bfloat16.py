@@ -7,12 +7,10 @@ import pytest
 import torch
 
 from vidzip.models import bfloat16
-from vidzip.models.bfloat16 import LEAST_SPEED_UP, is_good_at_bfloat16, speed_up_apart
+from vidzip.models.bfloat16 import MIN_SPEED_UP, is_bfloat16_fast, speed_up_in_subprocess
 
 
-@pytest.mark.parametrize(
-    ("ratio", "good"), [(0.0, False), (0.5, False), (1.1, False), (LEAST_SPEED_UP, True), (8, True)]
-)
+@pytest.mark.parametrize(("ratio", "good"), [(0.0, False), (0.5, False), (1.1, False), (MIN_SPEED_UP, True), (8, True)])
 def test_a_clear_gain_counts_and_is_measured_once(ratio, good):
     asked = []
 
@@ -20,8 +18,8 @@ def test_a_clear_gain_counts_and_is_measured_once(ratio, good):
         asked.append(ratio)
         return ratio
 
-    assert is_good_at_bfloat16(measure) is good
-    assert is_good_at_bfloat16(measure) is good
+    assert is_bfloat16_fast(measure) is good
+    assert is_bfloat16_fast(measure) is good
     assert asked == [ratio]
 
 
@@ -41,9 +39,9 @@ def test_the_ratio_is_that_of_the_best_of_each(monkeypatch):
     assert taken == {torch.float32: [], torch.bfloat16: []}
 
 
-def test_measured_apart_it_is_a_number_of_this_machine():
+def test_it_is_measured_in_a_subprocess():
     # tests/conftest.py leaves out the instructions that some virtual machines fault on.
-    assert 0.01 < speed_up_apart() < 100
+    assert 0.01 < speed_up_in_subprocess() < 100
 
 
 @pytest.mark.parametrize(
@@ -56,13 +54,13 @@ def test_measured_apart_it_is_a_number_of_this_machine():
         ("import time; time.sleep(60)", "it takes too long"),
     ],
 )
-def test_what_does_not_come_to_an_end_counts_as_no_gain(monkeypatch, tmp_path, program, why):
+def test_a_failing_measurement_counts_as_no_gain(monkeypatch, tmp_path, program, why):
     (tmp_path / "program.py").write_text(program)
     monkeypatch.setattr(bfloat16, "__file__", str(tmp_path / "program.py"))
     monkeypatch.setattr(bfloat16, "_TIME_LIMIT_SECONDS", 2 if "takes" in why else 60)
-    assert speed_up_apart() == 0.0
+    assert speed_up_in_subprocess() == 0.0
 
 
-def test_no_python_to_run_it_with_counts_as_no_gain(monkeypatch, tmp_path):
+def test_a_missing_interpreter_counts_as_no_gain(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", os.fspath(tmp_path / "none"))
-    assert speed_up_apart() == 0.0
+    assert speed_up_in_subprocess() == 0.0

@@ -127,14 +127,14 @@ def test_known_rates_are_found(rates):
     assert predicted == pytest.approx(seconds, rel=1e-6)
 
 
-def test_a_measurement_that_something_else_delayed_hardly_counts():
+def test_a_delayed_measurement_is_down_weighted():
     amounts = [{"runs": 1, "frames": n} for n in (1, 2, 4, 8, 16, 24, 32)]
     seconds = [0.01 + 0.02 * row["frames"] * (1.01 if place % 2 else 0.99) for place, row in enumerate(amounts)]
     seconds[3] *= 10
     assert fit_rates(amounts, seconds)["frames"] == pytest.approx(0.02, rel=0.05)
 
 
-def test_what_a_machine_takes_is_recovered_with_its_overlap():
+def test_rates_and_overlap_are_recovered():
     costs = fitted(runs(truth(overlap=0.3)))
     for stage, rates in RATES.items():
         assert {kind: costs.rates[stage][kind] for kind in rates} == pytest.approx(rates, rel=1e-3), stage
@@ -144,7 +144,7 @@ def test_what_a_machine_takes_is_recovered_with_its_overlap():
         assert costs.predict(work).seconds == pytest.approx(truth().predict(work).seconds, rel=1e-3)
 
 
-def test_errors_are_never_nothing_and_real_files_differ_more_than_drawn_ones():
+def test_errors_have_a_lower_bound_which_is_larger_for_decoding():
     costs = fitted(runs(truth()))
     assert costs.errors == {**dict.fromkeys((*STAGES, AFTER), LEAST_ERROR), "decode": REAL_FILES_ERROR}
     assert costs.total_error == LEAST_ERROR
@@ -159,7 +159,7 @@ def test_noise_widens_errors():
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.2])
-def test_nine_of_ten_new_measurements_lie_within_the_errors(noise):
+def test_nine_of_ten_new_measurements_are_within_the_errors(noise):
     costs = fitted(runs(truth(), noise))
     dice = np.random.default_rng(2)
     for stage in ("encode", "prefill"):
@@ -170,17 +170,17 @@ def test_nine_of_ten_new_measurements_lie_within_the_errors(noise):
         assert within >= 0.85 * 240
 
 
-def test_nothing_is_left_to_chance():
+def test_fits_are_deterministic():
     noisy = runs(truth(), 0.2)
     assert fitted(noisy) == fitted(noisy)
 
 
 @pytest.mark.parametrize(("hides", "found"), [(-0.5, 0.0), (1.5, 1.0)])
-def test_overlap_stays_between_nothing_and_all(hides, found):
+def test_overlap_is_between_0_and_1(hides, found):
     assert fitted(runs(truth(overlap=hides))).overlap == found
 
 
-def test_codecs_that_were_not_measured_are_compared_with_h264():
+def test_unmeasured_codecs_get_rates_relative_to_h264():
     rates = fitted(runs(truth())).rates["decode"]
     assert rates["hevc megabytes"] == pytest.approx(0.1, rel=1e-3)  # measured
     assert rates["vp8 megapixels"] == pytest.approx(2 * rates["h264 megapixels"])
@@ -195,11 +195,11 @@ def without(made: list[Run], stage: str) -> list[Run]:
     return [made[0], *kept[1:]]
 
 
-def test_too_little_is_refused():
+def test_too_few_measurements_are_refused():
     made = runs(truth())
-    with pytest.raises(BadArgument, match=r"'prefill' was measured 1 times; measure every stage twice"):
+    with pytest.raises(BadArgument, match="'prefill' was measured 1 times"):
         fitted(without(made, "prefill"))
-    with pytest.raises(BadArgument, match="the whole way was not measured twice"):
+    with pytest.raises(BadArgument, match="total"):
         fitted([replace(run, total_seconds=None) for run in made])
-    with pytest.raises(BadArgument, match=r"not measured on H\.264"):
+    with pytest.raises(BadArgument, match=r"H\.264"):
         fitted([run for run in made if run.work.pictures.codec == "hevc"])

@@ -13,7 +13,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from vidzip import Budget, PackedVideo, load
 from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, NotInstalled, OutOfMemory
 from vidzip.models import BUILT_IN, placing
-from vidzip.models.bfloat16 import is_good_at_bfloat16
+from vidzip.models.bfloat16 import is_bfloat16_fast
 from vidzip.models.converting import convert
 from vidzip.models.original import TemporalVideoLlava
 from vidzip.models.placing import FEWEST_HALF_WEIGHTS, Placement, find_device, find_dtype, place
@@ -383,4 +383,4 @@ def test_what_is_stored_in_float32_stays_in_it(folders, good_at_bfloat16, large)
 
 
 def test_loading_asks_this_machine():
-    assert Placement.for_weights.__defaults__ == (is_good_at_bfloat16,)
+    assert Placement.for_weights.__defaults__ == (is_bfloat16_fast,)
