@@ -78,6 +78,15 @@ class OpenVideo:
         with suppress(IndexError):  # PyAV's, after the last packet, where streams that the header lacks have appeared
             yield from self.container.demux(self.stream)
 
+    def seek(self, tick: int) -> int | None:
+        """Jump to the keyframe stored for a tick, and return the tick at which it appears; None if there is none."""
+        with suppress(av.FFmpegError, OSError):
+            self.container.seek(tick, stream=self.stream, backward=True)
+            packet = next(self.packets(), None)
+            if packet is not None and packet.is_keyframe:
+                return packet.pts
+        return None
+
     @property
     def frame_seconds(self) -> float:
         """How long a frame is on screen on average, by the header; 0 where it does not say."""

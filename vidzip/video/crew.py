@@ -30,7 +30,8 @@ class Crew(Generic[Task, Item]):
     """Does tasks in several threads; iterating yields what they make, in the tasks' order, while later ones are done.
 
     Tasks are begun in order. Whoever makes something waits while too much is waiting already, unless it is the very
-    item that is to be taken next; so nobody waits for each other, and memory stays bounded.
+    item that is to be taken next; so nobody waits for each other, and memory stays bounded. A task's error is raised
+    after all that was made before it, in the tasks' order.
 
     Args:
         tasks: what to do.
@@ -56,7 +57,7 @@ class Crew(Generic[Task, Item]):
         self._is_done = [False] * len(tasks)
         self._next = self._front = 0
         self._waiting = 0.0
-        self._error: BaseException | None = None
+        self._errors: dict[int, BaseException] = {}
         self._is_stopped = False
         self._threads = [threading.Thread(target=self._run, name=f"vidzip-{i}", daemon=True) for i in range(threads)]
 
@@ -86,43 +87,47 @@ class Crew(Generic[Task, Item]):
         """Wait for the next item of a task; None once it is done."""
         made = self._made[number]
         with self._changed:
-            self._changed.wait_for(lambda: made or self._is_done[number] or self._error)
+            self._changed.wait_for(lambda: made or self._is_done[number])
             if made:
                 item = made.popleft()
                 self._waiting -= self._size_of(item)
                 self._changed.notify_all()
                 return (item,)
-            if self._error:
-                raise self._error
+            if number in self._errors:
+                raise self._errors[number]
             return None
 
     def _run(self) -> None:
         worker: Worker[Task, Item] | None = None
+        number: int | None = None
         try:
-            worker = self._hire(self._check)
             while (number := self._take()) is not None:
+                worker = worker or self._hire(self._check)
                 for item in worker.work(self._tasks[number]):
                     self._put(number, item)
-                with self._changed:
-                    self._is_done[number] = True
-                    self._changed.notify_all()
+                self._finish(number)
         except StoppedError:
             pass
         except BaseException as error:
-            with self._changed:
-                self._error = self._error or error
-                self._is_stopped = True
-                self._changed.notify_all()
+            if number is not None:
+                self._finish(number, error)
         finally:
             if worker:
                 worker.close()
 
     def _take(self) -> int | None:
         with self._changed:
-            if self._is_stopped or self._next == len(self._tasks):
+            if self._is_stopped or self._errors or self._next == len(self._tasks):
                 return None
             self._next += 1
             return self._next - 1
+
+    def _finish(self, number: int, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._is_done[number] = True
+            if error is not None:
+                self._errors[number] = error
+            self._changed.notify_all()
 
     def _put(self, number: int, item: Item) -> None:
         with self._changed:

@@ -123,6 +123,10 @@ def decode_chunks(
 ) -> Generator[Frames, None, None]:
     """Decode as :func:`decode` does, and yield the frames a few at a time, in order, while later ones are decoded.
 
+    The last frame is decoded before the first chunk is yielded, so that a video that ends early is known before any
+    of it is used. Frames that wait to be yielded hold up to 64 MiB, beside those that share the last one's keyframe.
+    A file with one keyframe, a GIF, and a file that does not label its frames are decoded as a whole first.
+
     Args:
         path: a local video file.
         timestamps_seconds: moments on the file's own clock, (F,), ascending.
@@ -131,7 +135,8 @@ def decode_chunks(
         time_limit_seconds: as in :func:`decode`; what is done between two chunks does not count.
 
     Raises:
-        BadArgument: moments that are not ascending; and all that :func:`decode` raises.
+        BadArgument: moments that are not ascending; and all that :func:`decode` raises. ``EndsEarly`` comes before
+            the first chunk.
     """
     moments = _checked(timestamps_seconds)
     if any(later < earlier for earlier, later in pairwise(moments)):

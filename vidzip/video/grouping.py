@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,15 +35,37 @@ def group(index: Index, wanted: Sequence[int]) -> list[Group]:
         wanted: ticks of frames of the index, ascending, each once.
     """
     groups: list[Group] = []
-    of_key = np.maximum(np.searchsorted(index.keys, wanted, side="right") - 1, 0)
     latest = -1
-    for tick, key in zip(wanted, of_key.tolist(), strict=True):
+    for tick, key in zip(wanted, _keys_before(index, wanted), strict=True):
         if groups and (key == latest or _is_near(index, groups[-1].wanted[-1], key)):
             groups[-1] = Group(key=groups[-1].key, wanted=(*groups[-1].wanted, tick))
         else:
             groups.append(Group(key=key, wanted=(tick,)))
         latest = key
     return groups
+
+
+def split_last_keyframe(index: Index, joined: Group, seek: Callable[[int], int | None]) -> list[Group]:
+    """Split off the frames that share the last one's keyframe: two groups, or one if all of them do.
+
+    Args:
+        index: the video's.
+        joined: what to split.
+        seek: returns when the keyframe stored for a tick appears: a header may list it some frames early.
+    """
+    for key in range(_keys_before(index, joined.wanted)[-1], joined.key, -1):
+        tick = int(index.keys[key]) if index.step is None else seek(int(index.keys[key]))
+        first = len(joined.wanted) if tick is None else bisect_left(joined.wanted, tick)
+        if first < len(joined.wanted):
+            parts = ((joined.key, joined.wanted[:first]), (key, joined.wanted[first:]))
+            return [Group(key=key, wanted=wanted) for key, wanted in parts if wanted]
+    return [joined]
+
+
+def _keys_before(index: Index, wanted: Sequence[int]) -> list[int]:
+    """Number the keyframe at or before each frame."""
+    keys: list[int] = np.maximum(np.searchsorted(index.keys, wanted, side="right") - 1, 0).tolist()
+    return keys
 
 
 def _is_near(index: Index, last: int, key: int) -> bool:

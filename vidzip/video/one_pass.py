@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 
 import av
@@ -24,8 +24,18 @@ _REORDERED = 4
 AVI files label them in another; the k-th picture gets the k-th smallest label within this many."""
 
 
-def in_one_pass(request: Request, moments: tuple[float, ...], limit: TimeLimit) -> Iterator[Picture]:
-    """Decode everything from the start to the last moment; where a frame cannot be, the one before it stays on screen.
+def in_one_pass(
+    request: Request, numbers: Sequence[int], limit: TimeLimit
+) -> Generator[tuple[int, Picture], None, None]:
+    """Decode everything up to the last of some moments; where a frame cannot be, the one before it stays on screen.
+
+    Args:
+        request: what is wanted.
+        numbers: the moments wanted by this call, by their numbers, ascending.
+        limit: the file's clock.
+
+    Yields:
+        The number of each moment, and the frame on screen there.
 
     Raises:
         EndsEarly: nothing more can be decoded before a moment.
@@ -37,20 +47,18 @@ def in_one_pass(request: Request, moments: tuple[float, ...], limit: TimeLimit) 
         video.stream.codec_context.thread_count = request.workers
         convert = Converter(request.shape, video.pixel_aspect)
         damage = Damage(request.path, strict=request.strict, warn=request.warn)
-        waiting = deque(moments)
+        waiting = deque(numbers)
         shown: Shown | None = None
         for following in frames_in_order(video, limit, damage):
-            while shown and waiting and waiting[0] < following.appears - ROUNDING_SECONDS:
-                waiting.popleft()
-                yield shown.picture(convert)
+            while shown and waiting and request.moments[waiting[0]] < following.appears - ROUNDING_SECONDS:
+                yield waiting.popleft(), shown.picture(convert)
             if not waiting:
                 break
             shown = following
-        while shown and waiting and waiting[0] <= shown.ends + video.frame_seconds:
-            waiting.popleft()
-            yield shown.picture(convert)
+        while shown and waiting and request.moments[waiting[0]] <= shown.ends + video.frame_seconds:
+            yield waiting.popleft(), shown.picture(convert)
         if waiting and shown:
-            raise request.ends_early(shown.ends, waiting[0], damage.reason)
+            raise request.ends_early(shown.ends, request.moments[waiting[0]], damage.reason)
         if waiting:
             raise no_frame(request.path, damage.reason)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
 
-import av
 import numpy as np
 from jaxtyping import Float64, Int64
 
@@ -68,15 +66,9 @@ def _keyframes_near(
         return index.keys
     after = np.searchsorted(index.to_seconds(index.keys), moments)
     near = set(np.clip(after[:, None] + np.array([-2, -1, 0]), 0, len(index.keys) - 1).flatten().tolist())
-    found: set[int] = set()
     with open_video(path) as video:
-        for key in index.keys[sorted(near)].tolist():
-            with suppress(av.FFmpegError):
-                video.container.seek(key, stream=video.stream, backward=True)
-                landed = next(video.packets(), None)
-                if landed is not None and landed.is_keyframe and landed.pts is not None:
-                    found.add(landed.pts)
-    keyframes = np.array(sorted(found), dtype=np.int64)
+        found = {video.seek(tick) for tick in index.keys[sorted(near)].tolist()}
+    keyframes = np.array(sorted(tick for tick in found if tick is not None), dtype=np.int64)
     return keyframes[np.isin(keyframes, index.ticks)]
 
 

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
-from clips import HEIGHT, WIDTH, number_of, write_numbered
-from hypothesis import given
+from clips import HEIGHT, WIDTH, number_of, numbered_picture, write_numbered
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from threads import decoding_threads, settled, wait_until
 
-from vidzip import decode
-from vidzip.errors import BadArgument, EndsEarly
+from vidzip import decode, probe, sample
+from vidzip.errors import BadArgument, DecodeError, EndsEarly
 from vidzip.video import decoding
+from vidzip.video.containers import _Unnamed
 from vidzip.video.decoding import decode_chunks
+from vidzip.video.indexing import index_of
 from vidzip.video.pictures import Converter
+from vidzip.video.reading import Reader
 
 PICTURE_BYTES = 3 * HEIGHT * WIDTH
 
@@ -147,17 +153,137 @@ def test_later_frames_are_decoded_while_a_chunk_is_held(grouped, converted, work
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("kind", ["grouped", "one_group"])
-def test_what_waits_is_bounded(request, monkeypatch, converted, kind, workers):
+def test_memory_of_waiting_frames_is_bounded(grouped, monkeypatch, converted, workers):
     monkeypatch.setattr(decoding, "_WAITING_BYTES", 5 * PICTURE_BYTES)
     moments = [(i + 0.5) / 25 for i in range(100)]
     taken = []
-    for chunk in decode_chunks(request.getfixturevalue(kind), moments, 2, workers=workers):
+    for chunk in decode_chunks(grouped, moments, 2, workers=workers):
         taken += [number_of(picture) for picture in chunk.pixels]
         if len(taken) in {2, 40}:
-            # Five wait, and the one that is next; each thread holds another.
-            assert settled(lambda: len(converted)) - len(taken) <= 5 + 1 + workers
+            # Five wait, the next one, four after the last keyframe; each thread holds another.
+            assert settled(lambda: len(converted)) - len(taken) <= 5 + 1 + 4 + workers
     assert taken == list(range(100))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("kind", ["grouped", "one_group"])
+def test_frames_after_the_last_keyframe_are_decoded_first_and_once(request, converted, decoded, kind, workers):
+    first = 96 if kind == "grouped" else 0
+    chunks = decode_chunks(request.getfixturevalue(kind), [(i + 0.5) / 25 for i in range(100)], 2, workers=workers)
+    assert [number_of(picture) for picture in next(chunks).pixels] == [0, 1]
+    assert set(range(first, 100)) <= set(converted)
+    assert workers > 1 or converted[: 100 - first] == list(range(first, 100))
+    assert [number_of(picture) for chunk in chunks for picture in chunk.pixels] == list(range(2, 100))
+    assert sorted(converted) == list(range(100))
+    assert len(decoded) <= 101  # the last keyframe may be decoded for frames that are shown before it, too
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[int | None]:
+    """Timestamps of the frames that leave a decoder."""
+    seen: list[int | None] = []
+    decode_packets = Reader._decoded
+
+    def note(self, *given, **options):
+        for frame in decode_packets(self, *given, **options):
+            seen.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(Reader, "_decoded", note)
+    return seen
+
+
+# Videos that end early
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("num_frames", [2, 8, 44, 50])
+def test_a_real_damaged_file_ends_early_before_the_first_chunk(videos, num_frames, workers):
+    path = videos / "corrupted.mp4"
+    with pytest.raises(EndsEarly) as caught:
+        next(decode_chunks(path, sample(probe(path), num_frames), 1, workers=workers))
+    assert caught.value.ends_seconds == pytest.approx(2.8)
+    assert decoding_threads() == []
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["grouped", "one_group"])
+def test_a_file_with_zeros_at_its_end_ends_early_before_the_first_chunk(request, tmp_path, kind, workers):
+    path = tmp_path / "zeros.mp4"
+    path.write_bytes(with_zeros(request.getfixturevalue(kind).read_bytes(), 0.5, 1.0))
+    chunks = decode_chunks(path, [(i + 0.5) / 25 for i in range(100)], 1, workers=workers)
+    with pytest.raises(EndsEarly) as caught:
+        next(chunks)
+    assert 1 < caught.value.ends_seconds < 3
+
+
+def test_a_gif_that_is_cut_ends_early_before_the_first_chunk(tmp_path):
+    path = tmp_path / "cut.gif"
+    images = [Image.fromarray(numbered_picture(number)) for number in range(20)]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=100)
+    assert [len(chunk.pixels) for chunk in decode_chunks(path, [i / 10 for i in range(20)], 8)] == [8, 8, 4]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(EndsEarly) as caught:
+        next(decode_chunks(path, [i / 10 for i in range(20)], 1))
+    assert 0 < caught.value.ends_seconds < 1.9
+
+
+@given(
+    damage=st.tuples(st.floats(0, 1), st.floats(0, 0.3)),
+    step=st.sampled_from([1, 5, 14]),
+    workers=st.sampled_from([1, 2, 4]),
+)
+@settings(max_examples=40)
+def test_law_no_video_ends_early_after_a_chunk(grouped, tmp_path_factory, damage, step, workers):
+    path = tmp_path_factory.mktemp("law") / "damaged.mp4"
+    path.write_bytes(with_zeros(grouped.read_bytes(), damage[0], sum(damage)))
+    numbers = range(0, 100, step)
+    chunks = []
+    try:
+        for chunk in decode_chunks(path, [(number + 0.5) / 25 for number in numbers], 4, workers=workers):
+            chunks += [chunk]
+    except EndsEarly:
+        assert chunks == []
+        return
+    shown = [seconds for chunk in chunks for seconds in chunk.timestamps_seconds]
+    assert len(shown) == len(numbers)
+    assert shown == sorted(shown)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_a_gap_that_no_attempt_can_read_repeats_the_frame_before_it(tmp_path, monkeypatch, workers):
+    path = tmp_path / "gap.mov"
+    write_numbered(path, num_frames=250, codec="mjpeg", options={"strict": "-1"})
+    read = _Unnamed.read
+
+    def fail(self, size):
+        if 90_000 > self.tell() > 60_000:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self, size)
+
+    index_of(path)
+    monkeypatch.setattr(_Unnamed, "read", fail)
+    numbers = range(0, 250, 5)
+    moments = [(number + 0.5) / 25 for number in numbers]
+    chunks = list(decode_chunks(path, moments, 4, workers=workers))
+    shown = [number_of(picture) for chunk in chunks for picture in chunk.pixels]
+    gap = [i for i, (number, seen) in enumerate(zip(numbers, shown, strict=True)) if seen != number]
+    assert gap[0] > 1
+    assert gap[-1] < len(numbers) - 1
+    assert gap == list(range(gap[0], gap[-1] + 1))
+    assert {shown[i] for i in gap} == {shown[gap[0] - 1]}
+    assert any(chunk.warnings for chunk in chunks)
+    with pytest.raises(DecodeError) as caught:
+        list(decode_chunks(path, moments, 4, workers=workers, strict=True))
+    assert not isinstance(caught.value, EndsEarly)
+
+
+def with_zeros(content: bytes, begin: float, end: float) -> bytes:
+    """Overwrite a part of an MP4's payload, given as shares of it."""
+    data = content.index(b"mdat") + 4
+    size = int.from_bytes(content[data - 8 : data - 4]) - 8
+    first, last = (data + round(min(share, 1) * size) for share in (begin, end))
+    return content[:first] + bytes(last - first) + content[last:]
 
 
 def test_nothing_is_bounded_where_all_is_wanted_at_once(grouped, monkeypatch):

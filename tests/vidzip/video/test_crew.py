@@ -53,7 +53,7 @@ def test_law_items_come_in_order_whatever_waits(counts, threads, max_waiting):
     with crew_of(shop, range(len(counts)), threads=threads, max_waiting=max_waiting) as crew:
         assert list(crew) == [(task, i) for task, count in enumerate(counts) for i in range(count)]
     assert shop.begun == list(range(len(counts))) or threads > 1
-    assert (shop.hired, shop.closed) == (threads, threads)
+    assert shop.hired == shop.closed <= threads
 
 
 def test_a_later_task_is_done_while_an_earlier_one_takes_its_time():
@@ -130,9 +130,8 @@ def test_an_error_reaches_whoever_takes(threads):
     taken = []
     with pytest.raises(LookupError, match="task 2"), crew_of(shop, range(50), threads=threads) as crew:
         taken.extend(crew)
-    assert taken == list(range(len(taken)))
-    assert len(taken) <= 3
-    assert shop.closed == shop.hired == threads
+    assert taken == [0, 1, 2]
+    assert shop.closed == shop.hired
     assert decoding_threads() == []
 
 

@@ -531,14 +531,15 @@ def test_another_way_to_the_pictures_never_falls_back_in_time(clip, monkeypatch)
     def picture(seconds):
         return Picture(pixels=torch.zeros(3, 2, 2, dtype=torch.uint8), timestamp_seconds=seconds)
 
-    def first(request, moments, limit):
-        yield picture(0.4)
+    def first(request, numbers, limit):
+        yield from ((2, picture(0.6)), (0, picture(0.4)))
         raise NotThereError
 
-    def second(request, moments, limit):
-        yield from (picture(0.2), picture(0.6))
+    def second(request, numbers, limit):
+        assert numbers == [1]
+        yield 1, picture(0.2)
 
-    monkeypatch.setattr(pyav, "_ways", lambda request: [first, second])
+    monkeypatch.setattr(pyav, "_attempts", lambda request: [first, second])
     assert decode(clip, [0.5, 0.55, 0.6]).timestamps_seconds == (0.4, 0.4, 0.6)
 
 

@@ -1,18 +1,22 @@
-"""PyAV, planned: each stretch between keyframes that holds a wanted frame is decoded by itself, several at once.
+"""PyAV: each stretch between keyframes that holds a wanted frame is decoded by itself, several at once.
 
-Where a file does not say which frame is which, or breaks its promises, one pass from its start finds them all.
+If a file does not label its frames, or its index turns out to be wrong, one pass from its start finds them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 
 import av
 from jaxtyping import UInt8
 from torch import Tensor
 
+from vidzip.errors import DecodeError, EndsEarly
+from vidzip.video.containers import open_video
 from vidzip.video.crew import Crew
-from vidzip.video.grouping import Group, group
+from vidzip.video.grouping import Group, group, split_last_keyframe
 from vidzip.video.indexing import Index, index_of
 from vidzip.video.limits import TimeLimit
 from vidzip.video.one_pass import in_one_pass
@@ -23,58 +27,100 @@ from vidzip.video.request import Request
 
 
 def pictures(request: Request) -> Generator[Picture, None, None]:
-    """Yield the picture on screen at each moment, in order, while later ones are decoded.
+    """Yield the frame on screen at each moment, in order, while later ones are decoded.
+
+    The last frame is decoded before the first one is yielded, so that ``EndsEarly`` is never raised after a frame.
 
     Raises:
-        EndsEarly: the video ends, or nothing more can be decoded, before a moment.
-        DecodeError: its clock restarts; or, where the request is strict, it is damaged.
+        EndsEarly: the video ends, or nothing more can be decoded, before a moment; no frame was yielded.
+        DecodeError: the file's clock restarts, or the file is damaged and the request is strict.
         VideoError: the file cannot be opened as a video, or takes too long.
     """
     limit = request.new_limit()
-    done = 0
     shown: Picture | None = None
-    for way in _ways(request):
+    for picture in _in_order(request, limit):
+        # An attempt may lack a later frame that the attempt before it could decode: that frame stays on screen.
+        if shown is None or picture.timestamp_seconds > shown.timestamp_seconds:
+            shown = picture
+        with limit.paused():
+            yield shown
+
+
+def _in_order(request: Request, limit: TimeLimit) -> Generator[Picture, None, None]:
+    """Yield the frame at each moment, in order, from when the last one is decoded."""
+    count, done = len(request.moments), 0
+    decoded: dict[int, Picture] = {}
+    latest: Picture | None = None
+    failure: Exception | None = None
+    for attempt in _attempts(request):
+        missing = [number for number in range(done, count) if number not in decoded]
         try:
-            for picture in way(request, request.moments[done:], limit):
-                done += 1
-                if shown is None or picture.timestamp_seconds > shown.timestamp_seconds:
-                    shown = picture  # else the way before this one could decode a later frame: that one stays
-                with limit.paused():
-                    yield shown
-        except (NotThereError, av.FFmpegError, OSError):
-            continue
-        return
+            with closing(attempt(request, missing, limit)) as frames:
+                for number, frame in frames:
+                    decoded[number] = frame
+                    while done in decoded and (latest or count - 1 in decoded):
+                        latest = decoded.pop(done)
+                        done += 1
+                        yield latest
+        except (EndsEarly, NotThereError, av.FFmpegError, OSError) as error:
+            if isinstance(error, EndsEarly) and not latest:
+                raise
+            failure = error
+        else:
+            return
+    why = f"{request.path!r} cannot be decoded from {request.moments[done]:.3f} s on"
+    if request.strict or not latest:
+        raise DecodeError(why, hint="the file is damaged: fetch it again") from failure
+    request.warn(f"{why}: the frame before stays on screen")
+    for number in range(done, count):
+        latest = decoded.get(number, latest)
+        yield latest
 
 
-_Way = Callable[[Request, tuple[float, ...], TimeLimit], Iterator[Picture]]
+_Attempt = Callable[[Request, Sequence[int], TimeLimit], Generator[tuple[int, Picture], None, None]]
+"""Decodes the frames at the moments of some numbers, in any order; raises an error if it does not find one of them."""
 
 
-def _ways(request: Request) -> Iterator[_Way]:
-    """Ways to the pictures, the fastest first; each is right, or says that it cannot be."""
+def _attempts(request: Request) -> Iterator[_Attempt]:
+    """Yield the ways to decode a file, the fastest first."""
     if is_gif(request.path):
         yield in_one_pass
         return
     index = index_of(request.path, time_limit_seconds=request.time_limit_seconds)
     if index.is_labelled:
-        yield _Planned(index)
+        yield _Grouped(index)
     if index.step is not None:
         read = index_of(request.path, believe_header=False, time_limit_seconds=request.time_limit_seconds)
         if read.is_labelled:
-            yield _Planned(read)
+            yield _Grouped(read)
     yield in_one_pass
 
 
-class _Planned:
-    """Decoding by groups, in threads."""
+class _Grouped:
+    """Decoding by keyframe groups, in threads: the frames after the last keyframe first, the others in order."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def __call__(self, request: Request, moments: tuple[float, ...], limit: TimeLimit) -> Iterator[Picture]:
+    def __call__(
+        self, request: Request, numbers: Sequence[int], limit: TimeLimit
+    ) -> Generator[tuple[int, Picture], None, None]:
         index = self._index
-        frames = request.frames_on_screen(index, moments)
-        groups = group(index, index.ticks[list(dict.fromkeys(frames.tolist()))].tolist())
+        on_screen = request.frames_on_screen(index, [request.moments[number] for number in numbers])
+        numbers_of: defaultdict[int, list[int]] = defaultdict(list)
+        seconds: dict[int, float] = {}
+        for number, frame in zip(numbers, on_screen, strict=True):
+            tick = int(index.ticks[frame])
+            numbers_of[tick].append(number)
+            seconds[tick] = float(index.seconds[frame])
+        groups = group(index, list(numbers_of))
         threads = min(request.workers, len(groups))
+
+        def seek(tick: int) -> int | None:
+            with open_video(request.path, limit) as video:
+                return video.seek(tick)
+
+        *head, tail = split_last_keyframe(index, groups.pop(), seek)
 
         def hire(check: Callable[[], None]) -> _Worker:
             def check_both() -> None:
@@ -87,16 +133,16 @@ class _Planned:
             return _Worker(reader, Converter(request.shape, reader.video.pixel_aspect))
 
         with Crew(
-            groups, hire, threads=threads, size_of=lambda made: made[1].nbytes, max_waiting=request.max_waiting_bytes
+            [tail, *groups, *head],
+            hire,
+            threads=threads,
+            size_of=lambda made: made[1].nbytes,
+            max_waiting=request.max_waiting_bytes,
         ) as crew:
-            made = iter(crew)
-            tick: int | None = None
-            picture: Picture | None = None
-            for frame in frames:
-                if index.ticks[frame] != tick or picture is None:
-                    tick, pixels = next(made)
-                    picture = Picture(pixels=pixels, timestamp_seconds=float(index.seconds[frame]))
-                yield picture
+            for tick, pixels in crew:
+                picture = Picture(pixels=pixels, timestamp_seconds=seconds[tick])
+                for number in numbers_of[tick]:
+                    yield number, picture
 
 
 class _Worker:
