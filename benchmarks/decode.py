@@ -1,12 +1,11 @@
-"""What decoding costs, beside the libraries that are used for it.
+"""Compare decoding by vidzip with other libraries.
 
     pip install 'vidzip[peers]' && python -m benchmarks.decode FOLDER
 
-Into FOLDER it writes videos whose frames show their own numbers (once: a second run finds them there). From each,
-frames at evenly spread moments are decoded and brought to 224 pixels on the shorter side by vidzip and by each peer that
-is installed, at the settings that are in common use and at those that are the fastest for it. Every measurement is a
-process of its own; the ways take turns, round by round. It reports the median of time and of CPU time as ratios to
-vidzip's, the peak memory beyond what importing takes, and how many frames are not the ones on screen at their moments.
+Videos whose frames show their own numbers are written to FOLDER, unless they exist. From each, uniformly spaced frames
+are decoded and resized to 224 pixels on the shorter side by vidzip and every installed library, with common settings and
+with its fastest. Each measurement runs in a new process; decoders alternate within a round. Reported are the median time
+and CPU time relative to vidzip's, the peak memory above that of the imports, and the number of wrong frames.
 """
 
 from __future__ import annotations
@@ -34,23 +33,22 @@ from pipelines.terminal import print_line, print_markdown_table, print_message, 
 
 SIDE = 224
 BITS = 15
-"""A frame shows its number in so many blocks, black or white, along its upper edge."""
+"""Number of black or white blocks along the upper edge that encode a frame's number."""
 
-NOT_MEASURED_SECONDS = 240
-"""A way that takes longer is given up."""
+TIMEOUT_SECONDS = 240
+"""Limit of one measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """One generated file.
+    """A generated video.
 
     Attributes:
-        name: its file name.
-        title: what the table calls it.
-        seconds, fps, width, height: its measures.
-        codec: the encoder.
-        options: the encoder's.
-        varies: whether the rate does.
+        name: file name.
+        title: title in the tables.
+        codec: encoder name.
+        options: encoder options.
+        varies: whether the frame rate varies.
     """
 
     name: str
@@ -64,7 +62,7 @@ class Video:
     varies: bool = False
 
     def times(self) -> list[float]:
-        """When each frame appears, in seconds."""
+        """Return each frame's timestamp in seconds."""
         count = round(self.seconds * self.fps)
         if not self.varies:
             return [i / self.fps for i in range(count)]
@@ -131,7 +129,7 @@ COUNTS = (8, 32, 64, 128)
 
 
 def pictures(video: Video) -> Iterator[np.ndarray]:
-    """Draw a textured scene that drifts and carries moving boxes and noise; each frame shows its number."""
+    """Draw a drifting textured scene with moving boxes and noise; each frame shows its number."""
     random = np.random.default_rng(1)
     height, width = video.height, video.width
     coarse = random.integers(40, 216, (height // 8 + 34, width // 8 + 34, 3), dtype=np.uint8)
@@ -169,7 +167,7 @@ def read_number(picture: np.ndarray) -> int:
 
 
 def write(video: Video, path: Path) -> None:
-    """Encode a video; the file appears once it is whole."""
+    """Encode a video; the file appears when it is complete."""
     partial = path.with_stem(path.stem + ".part")
     base = Fraction(1, 1000) if video.varies else Fraction(1, video.fps)
     with av.open(str(partial), "w") as output:
@@ -185,18 +183,18 @@ def write(video: Video, path: Path) -> None:
     partial.replace(path)
 
 
-# Ways to decode: each takes a path, moments in seconds and the rate by the header, and returns pictures, (H, W, 3).
+# Decoders take a path, timestamps in seconds and the average frame rate, and return frames, (H, W, 3).
 
 
 def with_vidzip(path: str, moments: Sequence[float], _fps: float) -> Sequence[np.ndarray]:
-    """vidzip, as it is."""
+    """Decode with vidzip."""
     import vidzip
 
     return [picture.permute(1, 2, 0).numpy() for picture in vidzip.decode(path, moments, size=SIDE).pixels]
 
 
 def with_snap(path: str, moments: Sequence[float], _fps: float) -> Sequence[np.ndarray]:
-    """vidzip, each moment moved to a keyframe within half the way to its neighbours."""
+    """Decode with vidzip, timestamps snapped to keyframes."""
     import vidzip
     from vidzip.video.snapping import snap_to_keyframes
 
@@ -205,7 +203,7 @@ def with_snap(path: str, moments: Sequence[float], _fps: float) -> Sequence[np.n
 
 
 def with_decord(path: str, moments: Sequence[float], fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
-    """decord: frame numbers from moments and rate; ``fast`` lets it resize while it decodes."""
+    """Decode with decord by frame number; ``fast`` resizes while decoding."""
     import decord
 
     size = _size(path) if fast else {"width": -1, "height": -1}
@@ -216,7 +214,7 @@ def with_decord(path: str, moments: Sequence[float], fps: float, *, fast: bool =
 
 
 def with_torchcodec(path: str, moments: Sequence[float], _fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
-    """torchcodec, exact seeking; ``fast`` decodes with as many threads as there are cores."""
+    """Decode with torchcodec and exact seeking; ``fast`` uses one thread per core."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(path, seek_mode="exact", **({"num_ffmpeg_threads": 0} if fast else {}))
@@ -224,7 +222,7 @@ def with_torchcodec(path: str, moments: Sequence[float], _fps: float, *, fast: b
 
 
 def with_opencv(path: str, moments: Sequence[float], fps: float) -> Sequence[np.ndarray]:
-    """OpenCV: seek to each frame number, read, resize."""
+    """Decode with OpenCV, seeking to each frame number."""
     import cv2  # type: ignore[import-not-found,unused-ignore]
 
     capture = cv2.VideoCapture(path)
@@ -240,7 +238,7 @@ def with_opencv(path: str, moments: Sequence[float], fps: float) -> Sequence[np.
 
 
 def with_pyav(path: str, moments: Sequence[float], fps: float) -> Sequence[np.ndarray]:
-    """PyAV: one pass from the start, frames counted."""
+    """Decode with PyAV in one pass from the start."""
     wanted = {int(moment * fps) for moment in moments}
     found: dict[int, np.ndarray] = {}
     with av.open(path) as container:
@@ -275,8 +273,8 @@ def _resized(batch: Any) -> Sequence[np.ndarray]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """One way to decode: what the table calls it, and the package and modules it needs."""
+class Decoder:
+    """A decoder, its package, and the modules imported before measuring."""
 
     run: Callable[..., Sequence[np.ndarray]]
     package: str
@@ -284,43 +282,43 @@ class Way:
     options: dict[str, bool] = field(default_factory=dict)
 
 
-OURS, SNAPPED = "vidzip", "vidzip, snapped"
-_OUR_MODULES = ("vidzip.video.decoding", "vidzip.video.backends.pyav", "vidzip.video.snapping")
-WAYS = {
-    OURS: Way(run=with_vidzip, package="vidzip", modules=_OUR_MODULES),
-    SNAPPED: Way(run=with_snap, package="vidzip", modules=_OUR_MODULES),
-    "decord": Way(run=with_decord, package="decord", modules=("torch", "decord")),
-    "decord, resizing": Way(run=with_decord, package="decord", modules=("torch", "decord"), options={"fast": True}),
-    "torchcodec": Way(run=with_torchcodec, package="torchcodec", modules=("torch", "torchcodec.decoders")),
-    "torchcodec, threads": Way(
+VIDZIP, SNAPPED = "vidzip", "vidzip, snapped"
+_VIDZIP_MODULES = ("vidzip.video.decoding", "vidzip.video.backends.pyav", "vidzip.video.snapping")
+DECODERS = {
+    VIDZIP: Decoder(run=with_vidzip, package="vidzip", modules=_VIDZIP_MODULES),
+    SNAPPED: Decoder(run=with_snap, package="vidzip", modules=_VIDZIP_MODULES),
+    "decord": Decoder(run=with_decord, package="decord", modules=("torch", "decord")),
+    "decord, resizing": Decoder(run=with_decord, package="decord", modules=("torch", "decord"), options={"fast": True}),
+    "torchcodec": Decoder(run=with_torchcodec, package="torchcodec", modules=("torch", "torchcodec.decoders")),
+    "torchcodec, threads": Decoder(
         run=with_torchcodec, package="torchcodec", modules=("torch", "torchcodec.decoders"), options={"fast": True}
     ),
-    "OpenCV": Way(run=with_opencv, package="opencv-python-headless", modules=("cv2",)),
-    "PyAV": Way(run=with_pyav, package="av", modules=("torch", "av")),
+    "OpenCV": Decoder(run=with_opencv, package="opencv-python-headless", modules=("cv2",)),
+    "PyAV": Decoder(run=with_pyav, package="av", modules=("torch", "av")),
 }
 
 
-def measure(way: Way, path: str, moments: Sequence[float], fps: float) -> dict[str, Any]:
-    """Run one way in this process: seconds, CPU seconds, memory beyond what importing takes, numbers seen."""
+def measure(decoder: Decoder, path: str, moments: Sequence[float], fps: float) -> dict[str, Any]:
+    """Run a decoder in this process; return seconds, CPU seconds, bytes above the imports, and frame numbers."""
     import importlib
 
-    for module in way.modules:
+    for module in decoder.modules:
         importlib.import_module(module)
     _warm_up()
     before = _peak_bytes()
     began, cpu = time.perf_counter(), time.process_time()
-    shown = way.run(path, moments, fps, **way.options)
+    frames = decoder.run(path, moments, fps, **decoder.options)
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     return {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "bytes": max(0, _peak_bytes() - before),
-        "numbers": [read_number(np.asarray(picture)) for picture in shown],
+        "numbers": [read_number(np.asarray(picture)) for picture in frames],
     }
 
 
 def _warm_up() -> None:
-    """Load what torch loads on first use, so that nobody's first frame pays for it."""
+    """Load what torch loads on first use."""
     import torch
     from torch.nn.functional import interpolate
 
@@ -332,23 +330,23 @@ def _peak_bytes() -> int:
 
 
 def moments_of(times: Sequence[float], count: int, fps: int) -> list[float]:
-    """The middles of equal stretches, each moved to the middle of the time that its frame is on screen."""
+    """Return the centres of equal segments, each moved to the middle of its frame's display time."""
     ends = [*times[1:], times[-1] + 1 / fps]
     middles = [(i + 0.5) * ends[-1] / count for i in range(count)]
     frames = [bisect_right(times, middle) - 1 for middle in middles]
     return [(times[frame] + ends[frame]) / 2 for frame in frames]
 
 
-def run_alone(name: str, path: Path, moments: Sequence[float], fps: float) -> dict[str, Any] | str:
-    """Measure one way in a process of its own; what it printed last, where it failed."""
+def measure_in_subprocess(name: str, path: Path, moments: Sequence[float], fps: float) -> dict[str, Any] | str:
+    """Measure a decoder in a new process; return the reason as text if it fails."""
     command = [sys.executable, os.path.abspath(__file__), str(path.parent), "--one", name, path.name]
-    given = json.dumps({"moments": list(moments), "fps": fps})
+    request = json.dumps({"moments": list(moments), "fps": fps})
     try:
-        done = subprocess.run(  # noqa: S603 - it is this file
-            command, input=given, capture_output=True, text=True, timeout=NOT_MEASURED_SECONDS, check=False
+        done = subprocess.run(  # noqa: S603 - this file
+            command, input=request, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"over {NOT_MEASURED_SECONDS} s"
+        return f"over {TIMEOUT_SECONDS} s"
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
         return f"fails ({last.partition(':')[0].rpartition('.')[2]})"
@@ -357,11 +355,11 @@ def run_alone(name: str, path: Path, moments: Sequence[float], fps: float) -> di
 
 
 def installed() -> list[str]:
-    """Names of the ways whose library is here."""
+    """Return the names of the decoders whose package is installed."""
     names = []
-    for name, way in WAYS.items():
+    for name, decoder in DECODERS.items():
         try:
-            version(way.package)
+            version(decoder.package)
         except PackageNotFoundError:
             continue
         names.append(name)
@@ -369,7 +367,7 @@ def installed() -> list[str]:
 
 
 def row(name: str, results: Sequence[dict[str, Any] | str], ours: dict[str, float], right: Sequence[int]) -> list[str]:
-    """One way's row: ratios to vidzip, memory, wrong frames."""
+    """Return a decoder's row: ratios to vidzip, memory, wrong frames."""
     failed = next((result for result in results if isinstance(result, str)), None)
     if failed is not None:
         return [name, "-", "-", "-", failed]
@@ -388,11 +386,11 @@ def row(name: str, results: Sequence[dict[str, Any] | str], ours: dict[str, floa
     ]
 
 
-HEADER = ("way", "time", "CPU time", "memory", "wrong frames")
+HEADER = ("decoder", "time", "CPU time", "memory", "wrong frames")
 
 
 def compare(video: Video, folder: Path, count: int, names: Sequence[str], rounds: int) -> list[list[str]]:
-    """Measure every way on one video at one number of frames; the table's rows."""
+    """Measure every decoder on one video at one frame count; return the table's rows."""
     times = video.times()
     fps = len(times) / (times[-1] + 1 / video.fps)
     moments = moments_of(times, count, video.fps)
@@ -402,54 +400,56 @@ def compare(video: Video, folder: Path, count: int, names: Sequence[str], rounds
             for place, name in enumerate(names):
                 show(f"{video.name}, {count} frames", turn * len(names) + place, rounds * len(names))
                 if not any(isinstance(result, str) for result in results[name]):
-                    results[name].append(run_alone(name, folder / video.name, moments, fps))
-    ours = [result for result in results[OURS] if isinstance(result, dict)]
+                    results[name].append(measure_in_subprocess(name, folder / video.name, moments, fps))
+    ours = [result for result in results[VIDZIP] if isinstance(result, dict)]
     if not ours:
-        raise RuntimeError(f"{video.name}: {results[OURS]}")
+        raise RuntimeError(f"{video.name}: {results[VIDZIP]}")
     medians = {key: statistics.median(result[key] for result in ours) for key in ("seconds", "cpu_seconds")}
     right = [bisect_right(times, moment) - 1 for moment in moments]
     return [row(name, results[name], medians, right) for name in names]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it."""
+    """Measure and print the tables; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="for the videos, some 500 MB")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: 3)")
-    parser.add_argument("--videos", nargs="+", choices=[video.name for video in VIDEOS], help="these only")
+    parser.add_argument("folder", type=Path, help="folder of the videos, about 500 MB")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
     parser.add_argument(
-        "--frames", nargs="+", type=int, default=COUNTS, help="numbers of frames (default: 8 32 64 128)"
+        "--videos", nargs="+", choices=[video.name for video in VIDEOS], help="measure these videos only"
     )
-    parser.add_argument("--ways", nargs="+", choices=WAYS, help="these only, beside vidzip's")
+    parser.add_argument("--frames", nargs="+", type=int, default=COUNTS, help="frame counts (default: 8 32 64 128)")
+    parser.add_argument("--decoders", nargs="+", choices=DECODERS, help="measure these and vidzip only")
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
-    parser.add_argument("--one", nargs=2, metavar=("WAY", "VIDEO"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, metavar=("DECODER", "VIDEO"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
-        given = json.load(sys.stdin)
+        request = json.load(sys.stdin)
         name, video_name = options.one
-        measured = measure(WAYS[name], str(options.folder / video_name), given["moments"], given["fps"])
+        measured = measure(DECODERS[name], str(options.folder / video_name), request["moments"], request["fps"])
         print_line(json.dumps(measured))
         return 0
 
     options.folder.mkdir(parents=True, exist_ok=True)
     chosen = [video for video in VIDEOS if options.videos is None or video.name in options.videos]
-    here = installed()
-    names = [name for name in here if options.ways is None or name in (OURS, *options.ways)]
-    missing = sorted({way.package for name, way in WAYS.items() if name not in here})
+    available = installed()
+    names = [name for name in available if options.decoders is None or name in (VIDZIP, *options.decoders)]
+    missing = sorted({decoder.package for name, decoder in DECODERS.items() if name not in available})
     if missing:
-        print_message("warning", f"not installed, so not measured: {', '.join(missing)}")
+        print_message("warning", f"not measured, since not installed: {', '.join(missing)}")
     with progress_bar() as show:
         for done, video in enumerate(chosen):
             show("write videos", done, len(chosen))
             if not (options.folder / video.name).exists():
                 write(video, options.folder / video.name)
     print_line(
-        ", ".join(f"{package} {version(package)}" for package in dict.fromkeys(WAYS[name].package for name in names))
+        ", ".join(
+            f"{package} {version(package)}" for package in dict.fromkeys(DECODERS[name].package for name in names)
+        )
     )
     print_line(
-        f"{os.cpu_count()} cores, {options.rounds} rounds; time and CPU time as ratios to {OURS}, peak memory in MB beyond"
+        f"{os.cpu_count()} cores, {options.rounds} rounds; time and CPU time relative to {VIDZIP}, peak memory in MB above "
+        "that of the imports, number of wrong frames\n"
     )
-    print_line("what importing takes, frames that are not the ones on screen\n")
     draw = print_markdown_table if options.markdown else print_table
     for video in chosen:
         for count in options.frames:
