@@ -1,11 +1,11 @@
-"""From grids to the accuracies that a balanced plan follows: writes ``vidzip/planner/accuracy.json``.
+"""Write ``vidzip/planner/accuracy.json``, which balanced plans use, from grids.
 
     python -m benchmarks.accuracy GRID... --split test --seed 0 --commit HASH --date 2026-11-22 --out FILE
         --command "vidzip grid shapes --data SET ... --out GRID"      # on one line
 
-GRID is a folder that ``vidzip grid`` wrote. Several of them, of other methods or budgets, are put together if they asked
-one model the same questions. What a folder does not say is to be named: the split, the seed of the model's training, the
-commit and the day of the measurement, and its command, once a folder.
+GRID is a folder written by ``vidzip grid``. Several grids of other methods or budgets are merged if they asked one model the
+same questions. Options give what a folder does not hold: the split, the seed of the model's training, the commit and the
+date of the measurement, and its command, once per folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vidzip.planner.accuracy import FALLBACK, SCHEMA, Accuracy
 
 _GRID = "vidzip/grid/1"
 _SAME = ("set", "questions", "subset", "limit", "model", "commit", "tower", "dtype", "max_new_tokens")
-"""What the runs of all grids have to agree in."""
+"""Settings that must be equal in all grids."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def collect(grids: Sequence[str]) -> dict[str, Any]:
-    """Put grids together.
+    """Merge grids.
 
     Raises:
-        BadArgument: a folder holds no grid, two disagree in what was asked of whom, a cell is there twice, or the method
-            that stands in for others is not there.
-        VidzipError: a run that cannot be read.
+        BadArgument: a folder holds no grid, two grids differ in model or questions, a cell is duplicated, or the fallback
+            method is missing.
+        VidzipError: a run cannot be read.
     """
     origins: dict[str, dict[str, Any]] = {}
     methods: dict[str, list[dict[str, Any]]] = {}
@@ -73,44 +73,43 @@ def collect(grids: Sequence[str]) -> dict[str, Any]:
         for cell in _cells(folder):
             described, _ = read_run(os.path.join(folder, cell["run"]))
             origins[folder] = {key: described[key] for key in _SAME}
-            told = {"frames": cell["frames"], "tokens": cell["budget"]}
-            ours = methods.setdefault(cell["method"], [])
-            if any({key: one[key] for key in told} == told for one in ours):
-                raise BadArgument(f"{folder!r} holds {cell['run']}, and so did a grid before", hint="name one of them")
-            of_all = cell["accuracy"]
-            ours.append({**told, "accuracy": of_all["value"], "low": of_all["low"], "high": of_all["high"]})
+            place = {"frames": cell["frames"], "tokens": cell["budget"]}
+            cells = methods.setdefault(cell["method"], [])
+            if any({key: one[key] for key in place} == place for one in cells):
+                raise BadArgument(f"{folder!r} and an earlier grid both hold {cell['run']}", hint="give one of them")
+            accuracy = cell["accuracy"]
+            cells.append({**place, "accuracy": accuracy["value"], "low": accuracy["low"], "high": accuracy["high"]})
     first = origins[grids[0]]
     for folder, origin in origins.items():
-        differs = [key for key in _SAME if origin[key] != first[key]]
-        if differs:
+        differing = [key for key in _SAME if origin[key] != first[key]]
+        if differing:
             raise BadArgument(
-                f"{folder!r} and {grids[0]!r} differ in {', '.join(differs)}", hint="give grids of one model and set"
+                f"{folder!r} and {grids[0]!r} differ in {', '.join(differing)}",
+                hint="give grids of the same model and question set",
             )
     if FALLBACK not in methods:
-        raise BadArgument(f"no grid holds {FALLBACK}, which stands in for what was not measured", hint="measure it too")
+        raise BadArgument(f"no grid holds the fallback method {FALLBACK}", hint="measure it as well")
     origin = {"metric": "exact match, what failed counted as wrong", "run": first}
     return {"schema": SCHEMA, "origin": origin, "methods": methods}
 
 
 def _cells(folder: str) -> list[dict[str, Any]]:
-    """The cells of a grid that spend a budget.
+    """Read the cells of a grid that have a budget.
 
     Raises:
-        BadArgument: it is no grid's folder, or holds none.
+        BadArgument: the folder holds no grid, or the grid has no such cells.
     """
     path = os.path.join(folder, RESULT)
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
     except (OSError, ValueError) as error:
-        raise BadArgument(
-            f"{path!r} cannot be read: {error}", hint="give a folder that vidzip grid finished"
-        ) from error
+        raise BadArgument(f"{path!r} cannot be read: {error}", hint="give the folder of a finished grid") from error
     if not isinstance(found, dict) or found.get("schema") != _GRID:
-        raise BadArgument(f"{path!r} is not of {_GRID}", hint="give a folder that vidzip grid finished")
+        raise BadArgument(f"{path!r} does not have the schema {_GRID}", hint="give the folder of a finished grid")
     cells = [cell for cell in found["settings"] if cell["budget"] is not None and cell["accuracy"]["value"] is not None]
     if not cells:
-        raise BadArgument(f"{path!r} compares no methods", hint="give a folder that vidzip grid finished")
+        raise BadArgument(f"{path!r} compares no methods", hint="give the folder of a finished grid")
     return cells
 
 

@@ -1,10 +1,10 @@
-"""Where the time of ``vidzip ask`` goes: imports, loading, and each stage's share of what comes after.
+"""Profile ``vidzip ask``: imports, loading, and each stage.
 
     python -m benchmarks.ask VIDEO [--model tiny] [--frames 34] [--runs 7] [--markdown]
 
-Every run is a process of its own, so that imports and loading are paid anew; the files are in the machine's cache by
-then, as a first run, which is not counted, sees to. "the rest" is all that is no stage: checking the plan, hashing the
-tower's weights, putting the prompt together. Shares are of the time after loading; medians of the runs, and ranges.
+Every run is a new process, so that imports and loading are included; a first run, which is not counted, fills the file
+cache. "the rest" is everything outside the stages: checking the plan, hashing the tower's weights, building the prompt.
+Values are shares of the time after loading: medians of the runs, and ranges.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pipelines.terminal import print_line, print_markdown_table, print_message, 
 
 BEFORE = ("start and imports", "probe and plan", "load")
 REST = "the rest"
-NOT_COUNTED_AGAINST = {"decode", "encode", "prefill", "generate"}
-"""Decoding, the tower and the language model: what all the others are held against."""
+UNLIMITED = {"decode", "encode", "prefill", "generate"}
+"""Decoding, the tower and the language model, whose share has no limit."""
 
-BOUND = 0.05
+LIMIT = 0.05
 QUESTION = "Where is the star?"
 
 
 def run_once(video: str, model: str, frames: int) -> dict[str, float]:
-    """Ask once in this process; seconds of everything, in order."""
+    """Ask once in this process; return seconds by name, in order."""
     began = time.perf_counter()
     import vidzip.models  # with torch and transformers
     from pipelines.ask import Request, ask
@@ -37,29 +37,29 @@ def run_once(video: str, model: str, frames: int) -> dict[str, float]:
     from pipelines.source import Source
 
     imported = time.perf_counter()
-    reached: dict[str, float] = {}
+    first_seen: dict[str, float] = {}
 
-    def note(stage: str, _done: int, _total: int) -> None:
-        reached.setdefault(stage.split(maxsplit=1)[0], time.perf_counter())
+    def record(stage: str, _done: int, _total: int) -> None:
+        first_seen.setdefault(stage.split(maxsplit=1)[0], time.perf_counter())
 
     source = Source(path=video, budget=vidzip.Budget(num_frames=frames), model=ModelSettings(name=model))
-    (answered,) = ask(Request(source=source, questions=(QUESTION,)), note)
+    (answered,) = ask(Request(source=source, questions=(QUESTION,)), record)
     ended = time.perf_counter()
     stages = dict(answered.answer.stage_seconds)
     return {
         "start and imports": imported - began,
-        "probe and plan": reached["load"] - imported,
-        "load": reached["encode"] - reached["load"],
+        "probe and plan": first_seen["load"] - imported,
+        "load": first_seen["encode"] - first_seen["load"],
         **stages,
-        REST: ended - reached["encode"] - sum(stages.values()),
+        REST: ended - first_seen["encode"] - sum(stages.values()),
     }
 
 
-def run_apart(options: argparse.Namespace) -> dict[str, float]:
-    """Ask once in a process of its own; its start counts as well."""
+def run_in_subprocess(options: argparse.Namespace) -> dict[str, float]:
+    """Ask once in a new process; its start is included in "start and imports"."""
     command = [sys.executable, __file__, options.video, "--model", options.model, "--frames", str(options.frames)]
     began = time.perf_counter()
-    done = subprocess.run([*command, "--once"], capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
+    done = subprocess.run([*command, "--once"], capture_output=True, text=True, check=False)  # noqa: S603 - this file
     took = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(done.stderr.strip() or f"{command} ended with {done.returncode}")
@@ -69,15 +69,15 @@ def run_apart(options: argparse.Namespace) -> dict[str, float]:
 
 
 def rows(measured: Sequence[dict[str, float]]) -> list[tuple[str, str, str]]:
-    """A line each: the time over all that comes after loading, and whether that is within the bound."""
+    """Return each row: the share of the time after loading, and whether it is within the limit."""
     lines = []
     for name in measured[0]:
         shares = [one[name] / sum(spent for stage, spent in one.items() if stage not in BEFORE) for one in measured]
         median = statistics.median(shares)
-        bound = ""
-        if name not in BEFORE and name not in NOT_COUNTED_AGAINST:
-            bound = "yes" if median <= BOUND else "no"
-        lines.append((name, f"{median:.1%} ({min(shares):.1%} to {max(shares):.1%})", bound))
+        within = ""
+        if name not in BEFORE and name not in UNLIMITED:
+            within = "yes" if median <= LIMIT else "no"
+        lines.append((name, f"{median:.1%} ({min(shares):.1%} to {max(shares):.1%})", within))
     return lines
 
 
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.runs < 1:
-        parser.error("give 1 run or more")
+        parser.error("--runs must be 1 or more")
     if options.once:
         from vidzip import VidzipError
 
@@ -102,10 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_message("error", str(error))
             return 2
         return 0
-    run_apart(options)
-    measured = [run_apart(options) for _ in range(options.runs)]
+    run_in_subprocess(options)
+    measured = [run_in_subprocess(options) for _ in range(options.runs)]
     draw = print_markdown_table if options.markdown else print_table
-    draw(rows(measured), ("what", "share of the time after loading", f"within {BOUND:.0%}"))
+    draw(rows(measured), ("stage", "share of the time after loading", f"within {LIMIT:.0%}"))
     return 0
 
 

@@ -1,10 +1,10 @@
-"""How often 95 % intervals hold the truth, in data that are made up so that the truth is known.
+"""Measure the coverage of 95 % confidence intervals on simulated data.
 
     python -m benchmarks.intervals --markdown
 
-Videos have 1 to 13 questions each, whose answers hang together: each video has its own difficulty, its own gain from a
-better run, its own doubt of judges. Beside the intervals that vidzip prints stand those of a textbook that takes every
-question for independent of all others: the mean and 1.96 standard errors.
+Videos have 1 to 13 questions each, with correlated answers: each video has its own difficulty, its own gain from a better
+run, and its own disagreement between judges. vidzip's intervals are compared with naive ones that treat all questions as
+independent: the mean and 1.96 standard errors.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ NAIVE, FORMULA, BOOTSTRAP = "questions independent", "formula, by video", "boots
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
-    """Made-up answers.
+class Simulation:
+    """Simulated answers.
 
     Attributes:
-        videos: each question's.
-        columns: of each question, 0 or 1: a run's answer and what it is compared with.
+        videos: the video of each question.
+        columns: 0 or 1 for each question: whether a run, or one it is compared with, is right.
     """
 
     videos: np.ndarray
@@ -49,19 +49,19 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is estimated from them.
+    """An estimate.
 
     Attributes:
-        truth: its value where videos never end.
-        draw: makes up so many videos.
-        value: computes it from the sums of a draw's columns and of ones, a row a sample.
-        intervals: by name, how vidzip puts an interval around it.
+        truth: its value for infinitely many videos.
+        draw: simulates a number of videos.
+        value: computes the estimate from sums of the columns and of ones, one row per sample.
+        intervals: vidzip's intervals, by name.
     """
 
     truth: float
-    draw: Callable[[np.random.Generator, int], Draw]
+    draw: Callable[[np.random.Generator, int], Simulation]
     value: Callable[[np.ndarray], np.ndarray]
-    intervals: dict[str, Callable[[Draw], Any]]
+    intervals: dict[str, Callable[[Simulation], Any]]
 
 
 def _questions(rng: np.random.Generator, num_videos: int) -> np.ndarray:
@@ -72,11 +72,11 @@ def _flips(rng: np.random.Generator, chances: np.ndarray) -> np.ndarray:
     return (rng.random(len(chances)) < chances).astype(float)
 
 
-def _accuracy(share: float, likeness: float) -> Case:
-    def draw(rng: np.random.Generator, num_videos: int) -> Draw:
-        odds = (1 - likeness) / likeness
+def _accuracy(share: float, correlation: float) -> Case:
+    def draw(rng: np.random.Generator, num_videos: int) -> Simulation:
+        odds = (1 - correlation) / correlation
         videos = _questions(rng, num_videos)
-        return Draw(
+        return Simulation(
             videos=videos, columns=(_flips(rng, rng.beta(share * odds, (1 - share) * odds, num_videos)[videos]),)
         )
 
@@ -92,11 +92,11 @@ def _accuracy(share: float, likeness: float) -> Case:
 
 
 def _difference() -> Case:
-    def draw(rng: np.random.Generator, num_videos: int) -> Draw:
+    def draw(rng: np.random.Generator, num_videos: int) -> Simulation:
         videos = _questions(rng, num_videos)
         chance, gain = rng.beta(2, 2, num_videos), rng.random(num_videos)
         better = chance + (1 - chance) * gain
-        return Draw(videos=videos, columns=(_flips(rng, better[videos]), _flips(rng, chance[videos])))
+        return Simulation(videos=videos, columns=(_flips(rng, better[videos]), _flips(rng, chance[videos])))
 
     return Case(
         truth=0.25,
@@ -112,15 +112,15 @@ def _difference() -> Case:
 
 
 def _retention() -> Case:
-    def draw(rng: np.random.Generator, num_videos: int) -> Draw:
+    def draw(rng: np.random.Generator, num_videos: int) -> Simulation:
         videos = _questions(rng, num_videos)
-        blind, gain, kept = (
+        no_video, gain, kept = (
             0.4 * rng.random(num_videos),
             0.6 * rng.beta(2, 1, num_videos),
             rng.beta(0.8, 0.2, num_videos),
         )
-        chances = (blind + kept * gain, blind + gain, blind)
-        return Draw(videos=videos, columns=tuple(_flips(rng, chance[videos]) for chance in chances))
+        chances = (no_video + kept * gain, no_video + gain, no_video)
+        return Simulation(videos=videos, columns=tuple(_flips(rng, chance[videos]) for chance in chances))
 
     return Case(
         truth=0.8,
@@ -131,12 +131,12 @@ def _retention() -> Case:
 
 
 def _kappa() -> Case:
-    def draw(rng: np.random.Generator, num_videos: int) -> Draw:
+    def draw(rng: np.random.Generator, num_videos: int) -> Simulation:
         videos = _questions(rng, num_videos)
         first = _flips(rng, rng.beta(2, 2, num_videos)[videos])
         is_same = _flips(rng, rng.beta(4, 1, num_videos)[videos])
         second = np.where(is_same, first, _flips(rng, np.full(len(videos), 0.5)))
-        return Draw(videos=videos, columns=(first, second, first * second))
+        return Simulation(videos=videos, columns=(first, second, first * second))
 
     def value(sums: np.ndarray) -> np.ndarray:
         first, second, both = (sums[:, :3] / sums[:, 3:]).T
@@ -164,7 +164,7 @@ CASES = {
 }
 
 
-def _graded(drawn: Draw) -> list[list[Graded]]:
+def _graded(drawn: Simulation) -> list[list[Graded]]:
     return [
         [
             Graded(question_id=str(place), video=str(video), score=Score(value=float(value)))
@@ -174,16 +174,16 @@ def _graded(drawn: Draw) -> list[list[Graded]]:
     ]
 
 
-def naive(case: Case, drawn: Draw) -> Interval:
-    """The interval of a textbook, which takes every question for a video of its own."""
-    alone = cluster_sums(range(len(drawn.videos)), *drawn.columns, np.ones(len(drawn.videos)))
-    value, error = float(case.value(alone.sum(axis=0)[None])[0]), linear_standard_error(alone, case.value)
-    reach = 1.96 * (error or 0.0)
-    return value - reach, value + reach
+def naive(case: Case, drawn: Simulation) -> Interval:
+    """Return the interval that treats all questions as independent."""
+    sums = cluster_sums(range(len(drawn.videos)), *drawn.columns, np.ones(len(drawn.videos)))
+    value, error = float(case.value(sums.sum(axis=0)[None])[0]), linear_standard_error(sums, case.value)
+    margin = 1.96 * (error or 0.0)
+    return value - margin, value + margin
 
 
-def held(case: Case, num_videos: int, rounds: int, seed: int) -> dict[str, float]:
-    """In which share of the rounds each interval holds the truth; one without ends does not hold it."""
+def coverage(case: Case, num_videos: int, rounds: int, seed: int) -> dict[str, float]:
+    """Return the share of rounds in which each interval contains the truth; an undefined interval does not."""
     rng = np.random.default_rng(seed)
     count = dict.fromkeys((NAIVE, *case.intervals), 0)
     for _ in range(rounds):
@@ -199,21 +199,23 @@ def held(case: Case, num_videos: int, rounds: int, seed: int) -> dict[str, float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="How often 95 %% intervals hold the truth.")
-    parser.add_argument("--rounds", type=int, default=1000, help="draws behind each number")
-    parser.add_argument("--videos", type=int, nargs="+", default=[30, 60, 200], help="videos of a draw")
+    """Print the table; return the exit code."""
+    parser = argparse.ArgumentParser(description="Measure the coverage of 95 %% confidence intervals.")
+    parser.add_argument("--rounds", type=int, default=1000, help="simulations per number")
+    parser.add_argument("--videos", type=int, nargs="+", default=[30, 60, 200], help="videos per simulation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args(arguments)
     rows = []
     with progress_bar() as show:
-        for place, (name, case) in enumerate(CASES.items()):
+        for place, (title, case) in enumerate(CASES.items()):
             for videos in options.videos:
-                show(f"{name}, {videos} videos", place, len(CASES))
-                shares = held(case, videos, options.rounds, options.seed)
-                cells = (f"{100 * shares[way]:.1f} %" if way in shares else "-" for way in (NAIVE, FORMULA, BOOTSTRAP))
-                rows.append((name, str(videos), *cells))
+                show(f"{title}, {videos} videos", place, len(CASES))
+                shares = coverage(case, videos, options.rounds, options.seed)
+                cells = (
+                    f"{100 * shares[name]:.1f} %" if name in shares else "-" for name in (NAIVE, FORMULA, BOOTSTRAP)
+                )
+                rows.append((title, str(videos), *cells))
     (print_markdown_table if options.markdown else print_table)(rows, ("estimate", "videos", NAIVE, FORMULA, BOOTSTRAP))
     return 0
 

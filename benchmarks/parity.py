@@ -1,4 +1,4 @@
-"""Hold VisionZip against tensors made by the published code, setting by setting.
+"""Compare VisionZip with tensors computed by the published code.
 
 python -m benchmarks.parity GOLDEN      # GOLDEN holds visionzip/tower and visionzip/golden.safetensors
 """
@@ -16,11 +16,11 @@ from vidzip.compress import visionzip
 
 
 def main(folder: Path) -> None:
-    """Compare and print the table."""
+    """Print the table."""
     tower = CLIPVisionModel.from_pretrained(folder / "visionzip" / "tower", attn_implementation="sdpa").eval()
     golden = load_file(folder / "visionzip" / "golden.safetensors")
     features = observe(tower, golden["pixel_values"])
-    print("| dominant + contextual | kept positions equal | largest difference of a token's value |")
+    print("| dominant + contextual | kept positions equal | largest difference of a token value |")
     print("|---|---|---|")
     settings = sorted(tuple(map(int, name.split("_")[1:])) for name in golden if name.startswith("packed_"))
     for dominant, contextual in settings:

@@ -1,8 +1,8 @@
-"""How long a plan takes: microseconds, the median of many, for videos that were never filmed.
+"""Measure the time of planning, in microseconds, on video descriptions without files.
 
     OMP_NUM_THREADS=1 python -m benchmarks.planning --markdown
 
-The last rows follow made-up accuracies of five budgets, where caps on latency leave the most to weigh.
+The last rows use synthetic accuracies of five budgets with latency limits, which leave the most plans to compare.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vidzip.planner import VIDEO_LLAVA_7B, Accuracy, Planner, default_costs
 
 COSTS = default_costs(VIDEO_LLAVA_7B, "cuda")
 
-_SHOWN: dict[str, Any] = {
+_INFO: dict[str, Any] = {
     "num_keyframes": 800,
     "num_bytes": 2 * 10**9,
     "width": 1920,
@@ -31,14 +31,14 @@ _SHOWN: dict[str, Any] = {
     "codec": "h264",
 }
 VIDEOS = {
-    "an hour": VideoInfo(path="hour.mp4", duration_seconds=3600.0, fps=25.0, num_frames=90_000, **_SHOWN),
+    "an hour": VideoInfo(path="hour.mp4", duration_seconds=3600.0, fps=25.0, num_frames=90_000, **_INFO),
     "an hour, listed": VideoInfo(
         path="listed.mkv",
         duration_seconds=3600.0,
         fps=25.0,
         num_frames=90_000,
         frame_times_seconds=tuple(number / 25 for number in range(90_000)),
-        **_SHOWN,
+        **_INFO,
     ),
 }
 
@@ -54,15 +54,15 @@ class Case:
 
     @property
     def row(self) -> tuple[str, ...]:
-        """What it is called."""
+        """The first cells of its row."""
         seconds, memory = self.budget.max_latency_seconds, self.budget.max_memory_bytes
-        caps = [f"{cap / unit:g} {name}" for cap, unit, name in ((seconds, 1, "s"), (memory, 1e9, "GB")) if cap]
+        limits = [f"{limit / unit:g} {name}" for limit, unit, name in ((seconds, 1, "s"), (memory, 1e9, "GB")) if limit]
         measured = "" if self.accuracy is None else ", five budgets"
-        return self.video, self.budget.prefer + measured, str(self.budget.total_tokens), " and ".join(caps)
+        return self.video, self.budget.prefer + measured, str(self.budget.total_tokens), " and ".join(limits)
 
 
 def cases() -> Iterator[Case]:
-    """What is timed."""
+    """Yield the plans that are timed."""
     for video in VIDEOS:
         for prefer in ("balanced", "coverage", "detail"):
             yield Case(video=video, budget=Budget(prefer=prefer), is_priced=False)
@@ -75,7 +75,7 @@ def cases() -> Iterator[Case]:
 
 
 def five_budgets() -> Accuracy:
-    """Accuracies that grow with tokens and are the highest at four tokens a frame."""
+    """Return accuracies that grow with the budget and peak at four tokens per frame."""
     cells = [
         {
             "tokens": tokens,
@@ -86,21 +86,21 @@ def five_budgets() -> Accuracy:
         for frames in (8, 17, 34, 68, 136)
         if frames <= tokens
     ]
-    return Accuracy.of("made-up", cells)
+    return Accuracy.of("synthetic", cells)
 
 
 def microseconds(case: Case, rounds: int) -> float:
-    """Time a case."""
-    info, spent = VIDEOS[case.video], []
+    """Return the median time of a case."""
+    info, seconds = VIDEOS[case.video], []
     for _ in range(rounds):
         began = time.perf_counter()
         plan(info, case.budget, costs=COSTS if case.is_priced else None)
-        spent.append(time.perf_counter() - began)
-    return 1e6 * statistics.median(spent)
+        seconds.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table."""
+    """Print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--markdown", action="store_true")
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 spent = microseconds(case, options.rounds)
         rows.append((*case.row, f"{spent:,.0f}"))
     show = print_markdown_table if options.markdown else print_table
-    show(rows, header=("video", "prefers", "tokens", "caps", "microseconds"))
+    show(rows, header=("video", "prefers", "tokens", "limits", "microseconds"))
     return 0
 
 
