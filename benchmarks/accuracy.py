@@ -17,9 +17,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.evaluation.journal import read_run
+from pipelines.commands.grid import RESULT
 from pipelines.files import write_text
-from pipelines.grid.command import RESULT
+from pipelines.runs.run_log import read_run
 from pipelines.terminal import print_line, print_message
 from vidzip.errors import BadArgument, VidzipError
 from vidzip.planner.accuracy import FALLBACK, SCHEMA, Accuracy

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import vidzip
 from eval.datasets import Sample, list_videos, load
-from pipelines.evaluation.answering import Answerer
-from pipelines.evaluation.crew import usual_processes
-from pipelines.evaluation.journal import open_journal
-from pipelines.evaluation.running import Look, Work, run
+from pipelines.runs.answering import Answerer
+from pipelines.runs.decode_pool import default_processes
+from pipelines.runs.run_log import open_run_log
+from pipelines.runs.running import Workload, run
+from pipelines.runs.settings import FrameSettings, GenerationSettings
 from pipelines.shapes import SetRequest, make_set
 from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, Decoding
@@ -65,22 +66,23 @@ def main() -> None:
     ours: dict[int, int] = {}
     theirs: dict[int, int] = {}
 
-    def look(_stage: str, done: int, _total: int) -> None:
+    def measure(_stage: str, done: int, _total: int) -> None:
         ours[done // 2] = resident_bytes(os.getpid())
         theirs[done // 2] = sum(resident_bytes(one.pid or 0) for one in multiprocessing.active_children())
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "set")
-        work = Work(
+        workload = Workload(
             samples=make_questions(folder, options.videos, options.distinct),
             videos=list_videos(folder / "videos"),
-            look=Look(budget=Budget(num_frames=options.frames)),
+            frames={"run": FrameSettings(budget=Budget(num_frames=options.frames))},
             decoding=Decoding(workers=2),
-            processes=usual_processes(),
+            processes=default_processes(),
         )
-        with open_journal(os.path.join(name, "run"), {}) as journal:
-            run(work, Answerer(model=model, max_new_tokens=5), journal, look)
-            failed = journal.num_failed
+        with open_run_log(os.path.join(name, "run"), {}) as log:
+            answerer = Answerer(model=model, generation=GenerationSettings(max_new_tokens=5))
+            run(workload, answerer, {"run": log}, measure)
+            failed = log.num_failed
     if failed:
         raise SystemExit(f"{failed} questions failed")
     part = options.videos // PARTS

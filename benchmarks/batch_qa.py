@@ -20,10 +20,11 @@ from pathlib import Path
 
 import vidzip
 from eval.datasets import Sample, list_videos, load
-from pipelines.evaluation.answering import Answerer
-from pipelines.evaluation.crew import usual_processes
-from pipelines.evaluation.journal import open_journal
-from pipelines.evaluation.running import Look, Work, run
+from pipelines.runs.answering import Answerer
+from pipelines.runs.decode_pool import default_processes
+from pipelines.runs.run_log import open_run_log
+from pipelines.runs.running import Workload, run
+from pipelines.runs.settings import FrameSettings, GenerationSettings
 from pipelines.shapes import SetRequest, make_set
 from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, Decoding, VideoLlava
@@ -67,16 +68,17 @@ def one_by_one(model: VideoLlava, folder: Path, samples: Sequence[Sample], budge
 
 def as_a_run(model: VideoLlava, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
     """Do what ``vidzip eval`` does."""
-    work = Work(
+    workload = Workload(
         samples=samples,
         videos=list_videos(folder / "videos"),
-        look=Look(budget=budget),
+        frames={"run": FrameSettings(budget=budget)},
         decoding=Decoding(workers=2),
-        processes=usual_processes(),
+        processes=default_processes(),
     )
-    with tempfile.TemporaryDirectory() as out, open_journal(out, {}) as journal:
-        run(work, Answerer(model=model, max_new_tokens=NEW_TOKENS), journal, lambda *_: None)
-        rows = dict(journal.rows)
+    with tempfile.TemporaryDirectory() as out, open_run_log(out, {}) as log:
+        generation = GenerationSettings(max_new_tokens=NEW_TOKENS)
+        run(workload, Answerer(model=model, generation=generation), {"run": log}, lambda *_: None)
+        rows = dict(log.rows)
     lengths = {row["new_tokens"] for row in rows.values()}
     if lengths != {NEW_TOKENS}:
         raise SystemExit(f"answers have {lengths} tokens, not {NEW_TOKENS}")

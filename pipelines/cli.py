@@ -39,7 +39,7 @@ from pipelines.options import (
     takes_source,
     video_argument,
 )
-from pipelines.settings import DEFAULT_MODEL
+from pipelines.settings import DEFAULT_MODEL, note_default_model
 from pipelines.siblings import check_siblings, keep_workers_off_this_folder
 from pipelines.source import Opened, Source, open_source
 from pipelines.terminal import (
@@ -141,13 +141,13 @@ _ELSEWHERE = {
     "calibrate": ("pipelines.calibrate", "calibrate_command"),
     "compare": ("pipelines.scoring.command", "compare_command"),
     "data": ("pipelines.data", "data"),
-    "eval": ("pipelines.evaluation.command", "eval_command"),
-    "grid": ("pipelines.grid.command", "grid_command"),
-    "merge": ("pipelines.evaluation.command", "merge_command"),
+    "eval": ("pipelines.commands.eval", "eval_command"),
+    "grid": ("pipelines.commands.grid", "grid_command"),
+    "merge": ("pipelines.commands.merge", "merge_command"),
     "methods": ("pipelines.methods", "methods"),
     "plan": ("pipelines.planning.command", "plan_command"),
     "report": ("pipelines.scoring.report", "report_command"),
-    "reproduce-table3": ("pipelines.table3", "table3_command"),
+    "reproduce-table3": ("pipelines.commands.reproduce_table3", "table3_command"),
     "score": ("pipelines.scoring.command", "score_command"),
 }
 """Commands that live in modules of their own, loaded when they are asked for: the packages they need may be hidden."""
@@ -189,7 +189,7 @@ def ask(*, source: Source, questions: tuple[str, ...], max_new_tokens: int, as_j
     with progress_bar() as show:
         answered = ask_video(request, show)
     opened = answered[0].opened
-    _note_default(source, "answers")
+    note_default_model(source.model, "answers")
     _print_notes(opened)
     _warn(warning for one in answered for warning in one.answer.warnings)
     if any(_is_beyond_tiny(opened.model, question) for question in questions):
@@ -211,11 +211,6 @@ def _print_answer(answered: Answered, *, as_json: bool) -> None:
 
 def _shown_answer(answer: Answer) -> str:
     return answer.text + ("" if answer.finish_reason == "stop" else " …")
-
-
-def _note_default(source: Source, does: str) -> None:
-    if source.model.name is None:
-        print_message("note", f"no --model was named: {DEFAULT_MODEL} {does}, which knows coloured shapes only")
 
 
 def _print_notes(opened: Opened) -> None:
@@ -259,7 +254,7 @@ def pack(*, source: Source, output: str, pack_dtype: str, as_json: bool) -> None
     request = pipelines.pack.PackRequest(source=source, file=output, dtype=pack_dtype)
     with progress_bar() as show:
         packed = pipelines.pack.pack(request, show)
-    _note_default(source, "packs")
+    note_default_model(source.model, "packs")
     _print_notes(packed.opened)
     _warn(packed.opened.packed.warnings)
     if as_json:
@@ -292,7 +287,7 @@ def chat(*, source: Source, max_new_tokens: int, as_json: bool) -> int:
         opened = open_source(source, show, lambda model, tokens: model.check_length(tokens, 0, max_new_tokens))
         session = opened.model.session(opened.packed)
     packed, hint_once = opened.packed, cache(_hint_at_tiny)
-    _note_default(source, "answers")
+    note_default_model(source.model, "answers")
     _print_notes(opened)
     _warn(packed.warnings)
     if typed:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="[NAME]", required=False)
 @output_options
 def methods(*, name: str | None, as_json: bool) -> None:
-    """List the ways to compress frames.
+    """List compression methods.
 
-    With a NAME, what may be set about one. 'vidzip ask', 'pack', 'chat' and 'eval' take a way with --method NAME, and what may be set about it with
-    --method-option KEY=VALUE. Whole frames, and no video at all, are --full and --blind of 'vidzip eval'.
+    With a NAME, list the options of one. 'vidzip ask', 'pack', 'chat' and 'eval' take a method with --method NAME, and
+    its options with --method-option KEY=VALUE. 'vidzip eval' also takes --uncompressed and --no-video.
     """
     from vidzip.compress import METHODS, make_method
 

@@ -11,9 +11,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from pipelines.runs.settings import GenerationSettings, QuestionSettings
 from pipelines.settings import DEFAULT_MODEL, ModelSettings
 from pipelines.source import Source
 from vidzip import Budget, Decoding
+from vidzip.errors import BadArgument
 from vidzip.planner import DEFAULT_NUM_FRAMES
 from vidzip.video.backends import BACKENDS
 
@@ -194,6 +196,35 @@ model_options = together(
 answer_option = click.option(
     "--max-new-tokens", type=int, metavar="N", default=64, show_default=True, help="Longest answer."
 )
+subset_options = together(
+    click.option("--subset", metavar="firstN", help="The first N questions, in file order."),
+    click.option("--limit", type=int, metavar="N", help="Questions about the first N videos."),
+)
+processes_option = click.option(
+    "--processes", type=int, metavar="N", help="Processes that decode.  [default: one for two CPUs, up to 8]"
+)
+
+
+def _find_gpus(_ctx: click.Context, _param: click.Parameter, gpus: str | None) -> tuple[str, ...]:
+    """Turn ``all``, or a number of GPUs, into the names of devices.
+
+    Raises:
+        BadArgument: this machine has fewer.
+    """
+    if gpus is None:
+        return ()
+    import torch
+
+    available = torch.cuda.device_count()
+    count = available if gpus == "all" else int(gpus) if gpus.isdecimal() else 0
+    if not 1 <= count <= available:
+        raise BadArgument(f"--gpus is {gpus!r}, and this machine has {available}", hint="give all, or a number")
+    return tuple(f"cuda:{number}" for number in range(count))
+
+
+gpus_option = click.option(
+    "--gpus", "devices", metavar="all|N", callback=_find_gpus, help="GPUs that share the videos, one process each."
+)
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show where an error happened.")
 output_options = together(
     click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."), debug_option
@@ -238,6 +269,54 @@ def takes_decoding(function: Any) -> Any:
         return function(decoding=decoding, **others)
 
     return decoding_options(command)
+
+
+def takes_questions(function: Any) -> Any:
+    """Give a command the set that it asks, and the options that select questions.
+
+    It takes them as ``questions``, a :class:`QuestionSettings`.
+    """
+
+    @wraps(function)
+    def command(
+        *, question_set: str, data: str, videos: str | None, subset: str | None, limit: int | None, **others: Any
+    ) -> Any:
+        settings = QuestionSettings(name=question_set, data=data, videos=videos, subset=subset, limit=limit)
+        return function(questions=settings, **others)
+
+    options = together(
+        click.argument("question_set", metavar="SET"),
+        click.option(
+            "--data", metavar="DIR", required=True, type=click.Path(), help="Folder, or file, of the questions."
+        ),
+        click.option(
+            "--videos", metavar="DIR", type=click.Path(), help="Folder of the videos.  [default: DATA/videos, or DATA]"
+        ),
+        subset_options,
+    )
+    return options(command)
+
+
+def takes_generation(function: Any) -> Any:
+    """Give a command the options of answers; it takes them as ``generation``, a :class:`GenerationSettings`."""
+
+    @wraps(function)
+    def command(*, batch: int, max_new_tokens: int, **others: Any) -> Any:
+        settings = GenerationSettings(max_new_tokens=max_new_tokens, batch_questions=batch)
+        return function(generation=settings, **others)
+
+    options = together(
+        click.option(
+            "--batch",
+            type=int,
+            metavar="N",
+            default=GenerationSettings.batch_questions,
+            show_default=True,
+            help="Questions about a video that are answered side by side.",
+        ),
+        answer_option,
+    )
+    return options(command)
 
 
 _OF_VIDEOS = (

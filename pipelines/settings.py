@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import vidzip
-from pipelines.terminal import Progress
+from pipelines.terminal import Progress, print_message
 
 if TYPE_CHECKING:
     from vidzip import VideoLlava
@@ -53,3 +53,9 @@ class ModelSettings:
             device_map=self.device_map,
             compile_tower=self.compile_tower,
         )
+
+
+def note_default_model(model: ModelSettings, verb: str) -> None:
+    """Print a note if no model was named."""
+    if model.name is None:
+        print_message("note", f"no --model was named: {DEFAULT_MODEL} {verb}, which knows coloured shapes only")

@@ -20,7 +20,7 @@ from eval.datasets.video_llava import ANSWERS, QUESTIONS
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, clip_name, frozen_splits, make_clip, questions_digest
 from pipelines.files import alone_in, write_text
 from pipelines.terminal import Progress
-from pipelines.workers import check_workers, for_each, until_told
+from pipelines.workers import check_workers, for_each, until_stopped
 from vidzip.errors import BadArgument, DiskFull, SystemFault, VidzipError, WriteError
 from vidzip.files import PARTIAL, cannot_write
 from vidzip.video.writing import write
@@ -352,7 +352,7 @@ def _write_video(video: _Video) -> None:
 def _pictures(clip: Clip, frames_sha256: str | None) -> Iterator[np.ndarray]:
     """Draw a video's frames; after the last one, say whether they were the frozen ones."""
     digest = hashlib.sha256()
-    for picture in until_told(clip.painter.frames()):
+    for picture in until_stopped(clip.painter.frames()):
         digest.update(picture.tobytes())
         yield picture
     if frames_sha256 is not None and digest.hexdigest() != frames_sha256:

@@ -1,4 +1,4 @@
-"""The same work on many items, in processes of its own: all of them stop where one fails, or at an interruption."""
+"""Worker processes: they never see an interruption, and end with the process that started them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vidzip.errors import BadArgument, SystemFault
 
 Item = TypeVar("Item")
 
-MOST_PER_CPU = 4
-"""Processes beyond so many a CPU only cost memory: they are not started."""
+MAX_WORKERS_PER_CPU = 4
+"""Limit on processes for each CPU: more would only cost memory."""
 
 
 class WorkerLost(SystemFault):
-    """A worker process ended without a word: something outside of it ended it."""
+    """A worker process was ended from outside."""
 
 
 class Stopped(Exception):
-    """The work on an item was given up, because other work failed or was interrupted."""
+    """The work on an item was stopped, because other work failed or was interrupted."""
 
 
 def usable_cpus() -> int:
@@ -37,7 +39,7 @@ def usable_cpus() -> int:
 
 
 def check_workers(workers: int | None) -> None:
-    """Check a number of workers; None stands for as many as there are CPUs.
+    """Check a number of workers; None stands for one for each CPU.
 
     Raises:
         BadArgument: it is below 1.
@@ -49,33 +51,30 @@ def check_workers(workers: int | None) -> None:
 def for_each(
     work: Callable[[Item], object], items: Sequence[Item], workers: int | None, on_done: Callable[[int], None]
 ) -> None:
-    """Do the work on every item.
-
-    One worker is this process. More are processes of their own, at most one an item, which no interruption leaves
-    behind.
+    """Do the work on every item: in this process with one worker, in worker processes with more.
 
     Args:
-        work: a function that a new process can import; it calls :func:`stop_if_told` often.
-        items: what it is done on, one by one.
-        workers: how many items are worked on at a time; as many as there are CPUs when None.
-        on_done: called here with the number of items done, after each.
+        work: a function that a new process can import, and that calls :func:`check_stopped` often.
+        items: arguments of the work, one for each call.
+        workers: limit on the number of items in work at a time; the number of CPUs when None.
+        on_done: called in this process with the number of items done, after each.
 
     Raises:
-        WorkerLost: a process was ended from outside.
-        Exception: the first that the work raised; the other workers are told to stop then.
+        WorkerLost: a worker process was ended from outside.
+        Exception: the first that the work raised; the other workers stop.
     """
     cpus = usable_cpus()
-    workers = min(cpus if workers is None else workers, MOST_PER_CPU * cpus, len(items))
+    workers = min(cpus if workers is None else workers, MAX_WORKERS_PER_CPU * cpus, len(items))
     if workers <= 1:
         for done, item in enumerate(items, start=1):
             work(item)
             on_done(done)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks as they happen to be
-    told = context.Event()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(told,))
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker, initargs=(stop,))
     try:
-        with interruptions_held():  # processes that start here never see one: this process tells them
+        with _interruptions_blocked():
             futures = [pool.submit(work, item) for item in items]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
@@ -83,47 +82,71 @@ def for_each(
     except BrokenProcessPool as error:
         raise WorkerLost(
             "a worker process was ended from outside",
-            hint="the memory may have run out: run it again with fewer --workers; what is finished stays",
+            hint="the memory may be exhausted: run the command again with fewer --workers; finished items are kept",
         ) from error
     finally:
-        told.set()
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def stop_if_told() -> None:
-    """Give up the work on this item if the process that asked for it no longer wants it.
+def check_stopped() -> None:
+    """Stop the work on this item if the process that started this one has no more use for it.
 
     Raises:
-        Stopped: it does not.
+        Stopped: it has none.
     """
-    if _told and _told[0].is_set():
+    if _stop and _stop[0].is_set():
         raise Stopped
 
 
-def until_told(items: Iterable[Item]) -> Iterator[Item]:
-    """Pass items on, one by one, as long as the process that asked for the work wants it.
+def until_stopped(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items as long as the process that started this one needs them.
 
     Raises:
-        Stopped: it no longer does.
+        Stopped: it needs no more.
     """
     for item in items:
-        stop_if_told()
+        check_stopped()
         yield item
 
 
-_told: list[Event] = []
+def start_worker(target: Callable[..., object], *args: Any, daemon: bool) -> tuple[BaseProcess, Connection]:
+    """Start a process that calls ``target(connection, *args)``.
+
+    Args:
+        target: a function that a new process can import.
+        args: its other arguments, pickled.
+        daemon: whether the process may start no processes itself.
+
+    Returns:
+        The process, and the other end of its connection.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run_worker, args=(target, theirs, *args), daemon=daemon)
+    with _interruptions_blocked():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+def _run_worker(target: Callable[..., object], *args: Any) -> None:
+    _prepare_worker()
+    target(*args)
+
+
+_stop: list[Event] = []
 """In a worker process, the event that stops it; empty elsewhere."""
 
 
-def _begin(told: Event) -> None:
-    """Prepare a worker process."""
+def _prepare_worker(*stop: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _told.append(told)
-    threading.Thread(target=leave_with_the_parent, daemon=True).start()
+    _stop.extend(stop)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def leave_with_the_parent() -> None:
-    """End this process when the one that started it has ended, however it did."""
+def _exit_with_parent() -> None:
+    """End this process when its parent has ended for any reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -131,8 +154,8 @@ def leave_with_the_parent() -> None:
 
 
 @contextmanager
-def interruptions_held() -> Iterator[None]:
-    """Hold interruptions back until the block ends; processes that start within it inherit that for good."""
+def _interruptions_blocked() -> Iterator[None]:
+    """Block interruptions during the block; processes that start in it block them for good."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

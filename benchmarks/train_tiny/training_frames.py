@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int8, UInt8
 from eval.shapes import Clip, Scene, make_clip
 from eval.shapes.drawing import Painter
 from eval.shapes.scene import COLOURS, SHAPES, draws_for
-from pipelines.workers import until_told
+from pipelines.workers import until_stopped
 from vidzip.files import whole_file
 from vidzip.models.small import PREPROCESSOR
 from vidzip.video.decoding import decode
@@ -138,7 +138,7 @@ def _encode_and_decode(spec: RenderSpec, folder: str) -> UInt8[np.ndarray, "fram
     painter = Painter(dataclasses.replace(spec.clip.scene, width=spec.side, height=spec.side))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         path = os.path.join(scratch, "clip.mp4")
-        pictures = until_told(painter.frames(spec.frames))
+        pictures = until_stopped(painter.frames(spec.frames))
         write(path, pictures, _FPS, crf=spec.crf, preset="veryfast", reproducible=True)
         pixels = decode(path, [(i + 0.5) / _FPS for i in range(len(spec.frames))]).pixels
     cropped: np.ndarray = PREPROCESSOR.resize_and_crop(pixels).numpy()

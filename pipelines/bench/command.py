@@ -93,7 +93,7 @@ def bench_command(
     an order drawn anew each time. Ratios are taken within a round. Without VIDEO, frames are random and decoded
     already.
     """
-    from pipelines.grid.settings import read_counts
+    from pipelines.grid.variants import read_counts
     from pipelines.plotting import check_plotting
     from vidzip.models.placing import find_device, find_dtype
 
@@ -177,7 +177,7 @@ def run_bench(settings: Settings, device: torch.device, *, out: str | None, plot
 
 def describe(settings: Settings, subjects: Mapping[str, Subject], device: str) -> dict[str, Any]:
     """Say what was measured, on what, with what."""
-    from pipelines.evaluation.running import versions
+    from pipelines.runs.running import versions
 
     return {
         "schema": "vidzip/bench/1",

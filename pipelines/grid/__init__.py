@@ -1,1 +1,1 @@
-"""The grid: methods and frame counts at one budget, on the same questions, from the same features."""
+"""The grid: methods and frame counts compared at one budget, on the same questions and features."""

@@ -1,4 +1,4 @@
-"""What a grid found: accuracies, paired differences, what is kept above the floor."""
+"""The results of a grid: accuracies, paired differences, and how much of the baseline's gain each variant keeps."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from eval.comparing import compare
 from eval.results import Run
 from eval.scoring import ALL, EXACT_MATCH, Retention, grade, retention, summarise
 from eval.statistics import Estimate
-from pipelines.grid.settings import BLIND, FULL, Setting
+from pipelines.grid.variants import Variant
+from pipelines.runs.settings import NO_VIDEO, UNCOMPRESSED
 from pipelines.scoring.runs import read
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """What one setting scored, by exact match of all questions; what failed counts as wrong.
+class VariantResult:
+    """The exact match of one variant; questions without an answer count as wrong.
 
     Attributes:
-        setting: it.
-        accuracy: with a 95 % interval clustered by video.
+        accuracy: over all questions, with a 95 % interval clustered by video.
         by_kind: the same for each kind of question.
-        kept: how much it keeps of what 8 full frames bring above no video; None where those runs are not there.
-        num_failed: questions without an answer.
-        seconds: mean seconds a video took in each stage.
+        kept: how much it keeps of what the baseline gains over no video; None if either run is missing.
+        num_failed: number of questions without an answer.
+        seconds: mean seconds of a video, by stage.
     """
 
-    setting: Setting
+    variant: Variant
     accuracy: Estimate
     by_kind: Mapping[str, Estimate]
     kept: Retention | None
@@ -38,114 +38,111 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How much better a setting is than another, question by question, what failed counting as wrong."""
+    """Accuracy of a variant minus that of a baseline, question by question."""
 
-    setting: Setting
-    against: Setting
+    variant: Variant
+    baseline: Variant
     estimate: Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """All that a grid found.
+class GridResult:
+    """The results of all variants.
 
     Attributes:
-        cells: every setting's, in order.
-        at_same_frames: each setting less the baseline method's at the same frames and budget; of several baselines,
-            the better one there.
-        at_best: each method at its best frame count less the baseline's best, budget by budget. Both are chosen by
-            these very answers: on a split that choices are made by, that is what it is for; elsewhere it flatters both.
+        variants: the result of each variant, in order.
+        at_same_frames: each variant minus the best baseline method with the same frames and budget.
+        at_best: each method at its best frame count minus the best baseline at its own, for each budget. The frame
+            counts are selected by these same answers, so on other questions both may be lower.
     """
 
-    cells: tuple[Cell, ...]
+    variants: tuple[VariantResult, ...]
     at_same_frames: tuple[Difference, ...]
     at_best: tuple[Difference, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
+        """Convert it for JSON."""
         return {
             "schema": "vidzip/grid/1",
             "settings": [
                 {
-                    **_described(cell.setting),
-                    "accuracy": asdict(cell.accuracy),
-                    "by_kind": {kind: asdict(one) for kind, one in cell.by_kind.items()},
-                    "kept_above_blind": None if cell.kept is None else asdict(cell.kept),
-                    "failed": cell.num_failed,
-                    "seconds_a_video": dict(cell.seconds),
+                    "run": one.variant.key,
+                    "method": one.variant.title,
+                    "frames": one.variant.frames,
+                    "budget": one.variant.budget,
+                    "accuracy": asdict(one.accuracy),
+                    "by_kind": {kind: asdict(estimate) for kind, estimate in one.by_kind.items()},
+                    "kept_above_no_video": None if one.kept is None else asdict(one.kept),
+                    "failed": one.num_failed,
+                    "seconds_a_video": dict(one.seconds),
                 }
-                for cell in self.cells
+                for one in self.variants
             ],
-            "differences_at_same_frames": [_difference(one) for one in self.at_same_frames],
-            "differences_at_best_frames": [_difference(one) for one in self.at_best],
+            "differences_at_same_frames": [_difference_to_json(one) for one in self.at_same_frames],
+            "differences_at_best_frames": [_difference_to_json(one) for one in self.at_best],
         }
 
 
-def find_out(out: str, settings: Sequence[Setting], against: Sequence[str]) -> Found:
-    """Read a grid's runs and compare them.
+def read_results(out: str, variants: Sequence[Variant], baselines: Sequence[str]) -> GridResult:
+    """Read and compare a grid's runs.
 
     Args:
-        out: where the runs lie, each in a folder of its setting's key.
-        settings: them.
-        against: titles of the methods that others are compared with.
+        out: folder of the runs, each in a folder of its variant's key.
+        variants: the variants.
+        baselines: titles of the methods that the others are compared with.
     """
-    runs = {setting.key: read(os.path.join(out, setting.key)) for setting in settings}
-    cells = [_cell(setting, runs) for setting in settings]
-    score = {cell.setting.key: cell.accuracy.value or 0.0 for cell in cells}
-    ours = [setting for setting in settings if setting.method is not None]
-    baselines = [setting for setting in ours if setting.title in against]
-    others = [setting for setting in ours if setting.title not in against]
+    runs = {variant.key: read(os.path.join(out, variant.key)) for variant in variants}
+    results = [_score(variant, runs) for variant in variants]
+    accuracy = {one.variant.key: one.accuracy.value or 0.0 for one in results}
+    compressed = [variant for variant in variants if variant.method is not None]
+    baseline_variants = [one for one in compressed if one.title in baselines]
+    others = [one for one in compressed if one.title not in baselines]
 
-    def best(some: Sequence[Setting]) -> Setting:
-        return max(some, key=lambda one: score[one.key])
+    def best(some: Sequence[Variant]) -> Variant:
+        return max(some, key=lambda one: accuracy[one.key])
 
-    same, tops = [], []
-    for setting in others:
-        rivals = [one for one in baselines if (one.frames, one.budget) == (setting.frames, setting.budget)]
+    same_frames, tops = [], []
+    for variant in others:
+        rivals = [one for one in baseline_variants if (one.frames, one.budget) == (variant.frames, variant.budget)]
         if rivals:
-            same.append(_compared(setting, best(rivals), runs))
-    for budget in dict.fromkeys(setting.budget for setting in ours):
-        rivals = [one for one in baselines if one.budget == budget]
+            same_frames.append(_compare(variant, best(rivals), runs))
+    for budget in dict.fromkeys(variant.budget for variant in compressed):
+        rivals = [one for one in baseline_variants if one.budget == budget]
         for title in dict.fromkeys(one.title for one in others):
-            mine = [one for one in others if (one.title, one.budget) == (title, budget)]
-            if rivals and mine:
-                tops.append(_compared(best(mine), best(rivals), runs))
-    return Found(cells=tuple(cells), at_same_frames=tuple(same), at_best=tuple(tops))
+            same_method = [one for one in others if (one.title, one.budget) == (title, budget)]
+            if rivals and same_method:
+                tops.append(_compare(best(same_method), best(rivals), runs))
+    return GridResult(variants=tuple(results), at_same_frames=tuple(same_frames), at_best=tuple(tops))
 
 
-def _cell(setting: Setting, runs: Mapping[str, Run]) -> Cell:
-    run = runs[setting.key]
-    summary = summarise(run)
-    measured = {one.group: one for one in summary.measured if one.metric == EXACT_MATCH}
+def _score(variant: Variant, runs: Mapping[str, Run]) -> VariantResult:
+    run = runs[variant.key]
+    measured = {one.group: one for one in summarise(run).measured if one.metric == EXACT_MATCH}
     kept = None
-    if setting.frames and FULL in runs and BLIND in runs:
-        kept = retention(*(grade(one)[EXACT_MATCH] for one in (run, runs[FULL], runs[BLIND])))
-    return Cell(
-        setting=setting,
+    if variant.frames and UNCOMPRESSED in runs and NO_VIDEO in runs:
+        kept = retention(*(grade(one)[EXACT_MATCH] for one in (run, runs[UNCOMPRESSED], runs[NO_VIDEO])))
+    return VariantResult(
+        variant=variant,
         accuracy=measured[ALL].strict,
         by_kind={group: one.strict for group, one in measured.items() if group != ALL},
         kept=kept,
         num_failed=measured[ALL].num_failed,
-        seconds=_seconds(run),
+        seconds=_mean_seconds(run),
     )
 
 
-def _seconds(run: Run) -> dict[str, float]:
-    """Mean seconds a video took in each stage, each video counted once."""
+def _mean_seconds(run: Run) -> dict[str, float]:
+    """Average the seconds of each stage over videos."""
     of_video = {one.video: one.trace["video_seconds"] for one in run.questions if one.trace.get("video_seconds")}
     stages = dict.fromkeys(stage for seconds in of_video.values() for stage in seconds)
     return {stage: sum(one.get(stage, 0.0) for one in of_video.values()) / len(of_video) for stage in stages}
 
 
-def _compared(setting: Setting, against: Setting, runs: Mapping[str, Run]) -> Difference:
-    comparison = compare(runs[setting.key], runs[against.key], EXACT_MATCH, is_strict=True)
+def _compare(variant: Variant, baseline: Variant, runs: Mapping[str, Run]) -> Difference:
+    comparison = compare(runs[variant.key], runs[baseline.key], EXACT_MATCH, is_strict=True)
     (of_all,) = (one for one in comparison.compared if one.group == ALL)
-    return Difference(setting=setting, against=against, estimate=of_all.difference)
+    return Difference(variant=variant, baseline=baseline, estimate=of_all.difference)
 
 
-def _described(setting: Setting) -> dict[str, Any]:
-    return {"run": setting.key, "method": setting.title, "frames": setting.frames, "budget": setting.budget}
-
-
-def _difference(one: Difference) -> dict[str, Any]:
-    return {"run": one.setting.key, "against": one.against.key, "difference": asdict(one.estimate)}
+def _difference_to_json(one: Difference) -> dict[str, Any]:
+    return {"run": one.variant.key, "baseline": one.baseline.key, "difference": asdict(one.estimate)}

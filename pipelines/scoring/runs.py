@@ -6,7 +6,7 @@ import os
 from typing import Any, NoReturn
 
 from eval.results import Answered, Run
-from pipelines.evaluation.journal import ANSWERS, RUN, BrokenJournal, read_run
+from pipelines.runs.run_log import ANSWERS, RUN, BrokenRunLog, read_run
 from vidzip.errors import VidzipError
 
 
@@ -25,8 +25,8 @@ def read(folder: str) -> Run:
         folder: as 'vidzip eval --out' or 'vidzip merge --out' wrote it; tables call the run by its name.
 
     Raises:
-        OtherRun: the folder holds no run.
-        BrokenJournal: what it holds cannot be read.
+        RunMismatch: the folder holds no run.
+        BrokenRunLog: what it holds cannot be read.
         PartOfARun: it holds a part that was made with --shard.
     """
     described, rows = read_run(folder)
@@ -39,7 +39,7 @@ def read(folder: str) -> Run:
     questions = described.get("questions")
     count = questions.get("count") if isinstance(questions, dict) else None
     if not isinstance(count, int) or isinstance(count, bool) or count < len(rows):
-        raise BrokenJournal(
+        raise BrokenRunLog(
             f"{path!r} names {count!r} questions, and {len(rows):,} have a line", hint="give the folder as it was made"
         )
     answers = os.path.join(folder, ANSWERS)
@@ -84,6 +84,6 @@ def _failure(failure: Any, where: str, *, is_answered: bool) -> str:
 
 
 def _refuse(where: str, key: str, value: Any, wanted: str) -> NoReturn:
-    raise BrokenJournal(
+    raise BrokenRunLog(
         f"{where}: its {key} is {repr(value)[:80]}, not {wanted}", hint="take the line away, and run it again"
     )

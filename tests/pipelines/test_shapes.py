@@ -335,7 +335,7 @@ def test_other_questions_than_the_frozen_ones_are_refused(tmp_path, capsys, free
 
 
 def test_an_interruption_leaves_whole_videos(tmp_path, finished, capsys, monkeypatch):
-    real, calls = pipelines.workers.stop_if_told, []
+    real, calls = pipelines.workers.check_stopped, []
 
     def interrupted() -> None:
         calls.append(None)
@@ -343,7 +343,7 @@ def test_an_interruption_leaves_whole_videos(tmp_path, finished, capsys, monkeyp
             signal.raise_signal(signal.SIGINT)
         real()
 
-    monkeypatch.setattr(pipelines.workers, "stop_if_told", interrupted)
+    monkeypatch.setattr(pipelines.workers, "check_stopped", interrupted)
     assert main(["shapes", str(tmp_path), *THREE]) == 130
     note, *_, error = capsys.readouterr().err.splitlines()
     assert note == "note: the videos that are finished stay: the same command goes on from there"

@@ -1,4 +1,4 @@
-"""What a process that decodes may do to itself, told by the video's name."""
+"""A decoder that crashes or hangs its process, depending on the video's name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import signal
 import time
 
-from pipelines.evaluation.crew import decode_job
+from pipelines.runs.decode_pool import decode_job
 
 
 def decode(job):
-    """Decode, or end as the name of the file says."""
+    """Decode, or fail as the name of the file says."""
     name = os.path.basename(job.path)
     if "crash" in name:
         os.kill(os.getpid(), signal.SIGSEGV)

@@ -1,4 +1,4 @@
-"""Work for other processes: functions that they can import."""
+"""Work that other processes can import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from pipelines.workers import stop_if_told
+from pipelines.workers import check_stopped
 
 
 def note(path: Path) -> None:
@@ -16,14 +16,14 @@ def note(path: Path) -> None:
 
 
 def fail_or_wait(path: Path) -> None:
-    """Fail if the file is called so; otherwise wait to be told to stop, for a minute."""
+    """Fail if the file is named "fail"; otherwise wait until stopped, for a minute at most."""
     if path.name == "fail":
         raise LookupError(path.name)
     for _ in range(6000):
-        stop_if_told()
+        check_stopped()
         time.sleep(0.01)
 
 
 def die(_path: Path) -> None:
-    """End this process as the system does where memory runs out."""
+    """Kill this process, as the system does when memory is exhausted."""
     os.kill(os.getpid(), signal.SIGKILL)

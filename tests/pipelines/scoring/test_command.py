@@ -8,7 +8,7 @@ import pytest
 from eval.judging import Judge, Reply, open_replies
 from eval.scoring import RANGES
 from pipelines.cli import main
-from pipelines.evaluation.journal import open_journal
+from pipelines.runs.run_log import open_run_log
 from pipelines.scoring.command import METRICS
 
 HOSTILE = "\x1b[31mred\x1b]0;owned\x07 <script>alert(1)</script> =cmd|'/c calc'!A0 \u202e [x](javascript:y) \r\n| a |"
@@ -29,8 +29,8 @@ def make(folder, predictions, *, answer="red", count=None, **parts):
         }
         rows.append({**row, **parts})
     run = {"set": "msvd", "model": "tiny", "questions": {"count": count or len(rows)}, "shard": None}
-    with open_journal(str(folder), run) as journal:
-        journal.add(rows)
+    with open_run_log(str(folder), run) as log:
+        log.add(rows)
     return str(folder)
 
 
@@ -213,7 +213,7 @@ def test_judges_agree_or_not(folder, capsys):
     [
         (["score", "RUN", "--full", "RUN"], "retention needs --full and --blind"),
         (["score", "RUN", "--json", "--markdown"], "--json and --markdown exclude each other"),
-        (["score", "/nowhere"], "describes no run"),
+        (["score", "/nowhere"], "/nowhere"),
         (["score", "RUN", "--judge-replay", "/nowhere"], "no file of kept replies"),
         (["compare", "RUN", "RUN", "--judge", "m"], "--metric exact-match needs no judge"),
         (["compare", "RUN", "RUN", "--metric", "judge-score"], "no file of kept replies"),

@@ -33,7 +33,7 @@ def runs(folder, packs, tmp_path_factory):
     for name, options in (
         ("four", ["--frames", "4", "--pack-cache", str(packs)]),
         ("two", ["--frames", "2", "--budget", "136"]),
-        ("blind", ["--blind"]),
+        ("blind", ["--no-video"]),
     ):
         assert main(["eval", "shapes", "--data", str(folder), "--out", str(made / name), *MODEL, *options]) == 0
     return made
@@ -222,7 +222,7 @@ def test_runs_that_cannot_be_compared_are_said(runs, tmp_path, capsys):
         (["--json", "a.json", "--markdown", "./a.json"], "two of the files to write are one"),
         (["--full", "four", "--full", "two", "--blind", "blind"], "'four' and 'two' are both the full run of shapes"),
         (["--examples", "-1"], "--examples"),
-        (["nowhere"], "describes no run"),
+        (["nowhere"], "nowhere"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_written(runs, tmp_path, capsys, options, said):

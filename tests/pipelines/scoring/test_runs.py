@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval.results import Answered
-from pipelines.evaluation.journal import BrokenJournal, OtherRun
+from pipelines.runs.run_log import BrokenRunLog, RunMismatch
 from pipelines.scoring.runs import PartOfARun, read
 
 ASKED = {"id": "q0", "video": "v0", "kind": None, "question": "which?", "answer": "red"}
@@ -54,7 +54,7 @@ def test_a_part_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(OtherRun, match="describes no run"):
+    with pytest.raises(RunMismatch, match=r"run\.json"):
         read(str(tmp_path))
 
 
@@ -74,7 +74,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
     ],
 )
 def test_broken_lines_are_named(tmp_path, row, says):
-    with pytest.raises(BrokenJournal, match=r"line 1: ") as caught:
+    with pytest.raises(BrokenRunLog, match=r"line 1: ") as caught:
         read(write(tmp_path / "mine", {**ANSWERED, **row}))
     assert says in str(caught.value)
     assert len(str(caught.value)) < 500
@@ -82,5 +82,5 @@ def test_broken_lines_are_named(tmp_path, row, says):
 
 @pytest.mark.parametrize("count", [1, None, True, "2"])
 def test_a_count_that_cannot_be_is_refused(tmp_path, count):
-    with pytest.raises(BrokenJournal, match="questions, and 2 have a line"):
+    with pytest.raises(BrokenRunLog, match="questions, and 2 have a line"):
         read(write(tmp_path / "mine", ANSWERED, FAILED, count=count))

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from killing import kill_test
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="it needs Linux's /proc to see what is written")
-def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc to see what is written")
+def test_a_killed_and_resumed_run_has_the_answers_of_an_uninterrupted_one(tmp_path):
     seen = kill_test(tmp_path, kills=4, inside=2, seed=1, videos=2)
     assert seen.same
     assert seen.kills == 4

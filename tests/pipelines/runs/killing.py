@@ -1,8 +1,8 @@
-"""The kill test: a run killed again and again, and started again, ends with the answers of an undisturbed one.
+"""The kill test: a run that is killed and resumed many times ends with the answers of an uninterrupted one.
 
-    python tests/pipelines/evaluation/killing.py [--kills 50] [--inside 10] [--seed 0]
+    python tests/pipelines/runs/killing.py [--kills 50] [--inside 10] [--seed 0]
 
-Kills come after a write between the first and the last answer of a start, and some half way through a line.
+Kills come after a write between the first and the last answer of a start, and some in the middle of a line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ANSWERS = "answers.jsonl"
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a kill test saw."""
+    """Counts of a kill test."""
 
     kills: int = 0
     inside: int = 0
@@ -45,16 +45,16 @@ def command(folder: Path, out: Path, cache: Path) -> list[str]:
 
 
 def answers(out: Path) -> dict[str, str]:
-    """The answers of a run, each line whole and each question once."""
+    """Read the answers of a run; check that every line is complete, and every question answered once."""
     lines = (out / ANSWERS).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     found = {row["id"]: row["prediction"] for row in rows}
     if len(found) != len(rows):
-        raise AssertionError("a question stands there twice")
+        raise AssertionError("a question has two answers")
     return found
 
 
-def lines_of(out: Path) -> int:
+def count_lines(out: Path) -> int:
     return (out / ANSWERS).read_bytes().count(b"\n") if (out / ANSWERS).exists() else 0
 
 
@@ -65,32 +65,32 @@ def run(arguments: list[str]) -> int:
 
 
 def kill_test(folder: Path, kills: int, inside: int, seed: int, *, videos: int) -> Outcome:
-    """Kill a run so many times, so many of them half way through a line, and compare its answers."""
+    """Kill and resume a run, and compare its answers with those of an uninterrupted one."""
     data = write_set(folder / "set", videos=videos, questions=10)
-    undisturbed = folder / "undisturbed"
-    if run(["-m", "pipelines", *command(data, undisturbed, folder / "packs")]) != 0:
-        raise AssertionError("the undisturbed run failed")
-    expected = answers(undisturbed)
+    uninterrupted = folder / "uninterrupted"
+    if run(["-m", "pipelines", *command(data, uninterrupted, folder / "packs")]) != 0:
+        raise AssertionError("the uninterrupted run failed")
+    expected = answers(uninterrupted)
     chance = random.Random(seed)  # noqa: S311 - no secret
     outcome = Outcome()
     out, number = folder / "killed0", 0
-    ways = ["half"] * inside + ["after"] * (kills - inside)
-    chance.shuffle(ways)
-    for way in ways:
-        left = len(expected) - lines_of(out)
-        if left <= 4:  # nearly done: let it finish, compare, and begin a new one
+    places = ["half"] * inside + ["after"] * (kills - inside)
+    chance.shuffle(places)
+    for place in places:
+        left = len(expected) - count_lines(out)
+        if left <= 4:  # nearly done: let it finish, compare, and start a new run
             _finish(data, out, folder, expected, outcome)
             number += 1
             out = folder / f"killed{number}"
-        before = lines_of(out)
-        writes = str(chance.randint(0, 1) + (1 if way == "after" else 0))
-        code = run([str(SUPPORT / "killed.py"), writes, way, *command(data, out, folder / "packs")])
+        before = count_lines(out)
+        writes = str(chance.randint(0, 1) + (1 if place == "after" else 0))
+        code = run([str(SUPPORT / "killed.py"), writes, place, *command(data, out, folder / "packs")])
         if code != -9:
             raise AssertionError(f"a start ended with {code}, not by its kill")
         outcome.kills += 1
         outcome.starts += 1
-        outcome.inside += way == "half"
-        outcome.starts_with_progress += lines_of(out) > before
+        outcome.inside += place == "half"
+        outcome.starts_with_progress += count_lines(out) > before
     _finish(data, out, folder, expected, outcome)
     outcome.same = True
     return outcome
@@ -101,11 +101,11 @@ def _finish(data: Path, out: Path, folder: Path, expected: dict[str, str], outco
         raise AssertionError("the last start failed")
     outcome.starts += 1
     if answers(out) != expected:
-        raise AssertionError("the answers differ from those of an undisturbed run")
+        raise AssertionError("the answers differ from those of an uninterrupted run")
 
 
 def main() -> None:
-    """Run the test and say what it saw."""
+    """Run the test and print its counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--inside", type=int, default=10)
@@ -116,7 +116,7 @@ def main() -> None:
         seen = kill_test(Path(folder), options.kills, options.inside, options.seed, videos=options.videos)
     print(  # noqa: T201 - a script
         f"{seen.kills} kills, {seen.inside} of them inside a line; {seen.starts_with_progress} of those starts made "
-        f"progress; {seen.starts} starts in all; answers equal to an undisturbed run's: {seen.same}"
+        f"progress; {seen.starts} starts in all; answers equal to an uninterrupted run's: {seen.same}"
     )
 
 

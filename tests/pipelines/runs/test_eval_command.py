@@ -24,7 +24,7 @@ def rows(out):
     return [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
 
 
-def test_a_run_is_made_and_gone_on_with(folder, tmp_path, capsys):
+def test_a_run_is_made_and_resumed(folder, tmp_path, capsys):
     out = tmp_path / "run"
     assert evaluate(folder, out, "--frames", "4") == 0
     printed = capsys.readouterr().out
@@ -37,65 +37,67 @@ def test_a_run_is_made_and_gone_on_with(folder, tmp_path, capsys):
     assert evaluate(folder, out, "--frames", "4") == 0
     assert (out / "answers.jsonl").read_bytes() == before
     assert evaluate(folder, out, "--frames", "5") == 2
-    assert "holds another run: its frames is 4, not 5" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "frames" in err
+    assert "4, not 5" in err
     described = json.loads((out / "run.json").read_text())
     assert (described["set"], described["model"], described["frames"], described["budget"]) == (
         "shapes", "tiny-random", 4, 136,
     )  # fmt: skip
 
 
-def test_the_baseline_and_the_floor(folder, tmp_path):
-    assert evaluate(folder, tmp_path / "full", "--full") == 0
-    assert {(row["frames"], row["visual_tokens"]) for row in rows(tmp_path / "full")} == {(8, 2056)}
-    assert {row["plan"]["method"] for row in rows(tmp_path / "full")} == {"none"}
-    assert evaluate(folder, tmp_path / "blind", "--blind", "--videos", "/nowhere") == 0
-    assert {(row["frames"], row["visual_tokens"]) for row in rows(tmp_path / "blind")} == {(0, 0)}
+def test_the_baseline_and_no_video(folder, tmp_path):
+    assert evaluate(folder, tmp_path / "uncompressed", "--uncompressed") == 0
+    assert {(row["frames"], row["visual_tokens"]) for row in rows(tmp_path / "uncompressed")} == {(8, 2056)}
+    assert {row["plan"]["method"] for row in rows(tmp_path / "uncompressed")} == {"none"}
+    assert evaluate(folder, tmp_path / "no-video", "--no-video", "--videos", "/nowhere") == 0
+    assert {(row["frames"], row["visual_tokens"]) for row in rows(tmp_path / "no-video")} == {(0, 0)}
 
 
-def test_parts_of_a_run_are_joined(folder, tmp_path, capsys):
+def test_shards_of_a_run_are_merged(folder, tmp_path, capsys):
     for part in ("1/2", "2/2"):
         assert evaluate(folder, tmp_path / part[0], "--frames", "2", "--shard", part) == 0
     assert main(["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--out", str(tmp_path / "whole")]) == 0
     assert "6 questions of 2 parts" in capsys.readouterr().out
     assert {row["id"] for row in rows(tmp_path / "whole")} == {sample.id for sample in load(folder)}
     assert main(["merge", str(tmp_path / "1"), "--out", str(tmp_path / "half")]) == 2
-    assert "there is no part 2/2" in capsys.readouterr().err
+    assert "2/2" in capsys.readouterr().err
 
 
 def test_first_questions_and_first_videos(folder, tmp_path):
-    assert evaluate(folder, tmp_path / "a", "--blind", "--subset", "first3") == 0
+    assert evaluate(folder, tmp_path / "a", "--no-video", "--subset", "first3") == 0
     assert [row["id"] for row in rows(tmp_path / "a")] == [sample.id for sample in load(folder)][:3]
-    assert evaluate(folder, tmp_path / "b", "--blind", "--limit", "2") == 0
+    assert evaluate(folder, tmp_path / "b", "--no-video", "--limit", "2") == 0
     assert {row["video"] for row in rows(tmp_path / "b")} == {"clip0", "clip1"}
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--full", "--blind"], "--full comes with --blind"),
-        (["--full", "--frames", "4"], "--full comes with --frames"),
-        (["--method", "magic"], "unknown method 'magic'"),
-        (["--shard", "3/2"], "unknown shard '3/2'"),
+        (["--uncompressed", "--no-video"], "--uncompressed and --no-video"),
+        (["--uncompressed", "--frames", "4"], "--uncompressed and --frames"),
+        (["--method", "magic"], "'magic'"),
+        (["--shard", "3/2"], "'3/2'"),
         (["--subset", "last5"], "last5"),
-        (["--limit", "0"], "--limit is 0"),
-        (["--batch", "0"], "--batch is 0"),
-        (["--processes", "0"], "--processes is 0"),
+        (["--limit", "0"], "videos is 0"),
+        (["--batch", "0"], "questions is 0"),
+        (["--processes", "0"], "processes is 0"),
         (["--gpus", "all"], "this machine has 0"),
-        (["--frames", "200"], "136 tokens cannot hold 200 frames"),
-        (["--videos", "/nowhere"], "/nowhere is no folder"),
+        (["--frames", "200"], "200 frames"),
+        (["--videos", "/nowhere"], "/nowhere"),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_is_written(folder, tmp_path, capsys, options, says):
+def test_wrong_options_are_refused_before_anything_is_written(folder, tmp_path, capsys, options, says):
     assert evaluate(folder, tmp_path / "run", *options) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_unknown_sets_and_folders_are_said(folder, tmp_path, capsys):
+def test_unknown_sets_and_folders_are_refused(folder, tmp_path, capsys):
     assert main(["eval", "msvdd", "--data", str(folder), "--out", str(tmp_path / "a"), *MODEL]) == 2
-    assert "no question set 'msvdd'" in capsys.readouterr().err
+    assert "msvdd" in capsys.readouterr().err
     assert main(["eval", "msvd", "--data", str(tmp_path), "--out", str(tmp_path / "a"), *MODEL]) == 2
-    assert "holds no question set" in capsys.readouterr().err
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_a_real_clip_with_its_26_questions(data, tmp_path, capsys):

@@ -1,1 +1,0 @@
-"""Batch video QA: many questions about many videos, in runs that survive what happens to them."""
