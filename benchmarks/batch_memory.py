@@ -25,7 +25,7 @@ from pipelines.runs.running import Workload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
 from pipelines.shapes import SetRequest, make_set
 from pipelines.terminal import print_markdown_table, print_table
-from vidzip import Budget, Decoding
+from vidzip import Budget, DecodeOptions
 
 PARTS = 10
 
@@ -76,7 +76,7 @@ def main() -> None:
             samples=make_questions(folder, options.videos, options.distinct),
             videos=list_videos(folder / "videos"),
             frames={"run": FrameSettings(budget=Budget(num_frames=options.frames))},
-            decoding=Decoding(workers=2),
+            decoding=DecodeOptions(workers=2),
             processes=default_processes(),
         )
         with open_run_log(os.path.join(name, "run"), {}) as log:

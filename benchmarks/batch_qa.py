@@ -27,7 +27,7 @@ from pipelines.runs.running import Workload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
 from pipelines.shapes import SetRequest, make_set
 from pipelines.terminal import print_markdown_table, print_table
-from vidzip import Budget, Decoding, VideoLlava
+from vidzip import Budget, DecodeOptions, VideoLlava
 
 NEW_TOKENS = 5
 WAYS = ("(a) 8 full frames for every question", "(b) 34 packed frames for every question", "(c) a run")
@@ -72,7 +72,7 @@ def as_a_run(model: VideoLlava, folder: Path, samples: Sequence[Sample], budget:
         samples=samples,
         videos=list_videos(folder / "videos"),
         frames={"run": FrameSettings(budget=budget)},
-        decoding=Decoding(workers=2),
+        decoding=DecodeOptions(workers=2),
         processes=default_processes(),
     )
     with tempfile.TemporaryDirectory() as out, open_run_log(out, {}) as log:

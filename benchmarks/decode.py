@@ -30,6 +30,7 @@ import av
 import numpy as np
 
 from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
+from vidzip.cpus import available_cpus
 
 SIDE = 224
 BITS = 15
@@ -447,7 +448,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     )
     print_line(
-        f"{os.cpu_count()} cores, {options.rounds} rounds; time and CPU time relative to {VIDZIP}, peak memory in MB above "
+        f"{available_cpus()} cores, {options.rounds} rounds; time and CPU time relative to {VIDZIP}, peak memory in MB above "
         "that of the imports, number of wrong frames\n"
     )
     draw = print_markdown_table if options.markdown else print_table

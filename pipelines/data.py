@@ -14,8 +14,9 @@ import vidzip
 from eval.datasets import SETS, Counts, DatasetError, Opened, Report, Trouble, check, list_videos, read, subset
 from pipelines.options import debug_option
 from pipelines.terminal import Progress, print_line, print_message, print_table, progress_bar
-from pipelines.workers import check_workers, usable_cpus
+from pipelines.workers import check_workers
 from vidzip import VidzipError
+from vidzip.cpus import available_cpus
 
 PROBLEMS, CLEAN = 2, 0
 """Exit codes of a check."""
@@ -70,7 +71,7 @@ def check_data(request: CheckRequest, show: Progress) -> Report:
     def on_opened(done: int, total: int) -> None:
         show("open videos", done, total)
 
-    pool = ThreadPoolExecutor(request.workers or usable_cpus())
+    pool = ThreadPoolExecutor(request.workers or available_cpus())
     try:
         return check(reading, videos, open_video, samples=samples, in_order=pool.map, on_opened=on_opened)
     finally:

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from pipelines.runs.settings import GenerationSettings, QuestionSettings
 from pipelines.settings import DEFAULT_MODEL, ModelSettings
 from pipelines.source import Source
-from vidzip import Budget, Decoding
+from vidzip import Budget, DecodeOptions
 from vidzip.errors import BadArgument
 from vidzip.planner import DEFAULT_NUM_FRAMES
 from vidzip.video.backends import BACKENDS
@@ -145,7 +145,7 @@ decoding_options = together(
     click.option(
         "--decoder",
         type=click.Choice(["auto", *BACKENDS]),
-        default=Decoding.backend,
+        default=DecodeOptions.backend,
         show_default=True,
         help="Library that decodes.",
     ),
@@ -155,7 +155,7 @@ decoding_options = together(
         "--time-limit",
         type=float,
         metavar="SECONDS",
-        default=Decoding.time_limit_seconds,
+        default=DecodeOptions.time_limit_seconds,
         show_default=True,
         help="How long one file may take to decode.",
     ),
@@ -261,11 +261,11 @@ def takes_model(function: Any) -> Any:
 
 
 def takes_decoding(function: Any) -> Any:
-    """Give a command the options of decoding; it takes them as ``decoding``, a :class:`vidzip.Decoding`."""
+    """Give a command the options of decoding; it takes them as ``decoding``, a :class:`vidzip.DecodeOptions`."""
 
     @wraps(function)
     def command(*, decoder: str, workers: int | None, strict: bool, time_limit: float, **others: Any) -> Any:
-        decoding = Decoding(backend=decoder, workers=workers, strict=strict, time_limit_seconds=time_limit)
+        decoding = DecodeOptions(backend=decoder, workers=workers, strict=strict, time_limit_seconds=time_limit)
         return function(decoding=decoding, **others)
 
     return decoding_options(command)
@@ -344,7 +344,7 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
             snap: bool,
             method: str,
             method_option: Mapping[str, str],
-            decoding: Decoding,
+            decoding: DecodeOptions,
             model: ModelSettings,
             **others: Any,
         ) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import vidzip
 from pipelines.settings import BASELINE_FRAMES, ModelSettings
 from pipelines.terminal import Progress
-from vidzip import Decoding
+from vidzip import DecodeOptions
 from vidzip.errors import BadArgument, DecodeError, TowerMismatch
 from vidzip.planner import check_request, plan_with_report
 
@@ -46,7 +46,7 @@ class Source:
     snap: bool = False
     method: str = "visionzip"
     method_options: Mapping[str, str] = field(default_factory=dict)
-    decoding: Decoding = field(default_factory=Decoding)
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
     video_options: tuple[str, ...] = ()
     model: ModelSettings = field(default_factory=ModelSettings)
 

@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
+from vidzip.cpus import available_cpus
 from vidzip.errors import BadArgument, SystemFault
 
 Item = TypeVar("Item")
@@ -29,13 +30,6 @@ class WorkerLost(SystemFault):
 
 class Stopped(Exception):
     """The work on an item was stopped, because other work failed or was interrupted."""
-
-
-def usable_cpus() -> int:
-    """Count the CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_workers(workers: int | None) -> None:
@@ -63,7 +57,7 @@ def for_each(
         WorkerLost: a worker process was ended from outside.
         Exception: the first that the work raised; the other workers stop.
     """
-    cpus = usable_cpus()
+    cpus = available_cpus()
     workers = min(cpus if workers is None else workers, MAX_WORKERS_PER_CPU * cpus, len(items))
     if workers <= 1:
         for done, item in enumerate(items, start=1):

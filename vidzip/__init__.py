@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vidzip.planner import Budget, Plan, plan, split_budget, token_split
     from vidzip.video.decoding import Frames, decode, decode_chunks
     from vidzip.video.info import VideoInfo
-    from vidzip.video.options import Decoding
+    from vidzip.video.options import DecodeOptions
     from vidzip.video.probing import probe
     from vidzip.video.sampling import sample
 
@@ -31,7 +31,7 @@ _HOMES = {
     "Budget": "vidzip.planner",
     "BudgetTooSmall": "vidzip.errors",
     "Chat": "vidzip.models",
-    "Decoding": "vidzip.video.options",
+    "DecodeOptions": "vidzip.video.options",
     "FrameFeatures": "vidzip.features",
     "Frames": "vidzip.video.decoding",
     "PackedVideo": "vidzip.packing",
@@ -60,7 +60,7 @@ __all__ = [
     "Budget",
     "BudgetTooSmall",
     "Chat",
-    "Decoding",
+    "DecodeOptions",
     "FrameFeatures",
     "Frames",
     "PackedVideo",

@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import vidzip
+from vidzip.cpus import available_cpus
 from vidzip.errors import BadCalibration
 from vidzip.files import cannot_write, whole_file
 from vidzip.planner.costs import AFTER, STAGES, CostModel, ModelShape
@@ -56,7 +57,7 @@ class Machine:
             device=device,
             device_name=device_name,
             dtype=dtype,
-            cores=_cores(),
+            cores=available_cpus(),
             threads=os.environ.get("OMP_NUM_THREADS"),
             versions={"vidzip": vidzip.__version__, **{name: _version(name) for name in _LIBRARIES}},
         )
@@ -230,10 +231,6 @@ def _file_name(calibration: Calibration) -> str:
 def _slug(model: str) -> str:
     """A model's name, its end where it is long, as a part of a file's; several may share it."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", model)[-_NAME_LENGTH:].strip("-.") or "model"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str:

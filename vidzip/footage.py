@@ -14,7 +14,7 @@ from vidzip.errors import EndsEarly
 from vidzip.planner import Plan, drop_repeated_frames, replan_on_truncation
 from vidzip.video.decoding import decode
 from vidzip.video.info import VideoInfo
-from vidzip.video.options import Decoding
+from vidzip.video.options import DecodeOptions
 from vidzip.video.probing import probe
 from vidzip.video.resizing import Shape
 
@@ -40,7 +40,7 @@ def shoot(
     video: str | os.PathLike[str] | VideoInfo,
     plan: Plan,
     shape: Shape,
-    decoding: Decoding | None = None,
+    decoding: DecodeOptions | None = None,
     *,
     max_tokens_per_frame: int,
 ) -> Footage:
@@ -50,13 +50,13 @@ def shoot(
         video: the file the plan was made for, or what :func:`vidzip.probe` said of it.
         plan: which moments, and how many tokens each.
         shape: what pictures are brought to: a preprocessor's ``shape``.
-        decoding: how the file is decoded; ``Decoding()`` when left out.
+        decoding: how the file is decoded; ``DecodeOptions()`` when left out.
         max_tokens_per_frame: as in :func:`vidzip.plan`.
 
     Raises:
         VideoError: the file cannot be decoded at a moment of the plan.
     """
-    decoding = decoding or Decoding()
+    decoding = decoding or DecodeOptions()
     path = video.path if isinstance(video, VideoInfo) else os.fspath(video)
     plan, frames = over_what_there_is(
         plan,
@@ -87,7 +87,7 @@ def shoot(
 def over_what_there_is(
     plan: Plan,
     video: str | os.PathLike[str] | VideoInfo,
-    decoding: Decoding,
+    decoding: DecodeOptions,
     max_tokens_per_frame: int,
     work: Callable[[Plan], T],
 ) -> tuple[Plan, T]:

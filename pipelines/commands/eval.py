@@ -29,7 +29,7 @@ from pipelines.runs.settings import (
 )
 from pipelines.settings import BASELINE_FRAMES, ModelSettings, note_default_model
 from pipelines.terminal import print_line, print_message, print_table, progress_bar
-from vidzip import Budget, Decoding
+from vidzip import Budget, DecodeOptions
 from vidzip.errors import BadArgument
 
 
@@ -68,7 +68,7 @@ def eval_command(
     processes: int | None,
     generation: GenerationSettings,
     model: ModelSettings,
-    decoding: Decoding,
+    decoding: DecodeOptions,
 ) -> None:
     """Ask a model the questions of a set.
 

@@ -18,7 +18,7 @@ from pipelines.options import (
 from pipelines.runs.settings import GenerationSettings, QuestionSettings, RunSettings
 from pipelines.settings import ModelSettings, note_default_model
 from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
-from vidzip import Decoding
+from vidzip import DecodeOptions
 
 RESULT, PLOT = "grid.json", "grid.png"
 
@@ -60,7 +60,7 @@ def grid_command(
     markdown: bool,
     generation: GenerationSettings,
     model: ModelSettings,
-    decoding: Decoding,
+    decoding: DecodeOptions,
 ) -> None:
     """Compare compression methods at every frame count with the same budget.
 

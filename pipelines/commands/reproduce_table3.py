@@ -36,7 +36,7 @@ from pipelines.table3 import (
     score_rows,
 )
 from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
-from vidzip import Decoding
+from vidzip import DecodeOptions
 from vidzip.errors import BadArgument, VidzipError
 
 RESULT = "table3.json"
@@ -74,7 +74,7 @@ def table3_command(
     dry_run: bool,
     markdown: bool,
     model: ModelSettings,
-    decoding: Decoding,
+    decoding: DecodeOptions,
     max_new_tokens: int,
     **judge: Any,
 ) -> None:

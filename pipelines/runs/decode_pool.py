@@ -16,8 +16,9 @@ import torch
 
 import vidzip
 from pipelines.runs.run_log import Failure
-from pipelines.workers import start_worker, usable_cpus
-from vidzip import Budget, Decoding, Plan, VidzipError
+from pipelines.workers import start_worker
+from vidzip import Budget, DecodeOptions, Plan, VidzipError
+from vidzip.cpus import available_cpus
 from vidzip.footage import Footage, shoot
 from vidzip.video.resizing import Shape
 from vidzip.video.sampling import Policy
@@ -49,7 +50,7 @@ class DecodeJob:
     frames_per_clip: int
     policy: Policy = "middle"
     method: str = "visionzip"
-    decoding: Decoding = field(default_factory=Decoding)
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,7 +75,7 @@ Ready = TypeVar("Ready")
 
 def default_processes() -> int:
     """Return the default number of processes: half of the CPUs, since each decodes with two threads, and at most 8."""
-    return max(1, min(8, usable_cpus() // 2))
+    return max(1, min(8, available_cpus() // 2))
 
 
 def decode_job(job: DecodeJob) -> Message:

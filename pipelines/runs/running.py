@@ -19,7 +19,7 @@ from pipelines.runs.questions import by_video
 from pipelines.runs.run_log import Failure, Row, RunLog
 from pipelines.runs.settings import FrameSettings
 from pipelines.terminal import Progress, format_duration
-from vidzip import Decoding, PackedVideo, Plan, VideoLlava, VidzipError
+from vidzip import DecodeOptions, PackedVideo, Plan, VideoLlava, VidzipError
 from vidzip.compress.counts import share
 from vidzip.errors import BadArgument, OutOfMemory, SystemFault
 from vidzip.video.probing import identify
@@ -43,7 +43,7 @@ class Workload:
     samples: Sequence[Sample]
     frames: Mapping[str, FrameSettings | None]
     videos: VideoFolder | None = None
-    decoding: Decoding = field(default_factory=Decoding)
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
     processes: int = 1
     pack_cache: str | None = None
     decode: Decode = decode_job

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pipelines.settings import ModelSettings
-from vidzip import Budget, Decoding, split_budget
+from vidzip import Budget, DecodeOptions, split_budget
 from vidzip.errors import BadArgument
 from vidzip.video.sampling import Policy, check_count
 
@@ -108,7 +108,7 @@ class RunSettings:
 
     questions: QuestionSettings
     model: ModelSettings = field(default_factory=ModelSettings)
-    decoding: Decoding = field(default_factory=Decoding)
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     processes: int | None = None
     devices: tuple[str, ...] = ()

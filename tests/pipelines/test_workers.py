@@ -7,7 +7,8 @@ import pytest
 from work import die, fail_or_wait, note
 
 import pipelines.workers
-from pipelines.workers import WorkerLost, for_each, usable_cpus
+from pipelines.workers import WorkerLost, for_each
+from vidzip.cpus import available_cpus
 
 
 def test_one_worker_is_this_process_and_keeps_the_order(tmp_path):
@@ -31,7 +32,7 @@ def test_small_work_stays_in_this_process(tmp_path, monkeypatch):
     assert (tmp_path / "only").read_text() == str(os.getpid())
     for_each(note, [], 8, lambda _: pytest.fail("no item"))
     monkeypatch.setattr(pipelines.workers, "MAX_WORKERS_PER_CPU", 1)
-    monkeypatch.setattr(pipelines.workers, "usable_cpus", lambda: 1)
+    monkeypatch.setattr(pipelines.workers, "available_cpus", lambda: 1)
     for_each(note, [tmp_path / "a", tmp_path / "b"], 10_000, lambda _: None)
     assert (tmp_path / "b").read_text() == str(os.getpid())
 
@@ -49,4 +50,4 @@ def test_a_process_ended_from_outside_is_reported(tmp_path):
 
 
 def test_there_is_a_cpu():
-    assert 1 <= usable_cpus() <= (os.cpu_count() or 1)
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)

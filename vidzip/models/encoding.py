@@ -15,7 +15,7 @@ from vidzip.features import FrameFeatures
 from vidzip.models.timing import Stopwatch
 from vidzip.planner import Plan
 from vidzip.video.decoding import Frames, decode_chunks
-from vidzip.video.options import Decoding
+from vidzip.video.options import DecodeOptions
 from vidzip.video.resizing import Shape
 
 Progress = Callable[[str, int, int], None]
@@ -78,7 +78,7 @@ class FrameEncoder:
         return FrameFeatures.cat(list(self._encode_clips(prepared(), stopwatch)))
 
     def encode_at(
-        self, path: str, plan: Plan, decoding: Decoding, stopwatch: Stopwatch, on_progress: Progress | None
+        self, path: str, plan: Plan, decoding: DecodeOptions, stopwatch: Stopwatch, on_progress: Progress | None
     ) -> Encoded:
         """Encode the frames of a plan while later ones are decoded.
 

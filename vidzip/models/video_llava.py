@@ -30,7 +30,7 @@ from vidzip.packing import PackedVideo, check_token_count, pack_zipped
 from vidzip.planner import Budget, Plan, plan
 from vidzip.video.decoding import Frames
 from vidzip.video.info import VideoInfo
-from vidzip.video.options import Decoding
+from vidzip.video.options import DecodeOptions
 from vidzip.video.probing import identify
 from vidzip.video.sampling import Policy, check_count
 
@@ -196,7 +196,7 @@ class VideoLlava:
         plan: Plan,
         method: str | Method = "visionzip",
         *,
-        decoding: Decoding | None = None,
+        decoding: DecodeOptions | None = None,
         on_progress: Progress | None = None,
         **options: Any,
     ) -> PackedVideo:
@@ -208,7 +208,7 @@ class VideoLlava:
             video: the file the plan was made for, or what :func:`vidzip.probe` said of it.
             plan: which moments, and how many tokens each; a method across frames shares out their sum by itself.
             method: a name in :data:`vidzip.compress.METHODS`, or a method with its options.
-            decoding: how the file is decoded; ``Decoding()`` when left out. Where it is strict, damage is an error.
+            decoding: how the file is decoded; ``DecodeOptions()`` when left out. Where it is strict, damage is an error.
             on_progress: called as frames are encoded.
             options: the method's own, where it is given by its name.
 
@@ -223,7 +223,7 @@ class VideoLlava:
         self._check_plan(path, plan)
         chosen.check_counts(plan.tokens_per_frame, self.tokens_per_frame)
         plan = replace(plan, frames_per_clip=self.frames_per_clip)
-        decoding = decoding or Decoding()
+        decoding = decoding or DecodeOptions()
         stopwatch = Stopwatch(self.device)
         with memory_errors(f"packing {plan.num_frames} frames"):
             plan, encoded = over_what_there_is(

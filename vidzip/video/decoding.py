@@ -14,6 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from vidzip.cpus import available_cpus
 from vidzip.errors import BadArgument, DecodeError
 from vidzip.video.backends import Backend, find_backend
 from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS
@@ -196,7 +197,7 @@ def _checked(timestamps_seconds: Sequence[float]) -> tuple[float, ...]:
 def _workers(workers: int | None) -> int:
     if workers is not None:
         return check_count(workers, "workers")
-    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(_MOST_WORKERS, available_cpus())
 
 
 def _copy(source: Tensor, target: Tensor) -> None:

@@ -8,7 +8,7 @@ from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoding:
+class DecodeOptions:
     """How files are decoded, for what decodes on the way.
 
     Attributes:

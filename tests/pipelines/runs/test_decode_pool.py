@@ -12,7 +12,7 @@ from clips import write_numbered
 
 from pipelines.runs.decode_pool import DecodeJob, decode_ahead
 from pipelines.runs.run_log import Failure
-from vidzip import Budget, Decoding, decode, plan
+from vidzip import Budget, DecodeOptions, decode, plan
 from vidzip.video.resizing import Shape
 
 SHAPE = Shape(size=56, crop=(56, 56))
@@ -26,7 +26,7 @@ def job(path, key="", **changes):
         shape=SHAPE,
         max_tokens_per_frame=257,
         frames_per_clip=1,
-        decoding=Decoding(workers=1),
+        decoding=DecodeOptions(workers=1),
     )
     return dataclasses.replace(made, **changes)
 
@@ -57,7 +57,7 @@ def test_a_video_that_crashes_or_hangs_its_process_affects_no_other(clips, tmp_p
     for name in names:
         shutil.copy(clips / "0.mp4", tmp_path / name)
     (tmp_path / "empty.mp4").write_bytes(b"")
-    jobs = [job(tmp_path / name, decoding=Decoding(workers=1, time_limit_seconds=2.0)) for name in names]
+    jobs = [job(tmp_path / name, decoding=DecodeOptions(workers=1, time_limit_seconds=2.0)) for name in names]
     jobs.append(job(tmp_path / "missing.mp4"))
     done = {one.job.key: one.outcome for one in decode_ahead(jobs, 2, hostile.decode, grace_seconds=1.0)}
     failures = {key: outcome.kind for key, outcome in done.items() if isinstance(outcome, Failure)}

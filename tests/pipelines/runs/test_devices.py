@@ -14,7 +14,7 @@ from pipelines.runs.devices import DeviceLost, run_on_devices
 from pipelines.runs.run_log import open_run_log
 from pipelines.runs.running import Workload, run
 from pipelines.runs.settings import FrameSettings
-from vidzip import Budget, Decoding, VidzipError
+from vidzip import Budget, DecodeOptions, VidzipError
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def workload(tmp_path_factory):
         samples=load(folder),
         videos=list_videos(folder / "videos"),
         frames={"packed": FrameSettings(budget=Budget(num_frames=6)), "no-video": None},
-        decoding=Decoding(workers=1),
+        decoding=DecodeOptions(workers=1),
     )
 
 

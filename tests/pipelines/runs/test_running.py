@@ -16,7 +16,7 @@ from pipelines.runs.executing import RunResult
 from pipelines.runs.run_log import open_run_log
 from pipelines.runs.running import Workload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
-from vidzip import Budget, Decoding, VideoLlava
+from vidzip import Budget, DecodeOptions, VideoLlava
 from vidzip.errors import PlanMismatch
 from vidzip.video.probing import identify
 
@@ -34,7 +34,7 @@ def make_workload(folder, frames=FRAMES, **changes):
         samples=load(folder),
         videos=list_videos(folder / "videos"),
         frames={NAME: frames},
-        decoding=Decoding(workers=1),
+        decoding=DecodeOptions(workers=1),
     )
     return dataclasses.replace(made, **changes)
 
@@ -119,7 +119,7 @@ def test_broken_videos_and_questions_fail_alone_and_are_counted(small, folder, e
     (videos / "text.mp4").write_text("not a video")
     write_sound(videos / "sound.mp4")
     (videos / "cut.mp4").write_bytes((videos / "clip0.mp4").read_bytes()[:200])
-    decoding = Decoding(workers=1, time_limit_seconds=3.0)
+    decoding = DecodeOptions(workers=1, time_limit_seconds=3.0)
     work = make_workload(broken, decode=hostile.decode, decoding=decoding, grace_seconds=1.0)
     rows = answers(small, work, tmp_path / "run")
     assert {key: row["prediction"] for key, row in rows.items() if row["failure"] is None} == expected

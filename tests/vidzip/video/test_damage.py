@@ -16,7 +16,7 @@ import pytest
 import torch
 from clips import number_of, numbered_picture, write_numbered
 
-from vidzip import Budget, Decoding, decode, decode_chunks, plan, probe, sample
+from vidzip import Budget, DecodeOptions, decode, decode_chunks, plan, probe, sample
 from vidzip.errors import (
     DecodeError,
     EndsEarly,
@@ -211,7 +211,7 @@ def test_a_plan_is_resampled_from_the_readable_part(cut, small):
     assert packed.plan.timestamps_seconds[-1] < real.start_seconds + real.duration_seconds + 0.04
     assert any("4.000 s" in warning and "16 frames" in warning for warning in packed.plan.warnings)
     with pytest.raises(EndsEarly):
-        small.pack(promised, planned, decoding=Decoding(strict=True))
+        small.pack(promised, planned, decoding=DecodeOptions(strict=True))
 
 
 def test_a_plan_of_a_real_damaged_file_is_resampled(videos, small):
