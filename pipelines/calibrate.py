@@ -1,4 +1,4 @@
-"""``vidzip calibrate``: measures what this machine takes for a model's stages, and keeps it for the planner."""
+"""``vidzip calibrate``: measure a model's stages on this machine, and store the rates for the planner."""
 
 from __future__ import annotations
 
@@ -8,65 +8,63 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import vidzip
 from pipelines.options import device_option, dtype_option, output_options
-from pipelines.settings import DEFAULT_MODEL
+from pipelines.settings import DEFAULT_MODEL, ModelSettings
 from pipelines.terminal import print_line, print_message, print_table, progress_bar
 
 if TYPE_CHECKING:
     from vidzip.calibration import Calibration
 
-_PREDICTS = "vidzip plan predicts from it what this model costs on this machine"
-
 _UNITS = {
-    "runs": "once",
-    "frames": "a frame",
-    "megapixels": "a megapixel of it",
-    "tokens": "a token",
-    "pairs": "a token that attends to another",
-    "files": "a file",
-    "groups": "a jump to a keyframe",
-    "taken frames": "a frame that is taken",
-    "taken megapixels": "a megapixel of it",
+    "runs": "run",
+    "frames": "frame",
+    "megapixels": "megapixel of a frame",
+    "tokens": "token",
+    "pairs": "pair of attending tokens",
+    "files": "file",
+    "groups": "seek to a keyframe",
+    "taken frames": "requested frame",
+    "taken megapixels": "megapixel of a requested frame",
 }
-"""What rates are for, in words; those of codecs are put together."""
+"""Units of rates as text; rates of codecs are formatted in pairs."""
 
 
 @click.command(name="calibrate")
 @click.option("--model", metavar="NAME", help=f"Built-in name, folder or hub id.  [default: {DEFAULT_MODEL}]")
 @device_option
 @dtype_option
-@click.option("--quick", is_flag=True, help="Measure less, and each only once: a third of the time, larger errors.")
+@click.option("--quick", is_flag=True, help="Measure fewer cases, each once: a third of the time, larger errors.")
 @output_options
 def calibrate_command(*, model: str | None, device: str, dtype: str, quick: bool, as_json: bool) -> None:
-    """Measure this machine, for predictions of what plans cost.
+    """Measure this machine, so that plans predict its costs.
 
-    It takes about a minute with a small model: decoding of videos that it writes for this, and every stage of the model,
-    in turns. What comes of it is kept in your cache folder, for this model, device, precision and these versions of
-    libraries; what else the machine does meanwhile makes it worse.
+    Measures decoding of synthetic clips and every stage of the model, interleaved; about a minute with a small model.
+    The result is stored in your cache folder for this model, device, precision and library versions. Other load on the
+    machine makes it less accurate.
     """
     from vidzip.calibration import store
     from vidzip.models.calibrating import calibrate
 
-    name = model if model is not None else DEFAULT_MODEL
+    settings = ModelSettings(name=model, device=device, dtype=dtype)
     with progress_bar() as show:
-        show(f"load {name}", 0, 1)
-        loaded = vidzip.load(name, device=device, dtype=dtype)
+        loaded = settings.load(show)
         done = calibrate(loaded, asked_device=device, asked_dtype=dtype, quick=quick, on_progress=show)
     file = store(done)
     if model is None:
-        print_message("note", f"no --model was named: {DEFAULT_MODEL} was measured")
+        print_message("note", f"no --model was given: measured {DEFAULT_MODEL}")
     if as_json:
         click.echo(json.dumps(record(done, file)))
         return
-    print_line(f"{name} on {done.costs.device}, {done.costs.dtype}, measured in {done.took_seconds:.0f} s:\n")
-    print_table(list(rows(done)), header=("stage", "takes", "of", "off by, nine times of ten"))
-    print_line(f"\n{_overlap(done.costs.overlap)}")
-    print_line(f"{file} holds it: {_PREDICTS}")
+    print_line(
+        f"{settings.name_or_default} on {done.costs.device}, {done.costs.dtype}, measured in {done.took_seconds:.0f} s:\n"
+    )
+    print_table(list(rows(done)), header=("stage", "time", "per", "90 % error"))
+    print_line(f"\ndecoding and encoding overlap by {done.costs.overlap:.0%} of the shorter one")
+    print_line(f"stored in {file}; vidzip plan uses it to predict this model on this machine")
 
 
 def record(done: Calibration, file: str) -> dict[str, Any]:
-    """Report it as JSON takes it."""
+    """Return the calibration as JSON values."""
     costs = done.costs
     return {
         "schema": "vidzip/calibrated/1",
@@ -83,34 +81,28 @@ def record(done: Calibration, file: str) -> dict[str, Any]:
 
 
 def rows(done: Calibration) -> Iterator[tuple[str, str, str, str]]:
-    """Rates in units for people: a row each, but that what takes no time is left out; a stage's error beside its first."""
+    """Yield a row per rate above 0, with the stage's name and error on its first row."""
     costs = done.costs
     for stage, rates in costs.rates.items():
-        shown = list(_rates(rates)) or [("no time that could be measured", "")]
-        for number, (takes, of) in enumerate(shown):
-            yield ("", takes, of, "") if number else (stage, takes, of, f"{costs.errors[stage]:.0%}")
+        shown = list(_rates(rates)) or [("no measurable time", "")]
+        for number, (time, unit) in enumerate(shown):
+            yield ("", time, unit, "") if number else (stage, time, unit, f"{costs.errors[stage]:.0%}")
     yield "file to first token", "", "", f"{costs.total_error:.0%}"
 
 
 def _rates(rates: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for kind, unit in _UNITS.items():
         if rates.get(kind):
-            yield seconds_shown(rates[kind]), unit
+            yield format_duration(rates[kind]), unit
     codecs = [kind.removesuffix(" megabytes") for kind in rates if kind.endswith(" megabytes")]
     for codec in sorted(codecs, key=lambda codec: (codec != "h264", codec == "other", codec)):
-        pixels, stored = (seconds_shown(rates[f"{codec} {unit}"]) for unit in ("megapixels", "megabytes"))
+        pixels, stored = (format_duration(rates[f"{codec} {unit}"]) for unit in ("megapixels", "megabytes"))
         name = "another codec" if codec == "other" else codec
-        yield f"{pixels} + {stored}", f"a megapixel + a stored megabyte of {name}"
+        yield f"{pixels} + {stored}", f"megapixel + stored megabyte of {name}"
 
 
-def _overlap(share: float) -> str:
-    if not share:
-        return "decoding and encoding hide nothing of each other"
-    return f"{share:.0%} of the shorter one of decoding and encoding is hidden behind the other"
-
-
-def seconds_shown(seconds: float) -> str:
-    """Show a short time in three digits."""
+def format_duration(seconds: float) -> str:
+    """Format a short duration with three digits."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
