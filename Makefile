@@ -1,24 +1,24 @@
-# Everything runs in .venv, which the first target that needs it makes. A second run installs nothing.
-# Where Python comes without ensurepip (Debian packs it apart), the pip at hand puts one into .venv.
+# Everything runs in .venv, which is created on first use; later runs install nothing.
+# If Python has no ensurepip (a separate package on Debian), pip is installed into .venv by the pip of PYTHON.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test lint clean
 
-demo: .venv/installed-demo  ## install, and run the main job on the embedded model
+demo: .venv/installed-demo  ## install, and run the demo on the built-in model
 	$(BIN)/vidzip demo
 
-test: .venv/installed-test  ## install what tests need, and run them all
+test: .venv/installed-test  ## install test dependencies, and run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-lint: .venv/installed-lint  ## style, types and the import contracts
+lint: .venv/installed-lint  ## check style, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-clean:  ## remove all that make and the tools made
+clean:  ## remove everything that make and the tools created
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
