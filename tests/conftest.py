@@ -1,4 +1,4 @@
-"""Fixtures that more than one room of the tests needs."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import signal
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at a time: each computes on one CPU
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread per worker process
 
 import pytest
 from hypothesis import settings
 
 from vidzip.models import BUILT_IN
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches a network, whatever it names
-# Some virtual machines announce AMX and then fault on it, which ends the process: bfloat16 is tested without it.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
+# Some virtual machines announce AMX and crash when it is used: bfloat16 is tested without it.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: interruptions are tested there too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in background jobs; tests of interruptions need it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Laws are checked on new cases at every run on a desk, on the same cases at every run of CI.
-settings.register_profile("desk", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "desk")
+# Properties are tested on new examples in every local run, and on the same ones in CI.
+settings.register_profile("local", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def _folder(variable: str, holds: str) -> Path:
-    """Return the folder a variable names; without one, skip, or fail where CI promises it."""
+    """Return the folder that an environment variable names; without it, skip the test, or fail in CI."""
     value = os.environ.get(variable, "")
     if value and Path(value).is_dir():
         return Path(value)
@@ -57,7 +57,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def small():
-    """The built-in random model, in float32 on the CPU."""
+    """The built-in random model in float32 on the CPU."""
     from vidzip import load
 
     return load("tiny-random", device="cpu", dtype="float32")

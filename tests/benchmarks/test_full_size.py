@@ -161,6 +161,7 @@ def test_what_cannot_be_measured_is_refused(capsys):
     assert "no device cuda:99" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_runs_where_no_decoder_is_installed():
     code = (
         "import sys; sys.modules['av'] = None; from narrow import make_narrow; make_narrow(); from benchmarks import full_size; "

@@ -137,6 +137,7 @@ def test_half_precision_holds_all_that_all_layers_make(narrow, kind):
     check_half_precision_holds(build(kind, 1, "cpu", "float16"))
 
 
+@pytest.mark.slow
 def test_half_precision_holds_all_that_full_widths_make():
     check_half_precision_holds(build("port", 1 / 16, "cpu", "float16"))
 

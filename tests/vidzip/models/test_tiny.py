@@ -1,4 +1,4 @@
-"""The checkpoint that ships answers: on videos of the validation split, as neither training nor the test split has."""
+"""The built-in checkpoint answers questions about validation videos, which are in neither training nor test split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from vidzip import Budget, load, plan
 from vidzip.models import BUILT_IN
 from vidzip.video.writing import write
 
-CLIPS = 8
+CLIPS = 5
+KINDS = ("colour", "shape", "flash")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def right(model, tmp_path_factory):
-    """Right answers by kind, from 8 full frames and from 34 packed ones."""
+    """Number of right answers by kind, from 8 uncompressed frames and from 34 packed ones."""
     folder = tmp_path_factory.mktemp("validation")
     full, packed = Counter(), Counter()
     short = (
@@ -35,14 +36,15 @@ def right(model, tmp_path_factory):
         write(file, clip.painter.frames(), clip.scene.fps, preset="ultrafast", reproducible=True)
         whole = model.pack(file, plan(file, Budget(total_tokens=8 * 257, num_frames=8), 257))
         few = model.pack(file, plan(file, Budget(num_frames=34)))
-        for question in clip.questions:
-            for seen, count in ((whole, full), (few, packed)):
-                answer = model.ask(seen, question.text, max_new_tokens=4)
+        questions = [question for question in clip.questions if question.kind in KINDS]
+        for seen, count in ((whole, full), (few, packed)):
+            answers = model.ask_many(seen, [question.text for question in questions], max_new_tokens=4)
+            for question, answer in zip(questions, answers, strict=True):
                 count[question.kind] += exact_match(answer.text, question.answer).value == 1
     return full, packed
 
 
-def test_it_is_small_and_says_what_it_is(model):
+def test_it_is_small_and_has_a_model_card(model):
     assert sum(file.stat().st_size for file in BUILT_IN["tiny"].iterdir()) <= 12e6
     card = (BUILT_IN["tiny"] / "README.md").read_text(encoding="utf-8")
     assert "Limitations" in card
