@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -90,19 +90,6 @@ def run_on_devices(
             connection.close()
 
 
-class _RemoteLog(RunLog):
-    """A run log that another process writes."""
-
-    def __init__(self, name: str, done: frozenset[str], connection: Connection) -> None:
-        super().__init__("", {key: {} for key in done})
-        self._name, self._connection = name, connection
-
-    def _write(self, rows: Sequence[Row]) -> None:
-        """Send rows, and wait until they are written."""
-        self._connection.send(("rows", (self._name, rows)))
-        self._connection.recv()
-
-
 def _work_on(
     connection: Connection,
     device: str,
@@ -120,8 +107,17 @@ def _work_on(
                 return
             yield video
 
+    def open_log(name: str, ids: Iterable[str]) -> RunLog:
+        """Open a log that sends its rows, and waits until they are written."""
+
+        def send(rows: Sequence[Row]) -> None:
+            connection.send(("rows", (name, rows)))
+            connection.recv()
+
+        return RunLog({key: {} for key in ids}, send)
+
     try:
-        logs = {name: _RemoteLog(name, ids, connection) for name, ids in done.items()}
+        logs = {name: open_log(name, ids) for name, ids in done.items()}
         run(workload, load(device), logs, lambda *_: None, videos())
     except Exception as error:
         connection.send(("failed", error))

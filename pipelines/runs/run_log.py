@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.jsonl import BrokenLine, JsonlAppender, encode_rows, read_rows
 from pipelines.files import alone_in, write_text
 from vidzip.errors import VidzipError, WriteError
 from vidzip.files import cannot_write, whole_file
@@ -47,24 +48,23 @@ class Failure:
 
 
 class RunLog:
-    """The answers of one run, in the order in which they were added; :func:`open_run_log` opens one.
+    """The rows of one run, in the order in which they were added; :func:`open_run_log` opens one.
 
     Attributes:
-        folder: the run's folder.
-        rows: the line of each question, by question id.
-        num_failed: number of lines that have a failure instead of an answer.
+        rows: the row of each question that is done, by question id.
+        num_failed: number of rows that have a failure instead of an answer.
     """
 
-    def __init__(self, folder: str, rows: dict[str, Row]) -> None:
-        self.folder = folder
+    def __init__(self, rows: dict[str, Row], write: Callable[[Sequence[Row]], object]) -> None:
         self.rows = rows
         self.num_failed = count_failed(rows.values())
+        self._write = write
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Append lines to the file. When this returns, they are on the disk.
+        """Append rows to the file. When this returns, they are on the disk.
 
         Raises:
-            ValueError: a question already has a line.
+            ValueError: a question already has a row.
             DiskFull, WriteError: they cannot be written; the file is as it was before.
         """
         ids = [str(row["id"]) for row in rows]
@@ -75,9 +75,6 @@ class RunLog:
             self._write(rows)
             self.rows.update(zip(ids, rows, strict=True))
             self.num_failed += count_failed(rows)
-
-    def _write(self, rows: Sequence[Row]) -> None:
-        _append(os.path.join(self.folder, ANSWERS), _encode(rows))
 
 
 def count_failed(rows: Iterable[Row]) -> int:
@@ -117,8 +114,16 @@ def open_run_log(folder: str, run: Mapping[str, Any], *, retry_failed: bool = Fa
         if retry_failed and count_failed(rows.values()):
             rows = {key: row for key, row in rows.items() if row.get("failure") is None}
             with whole_file(answers) as file:
-                file.write(_encode(rows.values()))
-        yield RunLog(folder, rows)
+                file.write(encode_rows(rows.values()))
+        with JsonlAppender(answers) as appender:
+
+            def write(rows: Sequence[Row]) -> None:
+                try:
+                    appender.append(rows)
+                except OSError as error:
+                    raise cannot_write(answers, error) from error
+
+            yield RunLog(rows, write)
 
 
 def read_run(folder: str) -> tuple[dict[str, Any], dict[str, Row]]:
@@ -159,63 +164,16 @@ def _check_empty(folder: str) -> None:
         raise RunMismatch(f"{folder!r} holds {names[0]!r}, but no run", hint="give a new or empty folder with --out")
 
 
-def _encode(rows: Iterable[Row]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")
-
-
 def _read_answers(path: str, *, repair: bool = False) -> dict[str, Row]:
-    """Read the lines by question id, without an incomplete last one; ``repair`` removes it from the file."""
     try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        return {}
-    complete = content[: content.rfind(b"\n") + 1]
-    rows: dict[str, Row] = {}
-    for number, line in enumerate(complete.split(b"\n")[:-1], start=1):
-        try:
-            row = json.loads(line.decode("utf-8", "surrogatepass"))
-            key = row["id"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BrokenRunLog(
-                f"{path!r}, line {number}, is not an answer: {error!r}",
-                hint="remove the line and run the command again",
-            ) from error
-        if key in rows:
-            raise BrokenRunLog(
-                f"{path!r}, line {number}: question {key!r} already has a line", hint="remove one of the two"
-            )
-        rows[key] = row
-    if repair and complete != content:
-        os.truncate(path, len(complete))
-    return rows
-
-
-def _append(path: str, text: bytes) -> None:
-    """Append text and wait until it is on the disk; on failure, restore the file."""
-    is_new = not os.path.exists(path)
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        length = os.fstat(handle).st_size
-        try:
-            left = memoryview(text)
-            while left:
-                left = left[os.write(handle, left) :]
-            os.fsync(handle)
-        except OSError as error:
-            os.ftruncate(handle, length)
-            raise cannot_write(path, error) from error
-    finally:
-        os.close(handle)
-    if is_new:
-        _sync_folder(os.path.dirname(path))
-
-
-def _sync_folder(folder: str) -> None:
-    """Write a new file's directory entry to the disk, if the file system can."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some network file systems cannot sync folders
-    finally:
-        os.close(handle)
+        rows = read_rows(path, repair=repair)
+    except BrokenLine as error:
+        raise BrokenRunLog(error.message, hint=error.hint) from error
+    by_id: dict[str, Row] = {}
+    for number, row in enumerate(rows, start=1):
+        key = row.get("id")
+        if not isinstance(key, str) or key in by_id:
+            problem = f"a second row of {key!r}" if isinstance(key, str) else f"its id is {key!r}, not text"
+            raise BrokenRunLog(f"{path!r}, line {number}: {problem}", hint="delete the line, and run the command again")
+        by_id[key] = row
+    return by_id
