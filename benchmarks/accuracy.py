@@ -22,7 +22,7 @@ from pipelines.files import write_text
 from pipelines.runs.run_log import read_run
 from pipelines.terminal import print_line, print_message
 from vidzip.errors import BadArgument, VidzipError
-from vidzip.planner.accuracy import FALLBACK, SCHEMA, Accuracy
+from vidzip.planner.accuracy import FALLBACK_METHOD, SCHEMA, AccuracyTable
 
 _GRID = "vidzip/grid/1"
 _SAME = ("set", "questions", "subset", "limit", "model", "commit", "tower", "dtype", "max_new_tokens")
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     write_text(options.out, json.dumps(content, indent=1) + "\n")
     for method, cells in content["methods"].items():
-        table = Accuracy.of(method, cells)
+        table = AccuracyTable.from_cells(method, cells)
         print_line(f"{method}: {len(cells)} cells, {table.frames} frames, {table.tokens} tokens")
     return 0
 
@@ -87,8 +87,8 @@ def collect(grids: Sequence[str]) -> dict[str, Any]:
                 f"{folder!r} and {grids[0]!r} differ in {', '.join(differing)}",
                 hint="give grids of the same model and question set",
             )
-    if FALLBACK not in methods:
-        raise BadArgument(f"no grid holds the fallback method {FALLBACK}", hint="measure it as well")
+    if FALLBACK_METHOD not in methods:
+        raise BadArgument(f"no grid holds the fallback method {FALLBACK_METHOD}", hint="measure it as well")
     origin = {"metric": "exact match, what failed counted as wrong", "run": first}
     return {"schema": SCHEMA, "origin": origin, "methods": methods}
 

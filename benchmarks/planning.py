@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, VideoInfo, plan
-from vidzip.planner import VIDEO_LLAVA_7B, Accuracy, Planner, default_costs
+from vidzip.planner import VIDEO_LLAVA_7B, AccuracyTable, Planner, default_costs
 
 COSTS = default_costs(VIDEO_LLAVA_7B, "cuda")
 
@@ -50,7 +50,7 @@ class Case:
     video: str
     budget: Budget
     is_priced: bool
-    accuracy: Accuracy | None = None
+    accuracy: AccuracyTable | None = None
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ def cases() -> Iterator[Case]:
         yield Case(video="an hour", budget=budget, is_priced=True, accuracy=five_budgets())
 
 
-def five_budgets() -> Accuracy:
+def five_budgets() -> AccuracyTable:
     """Return accuracies that grow with the budget and peak at four tokens per frame."""
     cells = [
         {
@@ -86,7 +86,7 @@ def five_budgets() -> Accuracy:
         for frames in (8, 17, 34, 68, 136)
         if frames <= tokens
     ]
-    return Accuracy.of("synthetic", cells)
+    return AccuracyTable.from_cells("synthetic", cells)
 
 
 def microseconds(case: Case, rounds: int) -> float:

@@ -44,7 +44,7 @@ from vidzip.models.measuring import (
 from vidzip.models.placing import find_device
 from vidzip.models.prompting import PortPrompting
 from vidzip.models.small import PREPROCESSOR, build_config, build_word_tokenizer
-from vidzip.planner.costs import AFTER, STAGES, CostModel
+from vidzip.planner.costs import GENERATE, STAGES, CostModel
 from vidzip.video.trials import Trial, can_write, write_trial
 
 TOTAL = "file to first token"
@@ -179,14 +179,14 @@ class Outcome:
 def compare(title: str, run: Run, costs: CostModel) -> Outcome:
     """Put predictions beside what was measured."""
     predicted = costs.predict(run.work)
-    if run.total_seconds is None or run.work.pictures is None:
+    if run.total_seconds is None or run.work.video is None:
         raise ValueError(f"{title} was not measured from its file on")
     return Outcome(
         title=title,
-        codec=run.work.pictures.codec,
+        codec=run.work.video.codec,
         predicted={
             **{stage: cost.seconds for stage, cost in predicted.stages.items()},
-            AFTER: predicted.seconds_per_new_token.seconds,
+            GENERATE: predicted.seconds_per_new_token.seconds,
             TOTAL: predicted.seconds,
         },
         measured={**run.stage_seconds, TOTAL: run.total_seconds},
@@ -252,7 +252,7 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     rows = [_row(TOTAL, [one.off[TOTAL] for one in outcomes])]
     if bound:
         rows.append(_row(f"{TOTAL}, where decoding is most of it", [one.off[TOTAL] for one in bound]))
-    return [*rows, *(_row(stage, [one.off[stage] for one in outcomes]) for stage in (*STAGES, AFTER))]
+    return [*rows, *(_row(stage, [one.off[stage] for one in outcomes]) for stage in (*STAGES, GENERATE))]
 
 
 def _row(what: str, off: Sequence[float]) -> list[str]:

@@ -42,14 +42,14 @@ def calibrate_command(*, model: str | None, device: str, dtype: str, quick: bool
     The result is stored in your cache folder for this model, device, precision and library versions. Other load on the
     machine makes it less accurate.
     """
-    from vidzip.calibration import store
+    from vidzip.calibration import save_calibration
     from vidzip.models.calibrating import calibrate
 
     settings = ModelSettings(name=model, device=device, dtype=dtype)
     with progress_bar() as show:
         loaded = settings.load(show)
         done = calibrate(loaded, asked_device=device, asked_dtype=dtype, quick=quick, on_progress=show)
-    file = store(done)
+    file = save_calibration(done)
     if model is None:
         print_message("note", f"no --model was given: measured {DEFAULT_MODEL}")
     if as_json:

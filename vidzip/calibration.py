@@ -1,8 +1,7 @@
-"""Measured rates, kept in the user's cache folder: stored by ``vidzip calibrate``, found where costs are predicted.
+"""Calibrations in the user's cache folder: measured rates, saved by ``vidzip calibrate`` and used to predict costs.
 
-A calibration holds for one model in one precision on one device, with the libraries and the cores that it was measured
-with; after a change of any of them it is not found. Neither torch nor transformers is loaded here, unless a calibration
-on a GPU is there to be held against this machine.
+A calibration is valid for one model in one precision on one device, with the libraries and the cores that it was
+measured with. Torch is imported only to compare a GPU's calibration with this machine.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import vidzip
 from vidzip.cpus import available_cpus
 from vidzip.errors import BadCalibration
 from vidzip.files import cannot_write, whole_file
-from vidzip.planner.costs import AFTER, STAGES, CostModel, ModelShape
+from vidzip.planner.costs import GENERATE, STAGES, CostModel, ModelShape
 
 SCHEMA = "vidzip/calibration/1"
 
@@ -32,14 +31,14 @@ _NAME_LENGTH = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What measured rates hold for, beside a model.
+    """The machine, precision and libraries that measured rates are valid for.
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``mps``.
-        device_name: the processor's or the graphics card's.
+        device_name: the name of the processor or GPU.
         dtype: the model's precision.
-        cores: that the process may use.
-        threads: what ``OMP_NUM_THREADS`` says; None where it is not set.
+        cores: CPU cores that the process may use.
+        threads: the value of ``OMP_NUM_THREADS``; None if unset.
         versions: of vidzip and of the libraries that compute and decode.
     """
 
@@ -51,8 +50,8 @@ class Machine:
     versions: Mapping[str, str]
 
     @staticmethod
-    def here(device: str, device_name: str, dtype: str) -> Machine:
-        """This machine, as this process sees it."""
+    def current(device: str, device_name: str, dtype: str) -> Machine:
+        """Describe this machine as this process sees it."""
         return Machine(
             device=device,
             device_name=device_name,
@@ -63,8 +62,8 @@ class Machine:
         )
 
     @property
-    def described(self) -> str:
-        """The device, in words."""
+    def description(self) -> str:
+        """The device with its cores and threads."""
         cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
         threads = f", OMP_NUM_THREADS={self.threads}" if self.threads else ""
         return f"{self.device}, {self.device_name}, {cores}{threads}"
@@ -72,15 +71,15 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Measured rates, and what they hold for.
+    """Measured rates with their validity.
 
     Attributes:
         costs: the rates.
-        machine: where they were measured.
-        asked_device: what was asked for when they were: ``auto``, or the device.
-        asked_dtype: likewise.
-        measured_at: when that ended, ISO 8601 in UTC.
-        took_seconds: how long it took.
+        machine: the machine that they were measured on.
+        asked_device: the device that was requested: ``auto``, or a device.
+        asked_dtype: the precision that was requested: ``auto``, or a precision.
+        measured_at: end of the measurement, ISO 8601 in UTC.
+        took_seconds: its duration.
     """
 
     costs: CostModel
@@ -95,48 +94,48 @@ class Calibration:
         """The model's name."""
         return self.costs.shape.name
 
-    def is_for(self, model: str, device: str, dtype: str) -> bool:
-        """Whether it holds here for a model, on a device and in a precision, each as asked for or as it is."""
+    def matches(self, model: str, device: str, dtype: str) -> bool:
+        """Whether it is valid here for a model and for a requested or actual device and precision."""
         machine, kind = self.machine, device.partition(":")[0]
         return (
             self.model == model
             and kind in (self.asked_device, machine.device)
             and dtype in (self.asked_dtype, machine.dtype)
-            and machine == Machine.here(machine.device, machine.device_name, machine.dtype)
+            and machine == Machine.current(machine.device, machine.device_name, machine.dtype)
             and device_name(machine.device if kind == "auto" else device) == machine.device_name
         )
 
 
-def now() -> str:
-    """The moment, as a calibration notes it."""
+def utc_now() -> str:
+    """Return the current time, as ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def find_costs(model: str, device: str = "auto", dtype: str = "auto") -> CostModel | None:
-    """Find what was last measured of a model on this machine.
+    """Find the latest measured rates of a model that are valid on this machine.
 
     Args:
-        model: its name, as it was loaded when it was measured.
+        model: the model's name, as it was loaded for the measurement.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
 
     Returns:
-        The rates; None where nothing was measured that holds here.
+        The rates; None if there are none.
 
     Raises:
-        BadCalibration: a file of this model's cannot be read, or is damaged.
+        BadCalibration: a calibration of the model cannot be read, or is damaged.
     """
-    there = [one for one in stored(model) if one.is_for(model, device, dtype)]
-    return max(there, key=lambda one: one.measured_at).costs if there else None
+    valid = [one for one in load_calibrations(model) if one.matches(model, device, dtype)]
+    return max(valid, key=lambda one: one.measured_at).costs if valid else None
 
 
-def store(calibration: Calibration) -> str:
-    """Keep it, in the place of an older one of the same model on the same machine; returns the file.
+def save_calibration(calibration: Calibration) -> str:
+    """Save a calibration, replacing an older one of the same model on the same machine, and return its path.
 
     Raises:
-        WriteError: it cannot be written; ``DiskFull`` where there is no room.
+        WriteError: it cannot be written; ``DiskFull`` if the disk is full.
     """
-    path = os.path.join(folder(), _file_name(calibration))
+    path = os.path.join(cache_folder(), _file_name(calibration))
     record = {"schema": SCHEMA, **asdict(calibration)}
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -147,22 +146,22 @@ def store(calibration: Calibration) -> str:
     return path
 
 
-def stored(model: str) -> Iterator[Calibration]:
-    """Read what this vidzip measured of a model, here or elsewhere.
+def load_calibrations(model: str) -> Iterator[Calibration]:
+    """Load a model's calibrations by this version of vidzip, on any machine.
 
     Raises:
         BadCalibration: a file cannot be read, or is damaged.
     """
-    where, ours = folder(), re.compile(rf"{re.escape(_slug(model))}-[0-9a-f]{{16}}\.json")
-    names = sorted(os.listdir(where)) if os.path.isdir(where) else []
-    for name in filter(ours.fullmatch, names):
-        found = _read(os.path.join(where, name))
-        if found is not None:
-            yield found
+    folder, pattern = cache_folder(), re.compile(rf"{re.escape(_slug(model))}-[0-9a-f]{{16}}\.json")
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for name in filter(pattern.fullmatch, names):
+        calibration = _read(os.path.join(folder, name))
+        if calibration is not None:
+            yield calibration
 
 
 def _read(path: str) -> Calibration | None:
-    """Read a calibration; None where another version of vidzip measured it, which may have counted otherwise."""
+    """Read a calibration; None if another version of vidzip wrote it, whose units of work may differ."""
     try:
         with open(path, encoding="utf-8") as file:
             record: dict[str, Any] = json.load(file)
@@ -176,19 +175,19 @@ def _read(path: str) -> Calibration | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadCalibration(
             f"the calibration {path!r} is damaged: {error!r}",
-            hint="remove it, and measure anew with 'vidzip calibrate'",
+            hint="remove it, and run 'vidzip calibrate' again",
         ) from error
 
 
-def folder() -> str:
-    """Where calibrations are kept."""
+def cache_folder() -> str:
+    """Return the folder of calibrations."""
     from platformdirs import user_cache_path
 
     return str(user_cache_path("vidzip") / "calibration")
 
 
 def device_name(device: str) -> str | None:
-    """What a device of this machine calls itself; None where it is not there.
+    """Return the name of a device of this machine; None if it does not exist.
 
     Args:
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -206,30 +205,30 @@ def device_name(device: str) -> str | None:
 
 
 def _check(schema: str, costs: CostModel) -> None:
-    """Make sure that predictions can be made of what was read.
+    """Check that a cost model is complete and valid.
 
     Raises:
-        ValueError, TypeError, KeyError: they cannot.
+        ValueError, TypeError, KeyError: it is not.
     """
     if schema != SCHEMA:
         raise ValueError(f"its schema is {schema!r}, not {SCHEMA!r}")
-    rates = [rate for stage in (*STAGES, AFTER) for rate in costs.rates[stage].values()]
-    errors = [costs.errors[stage] for stage in (*STAGES, AFTER)]
+    rates = [rate for stage in (*STAGES, GENERATE) for rate in costs.rates[stage].values()]
+    errors = [costs.errors[stage] for stage in (*STAGES, GENERATE)]
     if not all(0 <= number < float("inf") for number in (*rates, *errors, costs.total_error)):
-        raise ValueError("it holds rates or errors that are none")
+        raise ValueError("a rate or an error is negative or not finite")
     if not 0 <= costs.overlap <= 1:
         raise ValueError("its overlap is not between 0 and 1")
 
 
 def _file_name(calibration: Calibration) -> str:
-    """The model's name for people; all that it holds for, as a hash."""
+    """Name a file by the model, for people, and by a hash of all that the calibration is valid for."""
     key = {"shape": asdict(calibration.costs.shape), "machine": asdict(calibration.machine)}
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     return f"{_slug(calibration.model)}-{digest}.json"
 
 
 def _slug(model: str) -> str:
-    """A model's name, its end where it is long, as a part of a file's; several may share it."""
+    """Turn a model's name into a part of a file name; long names keep their end. It need not be unique."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", model)[-_NAME_LENGTH:].strip("-.") or "model"
 
 
@@ -241,7 +240,7 @@ def _version(package: str) -> str:
 
 
 def _processor_name() -> str:
-    """What the processor calls itself: Linux tells it in a file, others to Python."""
+    """Return the processor's name: from ``/proc/cpuinfo`` on Linux, else from Python."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:

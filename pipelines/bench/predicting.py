@@ -12,8 +12,8 @@ from pipelines.bench.ways import Subject
 from vidzip import VideoLlava, probe
 from vidzip.calibration import find_costs
 from vidzip.planner import Architecture, CostModel, default_costs
-from vidzip.planner.assumed import kind_of
-from vidzip.planner.costs import AFTER, Workload, pictures_of
+from vidzip.planner.assumed_costs import device_kind
+from vidzip.planner.costs import GENERATE, Workload, video_stats
 
 FROM_ENCODING = "encode to first token"
 """All stages from encoding on."""
@@ -53,8 +53,10 @@ def costs_of(model: VideoLlava) -> CostModel:
         BadCalibration: what was measured cannot be read.
     """
     dtype = str(model.dtype).removeprefix("torch.")
-    shape = Architecture.of(model.config.to_dict()).shape(model.name, dtype, model.frames_at_once)
-    return find_costs(model.name, str(model.device), dtype) or default_costs(shape, kind_of(model.device.type), dtype)
+    shape = Architecture.from_config(model.config.to_dict()).model_shape(model.name, dtype, model.frames_at_once)
+    return find_costs(model.name, str(model.device), dtype) or default_costs(
+        shape, device_kind(model.device.type), dtype
+    )
 
 
 def predict(
@@ -78,7 +80,7 @@ def predict(
 
 def _predict_stages(measured: Measured, subject: Subject, costs: CostModel) -> Iterator[Prediction]:
     whole = costs.predict(_work(measured.case, subject))
-    predicted = {stage: whole.stages[stage] for stage in _STAGES} | {AFTER: whole.seconds_per_new_token}
+    predicted = {stage: whole.stages[stage] for stage in _STAGES} | {GENERATE: whole.seconds_per_new_token}
     for stage, cost in predicted.items():
         found = measured.middle(stage)
         if found is not None:
@@ -102,5 +104,5 @@ def _work(case: Case, subject: Subject) -> Workload:
         num_encoded_frames=case.frames,
         total_tokens=case.tokens or 0,
         prompt_tokens=0 if question is None else subject.model.prompting.opening(question).num_tokens,
-        pictures=None if case.video is None else pictures_of(probe(case.video)),
+        video=None if case.video is None else video_stats(probe(case.video)),
     )

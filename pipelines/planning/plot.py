@@ -37,8 +37,8 @@ def plot_frontier(title: str, report: PlanReport, points: Sequence[FrontierPoint
             words, (one.num_frames, height), fontsize=8, xytext=(0, 6), textcoords="offset points", ha="center"
         )
     if report.costs is not None:
-        told = f"chosen: {report.plan.num_frames} frames, {report.plan.total_tokens} tokens"
-        axes.plot([report.plan.num_frames], [report.costs.seconds], "*", markersize=15, color="tab:red", label=told)
+        label = f"chosen: {report.plan.num_frames} frames, {report.plan.total_tokens} tokens"
+        axes.plot([report.plan.num_frames], [report.costs.seconds], "*", markersize=15, color="tab:red", label=label)
     _draw_limits(axes, report.plan.budget, points)
     axes.set_xscale("log", base=2)
     ticks = [count for place, count in enumerate(frames) if not place or count > 1.15 * frames[place - 1]]
@@ -60,5 +60,5 @@ def _draw_limits(axes: Any, budget: Budget, points: Sequence[FrontierPoint]) -> 
     memory = budget.max_memory_bytes
     beyond = [one.num_frames for one in points if "memory" in one.exceeded_limits]
     if memory is not None and beyond:
-        told = f"memory limit, {memory / 1e9:g} GB: exceeded from here"
-        axes.axvline(beyond[0], color="tab:purple", linestyle="--", linewidth=1, label=told)
+        label = f"memory limit, {memory / 1e9:g} GB: exceeded from here"
+        axes.axvline(beyond[0], color="tab:purple", linestyle="--", linewidth=1, label=label)

@@ -1,4 +1,4 @@
-"""Plans as a person reads them, and as JSON takes them."""
+"""Plans as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -8,45 +8,44 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.planning.planned import Batch
+from pipelines.planning.folder import FolderPlans
 from pipelines.terminal import format_bytes
 from vidzip import Plan, VidzipError, token_split
 from vidzip.planner import VIDEO_LLAVA_7B, CostModel, Costs, FrontierPoint, PlanReport
 
 Rows = list[tuple[str, ...]]
 
-SHARES = ("frames", "tokens each", "dominant + contextual")
+TOKEN_COUNTS = ("frames", "tokens each", "dominant + contextual")
 STAGES = ("stage", "predicted", "error")
 COSTS = ("latency", "memory")
 VIDEOS = ("video", "frames", "tokens", "latency", "memory", "pack")
 
 
 def headline(report: PlanReport) -> str:
-    """Frames and tokens, and why tokens are left."""
+    """Frames and tokens, and why tokens are unused."""
     plan = report.plan
-    said = f"{plan.num_frames} frames, {plan.total_tokens} of {plan.budget.total_tokens} tokens"
+    summary = f"{plan.num_frames} frames, {plan.total_tokens} of {plan.budget.total_tokens} tokens"
     if not plan.unused_tokens:
-        return said
-    why = " and ".join(limit for limit in report.binding_constraints if limit in {"latency", "memory"})
-    return (
-        f"{said} ({plan.unused_tokens} unused: {f'limited by {why}' if why else 'every frame keeps all of its tokens'})"
-    )
+        return summary
+    limits = " and ".join(limit for limit in report.binding_constraints if limit in {"latency", "memory"})
+    reason = f"limited by {limits}" if limits else "every frame keeps all of its tokens"
+    return f"{summary} ({plan.unused_tokens} unused: {reason})"
 
 
-def shares(plan: Plan) -> Rows:
-    """How many frames get how many tokens."""
+def token_counts(plan: Plan) -> Rows:
+    """Rows of how many frames get how many tokens."""
     counted = sorted(Counter(plan.tokens_per_frame).items())
-    return [(str(count), str(tokens), _split_shown(tokens)) for tokens, count in counted]
+    return [(str(count), str(tokens), _format_split(tokens)) for tokens, count in counted]
 
 
 def stages(costs: Costs) -> Rows:
-    """Each stage's prediction and its error, and the sum."""
-    rows = [(name, _seconds(one.seconds), _error(one.error)) for name, one in costs.stages.items()]
+    """Rows of each stage's prediction with its error, and of the total."""
+    rows = [(name, _format_seconds(one.seconds), _format_error(one.error)) for name, one in costs.stages.items()]
     new_token = costs.seconds_per_new_token
     return [
         *rows,
-        ("to the first token", _seconds(costs.seconds), _error(costs.error)),
-        ("each new token", _seconds(new_token.seconds), _error(new_token.error)),
+        ("to the first token", _format_seconds(costs.seconds), _format_error(costs.error)),
+        ("each new token", _format_seconds(new_token.seconds), _format_error(new_token.error)),
         ("peak memory", format_bytes(costs.peak_bytes), ""),
     ]
 
@@ -54,9 +53,14 @@ def stages(costs: Costs) -> Rows:
 def alternatives(report: PlanReport) -> tuple[tuple[str, ...], Rows]:
     """Header and rows of the plans that were not chosen."""
     costs = report.costs
-    header = ("not chosen", "tokens", *(COSTS if costs else ()), "because")
+    header = ("not chosen", "tokens", *(COSTS if costs else ()), "reason")
     rows = [
-        (f"{one.num_frames:,} frames", f"{one.total_tokens:,}", *(_costs(one.costs) if costs else ()), one.reason)
+        (
+            f"{one.num_frames:,} frames",
+            f"{one.total_tokens:,}",
+            *(_format_costs(one.costs) if costs else ()),
+            one.reason,
+        )
         for one in report.alternatives
     ]
     return header, rows
@@ -69,43 +73,45 @@ def frontier(points: Sequence[FrontierPoint], report: PlanReport) -> tuple[tuple
     rows = []
     for one in points:
         each = f"{one.total_tokens / one.num_frames:.4g}"
-        told = (
+        remark = (
             exceeded(one.exceeded_limits) if one.exceeded_limits else "chosen" if _is_chosen(one, report.plan) else ""
         )
         accuracy = "" if one.accuracy is None or one.exceeded_limits else f"{one.accuracy:.1%}"
         tokens = f"{one.total_tokens:,}"
-        rows.append((f"{one.num_frames:,}", tokens, each, *(_costs(one.costs) if costs else ()), accuracy, told))
+        rows.append(
+            (f"{one.num_frames:,}", tokens, each, *(_format_costs(one.costs) if costs else ()), accuracy, remark)
+        )
     return header, rows
 
 
-def videos(batch: Batch) -> Rows:
-    """A line a video that could be planned."""
+def videos(plans: FolderPlans) -> Rows:
+    """A row per planned video."""
     return [
         (
-            os.path.relpath(path, batch.folder),
+            os.path.relpath(path, plans.folder),
             f"{report.plan.num_frames:,}",
             f"{report.plan.total_tokens:,}",
-            *_costs(report.costs),
-            _size(batch.pack_bytes(report.plan)),
+            *_format_costs(report.costs),
+            _format_size(report.pack_bytes),
         )
-        for path, report in batch.reports.items()
+        for path, report in plans.reports.items()
     ]
 
 
-def totals(batch: Batch) -> Rows:
-    """What a folder's videos come to."""
+def totals(plans: FolderPlans) -> Rows:
+    """Rows of a folder's totals."""
     return [
-        ("videos", f"{len(batch.reports):,} planned, {len(batch.failures):,} failed"),
-        ("frames", f"{batch.num_frames:,}"),
-        ("tokens", f"{batch.total_tokens:,}"),
-        ("time to the first token of each", f"{_seconds(batch.seconds)} {_error(batch.error)}"),
-        ("peak memory", format_bytes(batch.peak_bytes)),
-        ("disk for packs", _size(batch.disk_bytes)),
+        ("videos", f"{len(plans.reports):,} planned, {len(plans.failures):,} failed"),
+        ("frames", f"{plans.num_frames:,}"),
+        ("tokens", f"{plans.total_tokens:,}"),
+        ("time to the first token of each", f"{_format_seconds(plans.seconds)} {_format_error(plans.error)}"),
+        ("peak memory", format_bytes(plans.peak_bytes)),
+        ("disk for packs", _format_size(plans.disk_bytes)),
     ]
 
 
 def record(video: str, report: PlanReport, points: Sequence[FrontierPoint]) -> dict[str, Any]:
-    """A plan and its report as JSON takes them."""
+    """A plan and its report as JSON."""
     plan, budget = report.plan, report.plan.budget
     return {
         "schema": "vidzip/plan/1",
@@ -136,24 +142,24 @@ def record(video: str, report: PlanReport, points: Sequence[FrontierPoint]) -> d
 
 
 def failure_record(video: str, error: VidzipError) -> dict[str, Any]:
-    """A video that could not be planned, as JSON takes it."""
+    """The error of a video that could not be planned, as JSON."""
     return {"schema": "vidzip/plan-failure/1", "video": video, "error": error.message, "hint": error.hint}
 
 
-def batch_record(batch: Batch) -> dict[str, Any]:
-    """A folder's totals as JSON takes them."""
+def folder_record(plans: FolderPlans) -> dict[str, Any]:
+    """A folder's totals as JSON."""
     return {
         "schema": "vidzip/plan-folder/1",
-        "folder": batch.folder,
-        "videos": len(batch.reports),
-        "failed": len(batch.failures),
-        "other_files": len(batch.others),
-        "frames": batch.num_frames,
-        "visual_tokens": batch.total_tokens,
-        "seconds": batch.seconds,
-        "error": batch.error,
-        "peak_bytes": batch.peak_bytes,
-        "disk_bytes": batch.disk_bytes,
+        "folder": plans.folder,
+        "videos": len(plans.reports),
+        "failed": len(plans.failures),
+        "other_files": len(plans.others),
+        "frames": plans.num_frames,
+        "visual_tokens": plans.total_tokens,
+        "seconds": plans.seconds,
+        "error": plans.error,
+        "peak_bytes": plans.peak_bytes,
+        "disk_bytes": plans.disk_bytes,
     }
 
 
@@ -165,8 +171,12 @@ def exceeded(limits: Sequence[str]) -> str:
 def _machine(model: CostModel | None) -> dict[str, Any] | None:
     if model is None:
         return None
-    told = {"model": model.shape.name, "device": model.device, "dtype": model.dtype}
-    return {**told, "is_calibrated": model.is_calibrated}
+    return {
+        "model": model.shape.name,
+        "device": model.device,
+        "dtype": model.dtype,
+        "is_calibrated": model.is_calibrated,
+    }
 
 
 def _predicted(costs: Costs | None) -> dict[str, Any] | None:
@@ -177,23 +187,23 @@ def _is_chosen(point: FrontierPoint, plan: Plan) -> bool:
     return (point.num_frames, point.total_tokens) == (plan.num_frames, plan.total_tokens)
 
 
-def _costs(costs: Costs | None) -> tuple[str, str]:
-    return ("", "") if costs is None else (_seconds(costs.seconds), format_bytes(costs.peak_bytes))
+def _format_costs(costs: Costs | None) -> tuple[str, str]:
+    return ("", "") if costs is None else (_format_seconds(costs.seconds), format_bytes(costs.peak_bytes))
 
 
-def _seconds(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds:,.3f} s" if seconds < 100 else f"{seconds:,.0f} s"
 
 
-def _error(share: float) -> str:
+def _format_error(share: float) -> str:
     return f"± {share:.0%}"
 
 
-def _size(num_bytes: int | None) -> str:
+def _format_size(num_bytes: int | None) -> str:
     return "unknown" if num_bytes is None else format_bytes(num_bytes)
 
 
-def _split_shown(tokens: int) -> str:
+def _format_split(tokens: int) -> str:
     if tokens >= VIDEO_LLAVA_7B.tokens_per_frame:
-        return "whole"
+        return "uncompressed"
     return "{} + {}".format(*token_split(tokens))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.accuracy import main
-from vidzip.planner.accuracy import SCHEMA, Accuracy
+from vidzip.planner.accuracy import SCHEMA, AccuracyTable
 
 NAMED = ["--split", "test", "--seed", "0", "--commit", "abc", "--date", "2026-11-22", "--command", "vidzip grid …"]
 RUN = {
@@ -55,7 +55,7 @@ def test_grids_of_several_budgets_are_merged_with_their_origin(tmp_path, capsys)
         "date": "2026-11-22",
     }
     assert {method: len(cells) for method, cells in content["methods"].items()} == {"visionzip": 3, "pool": 1}
-    table = Accuracy.of("visionzip", content["methods"]["visionzip"])
+    table = AccuracyTable.from_cells("visionzip", content["methods"]["visionzip"])
     assert (table.at(8, 136), table.at(34, 136), table.at(8, 34)) == (0.5, 0.75, 0.4)
     assert "visionzip: 3 cells" in capsys.readouterr().out
 

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks import predictions
 from benchmarks.predictions import (
-    AFTER,
     CASES,
+    GENERATE,
     STAGES,
     TOTAL,
     Case,
@@ -22,14 +22,14 @@ from benchmarks.predictions import (
 )
 from vidzip.models import measuring
 from vidzip.models.fitting import Run
-from vidzip.planner.assumed import default_costs
-from vidzip.planner.costs import Pictures, Workload
-from vidzip.planner.shapes import VIDEO_LLAVA_7B
+from vidzip.planner.assumed_costs import default_costs
+from vidzip.planner.costs import VideoStats, Workload
+from vidzip.planner.model_shapes import VIDEO_LLAVA_7B
 from vidzip.video.trials import Trial
 
 
 def outcome(off: float, *, decode: float = 1.0, codec: str = "h264") -> Outcome:
-    measured = {**dict.fromkeys((*STAGES, AFTER), 0.5), "decode": decode, TOTAL: 4.0}
+    measured = {**dict.fromkeys((*STAGES, GENERATE), 0.5), "decode": decode, TOTAL: 4.0}
     predicted = {what: seconds * (1 + off) for what, seconds in measured.items()}
     return Outcome(title=f"{off}", codec=codec, predicted=predicted, measured=measured)
 
@@ -48,18 +48,18 @@ def test_no_case_was_calibrated_on():
 
 
 def test_predictions_beside_measurements():
-    pictures = Pictures(num_frames=100, num_keyframes=4, pixels=10**6, frame_bytes=5000, codec="vp9")
-    work = Workload(num_frames=8, num_encoded_frames=8, total_tokens=136, prompt_tokens=20, pictures=pictures)
+    stats = VideoStats(num_frames=100, num_keyframes=4, pixels=10**6, frame_bytes=5000, codec="vp9")
+    work = Workload(num_frames=8, num_encoded_frames=8, total_tokens=136, prompt_tokens=20, video=stats)
     costs = default_costs(VIDEO_LLAVA_7B, "cuda")
     predicted = costs.predict(work)
     stages = {stage: 2 * cost.seconds for stage, cost in predicted.stages.items()}
     run = Run(
         work=work,
-        stage_seconds={**stages, AFTER: predicted.seconds_per_new_token.seconds},
+        stage_seconds={**stages, GENERATE: predicted.seconds_per_new_token.seconds},
         total_seconds=predicted.seconds / 2,
     )
     found = compare("one", run, costs)
-    assert found.off == pytest.approx({**dict.fromkeys(stages, -0.5), AFTER: 0.0, TOTAL: 1.0})
+    assert found.off == pytest.approx({**dict.fromkeys(stages, -0.5), GENERATE: 0.0, TOTAL: 1.0})
     assert found.codec == "vp9"
     assert found.decoding_share == pytest.approx(stages["decode"] / sum(stages.values()))
     assert found.record()["decoding_share"] == found.decoding_share
@@ -77,7 +77,7 @@ def test_the_worst_come_first_and_say_what_they_share():
 def test_a_row_of_the_summary():
     rows = {row[0]: row[1:] for row in predictions.summary_rows([outcome(off / 10) for off in range(-5, 6)])}
     assert rows[TOTAL] == ["11", "30%", "50%", "50%", "+0%"]
-    assert list(rows) == [TOTAL, *STAGES, AFTER]  # decoding is most of none
+    assert list(rows) == [TOTAL, *STAGES, GENERATE]  # decoding is most of none
     bound = predictions.summary_rows([outcome(0.1), outcome(0.3, decode=9.0)])[1]
     assert bound[1:3] == ["1", "30%"]
 
@@ -122,7 +122,7 @@ def test_what_is_drawn_is_predicted_and_measured(tmp_path, capsys, extra):
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert [len(one["measured_seconds"]) for one in figures["configurations"]] == [len(STAGES) + 2] * 2
     for one in figures["configurations"]:
-        assert set(one["predicted_seconds"]) == set(one["measured_seconds"]) == {*STAGES, AFTER, TOTAL}
+        assert set(one["predicted_seconds"]) == set(one["measured_seconds"]) == {*STAGES, GENERATE, TOTAL}
         assert min(one["measured_seconds"].values()) > 0
     assert set(figures["calibrations"]) == {"tiny"}
 

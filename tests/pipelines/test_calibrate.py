@@ -10,12 +10,12 @@ from pipelines.calibrate import format_duration, rows
 from pipelines.cli import main
 from vidzip.calibration import Calibration, Machine, device_name, find_costs
 from vidzip.models import calibrating
-from vidzip.planner.costs import AFTER, STAGES, CostModel
-from vidzip.planner.shapes import VIDEO_LLAVA_7B
+from vidzip.planner.costs import GENERATE, STAGES, CostModel
+from vidzip.planner.model_shapes import VIDEO_LLAVA_7B
 
 
 def calibration(name: str = "tiny", **changes) -> Calibration:
-    rates = {stage: {"runs": 0.002, "frames": 0.0} for stage in (*STAGES, AFTER)}
+    rates = {stage: {"runs": 0.002, "frames": 0.0} for stage in (*STAGES, GENERATE)}
     rates["decode"] = {
         "files": 0.004,
         "h264 megapixels": 1e-3,
@@ -25,13 +25,13 @@ def calibration(name: str = "tiny", **changes) -> Calibration:
         "other megapixels": 3e-3,
         "other megabytes": 0.2,
     }
-    machine = Machine.here("cpu", device_name("cpu"), "float32")
+    machine = Machine.current("cpu", device_name("cpu"), "float32")
     costs = CostModel(
         shape=replace(VIDEO_LLAVA_7B, name=name),
-        device=machine.described,
+        device=machine.description,
         dtype="float32",
         rates=rates,
-        errors=dict.fromkeys((*STAGES, AFTER), 0.12),
+        errors=dict.fromkeys((*STAGES, GENERATE), 0.12),
         total_error=0.2,
         overlap=0.25,
         is_calibrated=True,
@@ -91,7 +91,7 @@ def test_each_rate_above_zero_has_a_row():
     codecs = [row[2].rpartition(" of ")[2] for row in shown if "stored" in row[2]]
     assert codecs == ["h264", "av1", "another codec"]
     assert shown[-1] == ("file to first token", "", "", "20%")
-    nothing = {stage: {"runs": 0.0} for stage in (*STAGES, AFTER)}
+    nothing = {stage: {"runs": 0.0} for stage in (*STAGES, GENERATE)}
     assert ("encode", "no measurable time", "", "12%") in list(rows(calibration(rates=nothing)))
 
 

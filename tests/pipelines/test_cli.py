@@ -153,7 +153,7 @@ def test_plan(clip, capsys):
     assert capsys.readouterr().out.splitlines()[:3] == [
         "2 frames, 514 of 900 tokens (386 unused: every frame keeps all of its tokens)",
         "frames  tokens each  dominant + contextual",
-        "2       257          whole",
+        "2       257          uncompressed",
     ]
     assert main(["plan", str(clip), "--budget", "900", "--frames", "2", "--json"]) == 0
     (planned,) = lines_of(capsys)

@@ -6,23 +6,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vidzip.calibration import Calibration, Machine, device_name, now
+from vidzip.calibration import Calibration, Machine, device_name, utc_now
 from vidzip.models.encoding import Progress
 from vidzip.models.fitting import Run, fit
 from vidzip.models.measuring import QUESTION, measure
 from vidzip.models.memory import activation_bytes
 from vidzip.models.video_llava import VideoLlava
 from vidzip.planner.costs import CostModel, ModelShape
-from vidzip.planner.shapes import Architecture
+from vidzip.planner.model_shapes import Architecture
 
 
 def model_shape(model: VideoLlava) -> ModelShape:
     """The numbers of a loaded model that its costs follow from; weights as they are in memory.
 
     Raises:
-        BadArgument: its config tells no Video-LLaVA's shape.
+        BadArgument: the config is not of a Video-LLaVA.
     """
-    shape = Architecture.of(model.config.to_dict()).shape(model.name, _dtype(model), model.frames_at_once)
+    shape = Architecture.from_config(model.config.to_dict()).model_shape(
+        model.name, _dtype(model), model.frames_at_once
+    )
     return replace(
         shape,
         prompt_tokens=model.prompting.opening(QUESTION).num_tokens,
@@ -59,7 +61,7 @@ def calibrate(
         machine=machine_of(model),
         asked_device=asked_device,
         asked_dtype=asked_dtype,
-        measured_at=now(),
+        measured_at=utc_now(),
         took_seconds=time.monotonic() - began,
     )
 
@@ -67,12 +69,12 @@ def calibrate(
 def fit_costs(model: VideoLlava, runs: Sequence[Run]) -> CostModel:
     """Fit rates to what was measured of a model here."""
     machine = machine_of(model)
-    return fit(runs, model_shape(model), machine.described, machine.dtype)
+    return fit(runs, model_shape(model), machine.description, machine.dtype)
 
 
 def machine_of(model: VideoLlava) -> Machine:
     """What a calibration of a loaded model holds for."""
-    return Machine.here(model.device.type, device_name(str(model.device)) or "", _dtype(model))
+    return Machine.current(model.device.type, device_name(str(model.device)) or "", _dtype(model))
 
 
 def _dtype(model: VideoLlava) -> str:

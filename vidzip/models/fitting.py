@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from vidzip.errors import BadArgument
-from vidzip.planner.costs import AFTER, STAGES, CostModel, ModelShape, Workload
+from vidzip.planner.costs import GENERATE, STAGES, CostModel, ModelShape, Workload
 
 LEAST_ERROR = 0.02
 """Smallest relative error that is reported: measurements do not repeat more closely."""
@@ -80,7 +80,7 @@ def fit(runs: Sequence[Run], shape: ModelShape, device: str, dtype: str) -> Cost
     Raises:
         BadArgument: a stage was measured less than twice, or no H.264 video was decoded.
     """
-    for stage in (*STAGES, AFTER):
+    for stage in (*STAGES, GENERATE):
         count = sum(stage in run.stage_seconds for run in runs)
         if count < 2:
             raise BadArgument(f"{stage!r} was measured {count} times", hint="measure every stage at least twice")
@@ -91,7 +91,7 @@ def fit(runs: Sequence[Run], shape: ModelShape, device: str, dtype: str) -> Cost
         device=device,
         dtype=dtype,
         rates={},
-        errors=dict.fromkeys((*STAGES, AFTER), 0.0),
+        errors=dict.fromkeys((*STAGES, GENERATE), 0.0),
         total_error=0.0,
         overlap=0.0,
         is_calibrated=True,
@@ -101,7 +101,7 @@ def fit(runs: Sequence[Run], shape: ModelShape, device: str, dtype: str) -> Cost
         others = _fit(blank, [*runs[:place], *runs[place + 1 :]])
         for name, error in _relative_errors(others, run):
             left_out.setdefault(name, []).append(error)
-    errors = {stage: _error_bound(left_out[stage]) for stage in (*STAGES, AFTER)}
+    errors = {stage: _error_bound(left_out[stage]) for stage in (*STAGES, GENERATE)}
     errors["decode"] = max(errors["decode"], REAL_FILES_ERROR)
     return replace(_fit(blank, runs), errors=errors, total_error=_error_bound(left_out[_TOTAL]))
 
@@ -112,7 +112,7 @@ _TOTAL = "total"
 def _fit(blank: CostModel, runs: Sequence[Run]) -> CostModel:
     """Fit rates and the overlap."""
     rates = {}
-    for stage in (*STAGES, AFTER):
+    for stage in (*STAGES, GENERATE):
         rows = [(run.work.amounts()[stage], run.stage_seconds[stage]) for run in runs if stage in run.stage_seconds]
         rates[stage] = fit_rates([amounts for amounts, _ in rows], [seconds for _, seconds in rows])
     rates["decode"] = _with_other_codecs(rates["decode"])
@@ -124,7 +124,7 @@ def _relative_errors(costs: CostModel, run: Run) -> Iterator[tuple[str, float]]:
     """Yield the relative error of each stage and of the total."""
     predicted = costs.predict(run.work)
     seconds = {stage: cost.seconds for stage, cost in predicted.stages.items()}
-    seconds[AFTER] = predicted.seconds_per_new_token.seconds
+    seconds[GENERATE] = predicted.seconds_per_new_token.seconds
     for stage, measured in run.stage_seconds.items():
         yield stage, abs(seconds[stage] / measured - 1)
     if run.total_seconds is not None:
@@ -210,7 +210,7 @@ def _fit_overlap(costs: CostModel, runs: Sequence[Run]) -> float:
     for run in runs:
         if run.total_seconds is not None:
             stages = {stage: cost.seconds for stage, cost in costs.predict(run.work).stages.items()}
-            stages |= {stage: seconds for stage, seconds in run.stage_seconds.items() if stage != AFTER}
+            stages |= {stage: seconds for stage, seconds in run.stage_seconds.items() if stage != GENERATE}
             hidden.append((sum(stages.values()) - run.total_seconds) / run.total_seconds)
             possible.append(min(stages["decode"], stages["preprocess"] + stages["encode"]) / run.total_seconds)
     share = float(np.dot(hidden, possible)) / max(float(np.dot(possible, possible)), 1e-12)

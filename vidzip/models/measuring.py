@@ -24,7 +24,7 @@ from vidzip.models.timing import Stopwatch
 from vidzip.models.video_llava import VideoLlava
 from vidzip.packing import PackedVideo
 from vidzip.planner import Budget, Plan, split_budget
-from vidzip.planner.costs import AFTER, Workload, pictures_of
+from vidzip.planner.costs import GENERATE, Workload, video_stats
 from vidzip.video.decoding import decode_chunks
 from vidzip.video.info import VideoInfo
 from vidzip.video.probing import probe
@@ -114,7 +114,7 @@ class Reading:
             stage_seconds={
                 "project": seconds["project"],
                 "prefill": seconds["prefill"],
-                AFTER: seconds[AFTER] / (_NEW_TOKENS - 1),
+                GENERATE: seconds[GENERATE] / (_NEW_TOKENS - 1),
             },
         )
 
@@ -231,7 +231,7 @@ def workload(model: VideoLlava, num_frames: int, total_tokens: int, info: VideoI
         num_encoded_frames=num_frames + -num_frames % model.frames_per_clip,
         total_tokens=total_tokens,
         prompt_tokens=model.prompting.opening(QUESTION).num_tokens,
-        pictures=None if info is None else pictures_of(info),
+        video=None if info is None else video_stats(info),
     )
 
 

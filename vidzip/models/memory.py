@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vidzip.errors import OutOfMemory
-from vidzip.planner.shapes import FRAMES_AT_ONCE
+from vidzip.planner.model_shapes import FRAMES_AT_ONCE, activation_values
 
 TOWER_MEMORY_BYTES = 512 * 2**20
 """What a tower may take to run, where nothing else is said."""
@@ -19,16 +19,6 @@ BATCH_FRAMES = FRAMES_AT_ONCE["cpu"]
 
 _CUDA_SHARE = 8
 _CUDA_MOST_BYTES = 2 * 2**30
-
-_MLP_VALUES = {"gelu": 2, "gelu_pytorch_tanh": 2, "relu": 2, "silu": 2, "quick_gelu": 3}
-"""Tensors of an MLP's inner width that an activation holds at once: before and behind it, and on the way."""
-
-_MOST_MLP_VALUES = 5
-"""As many where the activation is another one."""
-
-_LAYER_VALUES = 6
-"""Tensors of a layer's width beside them: what goes round the attention and the MLP, what they are given, what is
-observed; and, in a tower that attends over time, what it made of its input."""
 
 
 def tower_memory_bytes(device: torch.device) -> int:
@@ -44,7 +34,7 @@ def tower_memory_bytes(device: torch.device) -> int:
 
 
 def batch_frames(device: torch.device) -> int:
-    """Frames that run through a tower at once, at most: those of :data:`~vidzip.planner.shapes.FRAMES_AT_ONCE`."""
+    """Frames that run through a tower at once, at most: those of :data:`~vidzip.planner.model_shapes.FRAMES_AT_ONCE`."""
     return FRAMES_AT_ONCE.get(device.type, BATCH_FRAMES)
 
 
@@ -55,10 +45,14 @@ def activation_bytes(vision_config: Any, dtype: torch.dtype) -> int:
     with GELU; what PyTorch allocates there, the frame itself counted in, is 0.92 to 0.97 and 0.90 to 0.96 of it (the
     more with attention over time). Workspaces of a device's libraries are left out.
     """
-    tokens = (vision_config.image_size // vision_config.patch_size) ** 2 + 1
-    inner = _MLP_VALUES.get(vision_config.hidden_act, _MOST_MLP_VALUES) * vision_config.intermediate_size
-    pixels = 2 * 3 * vision_config.image_size**2
-    return int((tokens * (inner + _LAYER_VALUES * vision_config.hidden_size) + pixels) * dtype.itemsize)
+    values = activation_values(
+        num_tokens=(vision_config.image_size // vision_config.patch_size) ** 2 + 1,
+        hidden_size=vision_config.hidden_size,
+        intermediate_size=vision_config.intermediate_size,
+        activation=vision_config.hidden_act,
+        image_size=vision_config.image_size,
+    )
+    return int(values * dtype.itemsize)
 
 
 @contextmanager

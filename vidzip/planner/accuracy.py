@@ -1,4 +1,4 @@
-"""How accurate answers are at so many frames and tokens, as ``vidzip grid`` measured it. Standard library only."""
+"""Measured accuracy by frames and tokens. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,82 +12,82 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("accuracy.json")
-"""What ships: measured accuracies and where they come from; ``benchmarks/accuracy.py`` writes it."""
+"""Measured accuracy and its origin, written by ``benchmarks/accuracy.py``."""
 
 SCHEMA = "vidzip/accuracy/1"
 
-FALLBACK = "visionzip"
-"""The method whose accuracies stand in for those of a method that was not measured."""
+FALLBACK_METHOD = "visionzip"
+"""The method whose accuracy is used for methods that were not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """One method's accuracy over frames and tokens, interpolated in the logarithm of both.
+class AccuracyTable:
+    """One method's accuracy by frames and tokens, interpolated linearly in the logarithms of both.
 
-    Outside of what was measured it is that of the nearest count that was. More tokens for the same frames never count
-    as worse: where they measured so, the two are averaged, by pooling adjacent violators.
+    Outside of the measured range the nearest measured count is used. Accuracy never decreases with more tokens for the
+    same frames: measurements that do are averaged (pool adjacent violators).
 
     Attributes:
-        method: the method's name, its options with it.
-        frames: counts that were measured, ascending, (n,).
-        tokens: totals that were measured, ascending, (m,).
-        shares: of answers that were right at each total and count, (m, n).
+        method: the method's name with its options.
+        frames: measured frame counts, ascending, (n,).
+        tokens: measured token totals, ascending, (m,).
+        values: share of correct answers, (m, n).
     """
 
     method: str
     frames: tuple[int, ...]
     tokens: tuple[int, ...]
-    shares: tuple[tuple[float, ...], ...]
+    values: tuple[tuple[float, ...], ...]
 
     @staticmethod
-    def of(method: str, cells: Iterable[Mapping[str, Any]]) -> Accuracy:
-        """Make it of measured cells, each with ``frames``, ``tokens`` and ``accuracy``, in any order.
+    def from_cells(method: str, cells: Iterable[Mapping[str, Any]]) -> AccuracyTable:
+        """Build a table from measured cells with ``frames``, ``tokens`` and ``accuracy``, in any order.
 
-        Totals need not be measured at the same counts: small ones cannot hold many frames. What was not measured of a
-        total is that of its nearest counts that were, and no better than more tokens for the same frames.
+        A total may lack some frame counts: small totals cannot hold many frames. A missing cell is interpolated between
+        the measured counts of its total, at least as high as for fewer tokens, and at most as high as for more.
         """
         columns: dict[int, dict[int, float]] = {}
         for cell in cells:
             columns.setdefault(cell["frames"], {})[cell["tokens"]] = cell["accuracy"]
         for column in columns.values():
             totals = sorted(column)
-            column.update(zip(totals, _ascending([column[total] for total in totals]), strict=True))
+            column.update(zip(totals, _pool_violators([column[total] for total in totals]), strict=True))
         counts, totals = sorted(columns), sorted({total for column in columns.values() for total in column})
         rows: list[tuple[float, ...]] = []
         for total in reversed(totals):
             known = {count: columns[count][total] for count in counts if total in columns[count]}
             row = []
             for i, count in enumerate(counts):
-                value = _along(known, count)
+                value = _interpolate_row(known, count)
                 if count not in known:
                     value = max([value, *(one for fewer, one in columns[count].items() if fewer < total)])
                     value = min(value, rows[-1][i]) if rows else value
                 row.append(value)
             rows.append(tuple(row))
-        return Accuracy(method=method, frames=tuple(counts), tokens=tuple(totals), shares=tuple(reversed(rows)))
+        return AccuracyTable(method=method, frames=tuple(counts), tokens=tuple(totals), values=tuple(reversed(rows)))
 
     def at(self, num_frames: int, total_tokens: int) -> float:
-        """The share of right answers with so many frames and tokens in all."""
-        return self.along(total_tokens, (num_frames,))[0]
+        """Return the share of correct answers at a number of frames and of tokens in all."""
+        return self.at_frames(total_tokens, (num_frames,))[0]
 
-    def along(self, total_tokens: int, counts: Sequence[int]) -> list[float]:
-        """The shares of right answers with so many tokens in all, at some counts of frames."""
-        row, up = _place(self._log_tokens, total_tokens)
-        shares = self.shares[row]
+    def at_frames(self, total_tokens: int, counts: Sequence[int]) -> list[float]:
+        """Return the shares of correct answers at a number of tokens in all, for several frame counts."""
+        row, up = _locate(self._log_tokens, total_tokens)
+        values = self.values[row]
         if up:
-            shares = tuple([low + up * (high - low) for low, high in zip(shares, self.shares[row + 1], strict=True)])
-        return [_between(shares, *_place(self._log_frames, count)) for count in counts]
+            values = tuple([low + up * (high - low) for low, high in zip(values, self.values[row + 1], strict=True)])
+        return [_interpolate(values, *_locate(self._log_frames, count)) for count in counts]
 
-    def outside(self, num_frames: int) -> int:
-        """By how many frames a count lies outside of those that were measured; 0 within."""
+    def frames_outside(self, num_frames: int) -> int:
+        """Return by how many frames a count is outside of the measured range; 0 if it is inside."""
         return max(0, self.frames[0] - num_frames, num_frames - self.frames[-1])
 
     def covers(self, num_frames: int, total_tokens: int) -> bool:
-        """Whether what is asked for lies within what was measured."""
-        return not self.outside(num_frames) and self.tokens[0] <= total_tokens <= self.tokens[-1]
+        """Whether both counts are inside the measured range."""
+        return not self.frames_outside(num_frames) and self.tokens[0] <= total_tokens <= self.tokens[-1]
 
-    def turning_points(self, fewest: int, most: int) -> list[int]:
-        """Counts among which, for the same tokens, the best one from ``fewest`` to ``most`` is: it is linear between."""
+    def breakpoints(self, fewest: int, most: int) -> list[int]:
+        """Frame counts that include the best one of a range, for any tokens: accuracy is linear between them."""
         return [fewest, *(count for count in self.frames if fewest < count < most), most]
 
     @cached_property
@@ -100,57 +100,57 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What ships.
+class MeasuredAccuracy:
+    """The content of :data:`FILE`.
 
     Attributes:
-        origin: what was asked, of which model, by which commands, in words, by their names.
-        methods: by their names.
+        origin: the questions, the model and the commands that were run, by name.
+        tables: by method.
     """
 
     origin: Mapping[str, Any]
-    methods: Mapping[str, Accuracy]
+    tables: Mapping[str, AccuracyTable]
 
-    def of(self, method: str) -> Accuracy:
-        """A method's accuracy: with its options, else without them, else that of :data:`FALLBACK`."""
+    def table(self, method: str) -> AccuracyTable:
+        """Return a method's table: with its options, else without them, else that of :data:`FALLBACK_METHOD`."""
         name = method.partition("(")[0]
-        return self.methods.get(method) or self.methods.get(name) or self.methods[FALLBACK]
+        return self.tables.get(method) or self.tables.get(name) or self.tables[FALLBACK_METHOD]
 
 
 @cache
-def measured() -> Measured:
-    """Read what ships, once."""
+def measured_accuracy() -> MeasuredAccuracy:
+    """Read :data:`FILE`, once."""
     content = json.loads(FILE.read_text(encoding="utf-8"))
-    return Measured(
+    return MeasuredAccuracy(
         origin=content["origin"],
-        methods={method: Accuracy.of(method, cells) for method, cells in content["methods"].items()},
+        tables={method: AccuracyTable.from_cells(method, cells) for method, cells in content["methods"].items()},
     )
 
 
-def _place(knots: Sequence[float], value: int) -> tuple[int, float]:
-    """Find a value between two knots of logarithms: the left one, and how far it is to the right one, in [0, 1)."""
-    spot = math.log(value)
-    if spot <= knots[0]:
+def _locate(knots: Sequence[float], value: int) -> tuple[int, float]:
+    """Find a value between two logarithmic knots: the left knot's index, and the position in [0, 1) to the right one."""
+    position = math.log(value)
+    if position <= knots[0]:
         return 0, 0.0
-    if spot >= knots[-1]:
+    if position >= knots[-1]:
         return len(knots) - 1, 0.0
-    left = bisect_right(knots, spot) - 1
-    return left, (spot - knots[left]) / (knots[left + 1] - knots[left])
+    left = bisect_right(knots, position) - 1
+    return left, (position - knots[left]) / (knots[left + 1] - knots[left])
 
 
-def _between(values: Sequence[float], left: int, right: float) -> float:
-    return values[left] if right == 0 else values[left] + right * (values[left + 1] - values[left])
+def _interpolate(values: Sequence[float], left: int, position: float) -> float:
+    return values[left] if position == 0 else values[left] + position * (values[left + 1] - values[left])
 
 
-def _along(row: Mapping[int, float], num_frames: int) -> float:
-    """Read a total's accuracy at a count, which may not have been measured there."""
+def _interpolate_row(row: Mapping[int, float], num_frames: int) -> float:
+    """Interpolate a total's accuracy at a frame count."""
     counts = sorted(row)
-    left, right = _place([math.log(count) for count in counts], num_frames)
-    return _between([row[count] for count in counts], left, right)
+    left, position = _locate([math.log(count) for count in counts], num_frames)
+    return _interpolate([row[count] for count in counts], left, position)
 
 
-def _ascending(values: Sequence[float]) -> list[float]:
-    """Average neighbours until none is below the one before it: the nearest values, by squares, that never fall."""
+def _pool_violators(values: Sequence[float]) -> list[float]:
+    """Return the nearest non-decreasing values by least squares (pool adjacent violators)."""
     pools: list[tuple[float, int]] = []
     for value in values:
         mean, count = value, 1

@@ -1,8 +1,8 @@
-"""What looking at a video costs: seconds a stage and peak memory, from a machine's rates. Standard library only.
+"""Predict the seconds per stage and the peak memory of a plan. Standard library only.
 
-A stage's seconds are a sum of amounts of work, each times its rate on one machine, with one model: decoding has files
-to open, groups of frames to jump to and pictures to decode, a prefill tokens, and pairs of them. ``vidzip calibrate``
-measures the rates; :func:`vidzip.planner.default_costs` assumes them from the model's shape.
+A stage's seconds are a sum of amounts of work, each multiplied by its rate on one machine with one model. Decoding, for
+example, opens a file, seeks to groups of frames and decodes pixels. ``vidzip calibrate`` measures the rates;
+:func:`vidzip.planner.default_costs` assumes them from the model's shape.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from vidzip.video.info import VideoInfo
 from vidzip.video.sampling import stretch_of
 
 STAGES = ("decode", "preprocess", "encode", "compress", "project", "prefill")
-"""The way from a file to the first token of an answer."""
+"""The stages from a file to the first token of an answer."""
 
-AFTER = "generate"
-"""Each token after the first one."""
+GENERATE = "generate"
+"""The stage of each token after the first one."""
 
-_DESCRIBED_BYTES, _DESCRIBED_FRAME_BYTES = 1000, 20
-"""What a packed video's file says in words, and of each frame, about."""
+_HEADER_BYTES, _HEADER_FRAME_BYTES = 1000, 20
+"""Approximate size of a pack's JSON header, and of each frame in it."""
 
 _LARGEST_INT16 = 2**15 - 1
 _NO_RATES: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """What a planner knows of a video's pictures.
+class VideoStats:
+    """The properties of a video, or of a time range of it, that its decoding costs depend on.
 
     Attributes:
-        num_frames: frames in the stretch looked at, N.
-        num_keyframes: those of them at which decoding can begin, K.
-        pixels: of one picture; where colours are stored at a higher resolution than usual, by as much more.
-        frame_bytes: stored bytes of one frame, on average.
+        num_frames: frames in the time range, N.
+        num_keyframes: keyframes in the time range, K.
+        pixels: pixels per frame, times the factor by which 4:2:2 and 4:4:4 chroma store more values than 4:2:0.
+        frame_bytes: average stored bytes of a frame.
         codec: the codec's short name.
     """
 
@@ -47,16 +47,16 @@ class Pictures:
     codec: str
 
 
-def pictures_of(info: VideoInfo, start: float | None = None, end: float | None = None) -> Pictures:
-    """Tell what there is to decode of a video, or of a stretch of it; keyframes are taken to be evenly spread.
+def video_stats(info: VideoInfo, start: float | None = None, end: float | None = None) -> VideoStats:
+    """Derive decoding statistics from a probe. Keyframes are assumed to be evenly spaced.
 
     Args:
-        info: what :func:`vidzip.probe` said of it.
-        start: seconds; the video's start when left out.
-        end: seconds; the video's end when left out.
+        info: what :func:`vidzip.probe` returned.
+        start: seconds; the video's start if None.
+        end: seconds; the video's end if None.
 
     Raises:
-        BadArgument: an empty or impossible stretch, or a video of which too little is known.
+        BadArgument: the time range is empty or outside of the video, or too little is known of the video.
     """
     if (
         info.num_frames is None
@@ -67,50 +67,50 @@ def pictures_of(info: VideoInfo, start: float | None = None, end: float | None =
         or info.codec is None
     ):
         raise BadArgument(
-            f"too little is known of {info.path!r} to tell what decoding it costs", hint="probe it with vidzip.probe"
+            f"too little is known of {info.path!r} to predict its decoding costs", hint="probe it with vidzip.probe"
         )
     count = stretch_of(info, start, end).count
-    return Pictures(
+    return VideoStats(
         num_frames=count,
         num_keyframes=max(1, round(info.num_keyframes * count / info.num_frames)),
-        pixels=round(info.width * info.height * _samples(info.pixel_format)),
+        pixels=round(info.width * info.height * _chroma_factor(info.pixel_format)),
         frame_bytes=info.num_bytes / info.num_frames,
         codec=info.codec,
     )
 
 
-def _samples(pixel_format: str | None) -> float:
-    """Numbers stored a pixel, over the 1.5 of most videos, whose colours have half the width and half the height."""
-    stored = pixel_format or ""
-    return 2.0 if "444" in stored else 4 / 3 if "422" in stored else 1.0
+def _chroma_factor(pixel_format: str | None) -> float:
+    """Stored values per pixel, relative to the 1.5 of 4:2:0."""
+    name = pixel_format or ""
+    return 2.0 if "444" in name else 4 / 3 if "422" in name else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What is to be done for one question about one video.
+    """The work for one question about one video.
 
     Attributes:
-        num_frames: frames looked at, F.
-        num_encoded_frames: frames that the tower encodes: F, rounded up to whole clips.
+        num_frames: F.
+        num_encoded_frames: frames that the vision tower encodes: F, rounded up to whole clips.
         total_tokens: visual tokens, T.
-        prompt_tokens: tokens of the prompt beside them.
-        pictures: the video's; None where its frames are decoded already.
+        prompt_tokens: tokens of the prompt without the visual ones.
+        video: the video's statistics; None if its frames are decoded already.
     """
 
     num_frames: int
     num_encoded_frames: int
     total_tokens: int
     prompt_tokens: int
-    pictures: Pictures | None = None
+    video: VideoStats | None = None
 
     def amounts(self) -> dict[str, dict[str, float]]:
-        """What each stage has to do, in the units that rates are given in."""
-        frames, tokens = self.num_encoded_frames, self.total_tokens
+        """Amounts of work per stage, in the units of :attr:`CostModel.rates`."""
+        tokens = self.total_tokens
         context = tokens + self.prompt_tokens
         return {
             "decode": self._decoding(),
             "preprocess": self._preprocessing(),
-            "encode": {"runs": 1, "frames": frames},
+            "encode": {"runs": 1, "frames": self.num_encoded_frames},
             "compress": {"runs": 1, "frames": self.num_frames, "tokens": tokens},
             "project": {"runs": 1, "tokens": tokens},
             "prefill": {"runs": 1, "tokens": context, "pairs": context**2 / 2},
@@ -118,34 +118,33 @@ class Workload:
         }
 
     def _preprocessing(self) -> dict[str, float]:
-        """Count frames, and what they are resized from where decoding leaves that to this stage, as it does on a GPU."""
-        if self.pictures is None:
+        """Count frames, and their megapixels for devices that resize (GPUs)."""
+        if self.video is None:
             return {"frames": self.num_frames}
-        return {"frames": self.num_frames, "megapixels": self.num_frames * self.pictures.pixels / 1e6}
+        return {"frames": self.num_frames, "megapixels": self.num_frames * self.video.pixels / 1e6}
 
     def _decoding(self) -> dict[str, float]:
-        """Count what decoding goes through: from a keyframe to the last frame that is wanted after it.
+        """Count seeks to keyframes, frames decoded on the way, and frames taken.
 
-        What is gone through costs by its pixels and by its stored bytes, by each codec at rates of its own; a frame
-        that is taken costs more, by itself and by its pixels: it is converted, and nothing of it may be left out.
+        Decoding costs rates per megapixel and per megabyte, by codec. A taken frame costs extra, by itself and by its
+        pixels: it is color-converted, and no part of its decoding can be skipped.
 
-        Of moments evenly spread, n fall between one keyframe and the next where there are n at least; the last of them
-        leaves half a step to the next keyframe. Where there is less than one, half of the frames between two keyframes
-        is decoded for each, on average.
+        With n >= 1 evenly spaced timestamps per group of pictures, decoding stops half a step before the next keyframe.
+        With fewer than one, half of a group is decoded on average for each timestamp.
         """
-        pictures = self.pictures
-        if pictures is None:
+        video = self.video
+        if video is None:
             return {}
-        interval = pictures.num_frames / pictures.num_keyframes
-        groups = min(pictures.num_keyframes, self.num_frames)
-        each = max(1.0, interval * (1 - groups / (2 * self.num_frames)))
-        decoded = min(float(pictures.num_frames), max(float(self.num_frames), groups * each))
-        megapixels = pictures.pixels / 1e6
+        interval = video.num_frames / video.num_keyframes
+        groups = min(video.num_keyframes, self.num_frames)
+        per_group = max(1.0, interval * (1 - groups / (2 * self.num_frames)))
+        decoded = min(float(video.num_frames), max(float(self.num_frames), groups * per_group))
+        megapixels = video.pixels / 1e6
         return {
             "files": 1,
             "groups": groups,
-            f"{pictures.codec} megapixels": decoded * megapixels,
-            f"{pictures.codec} megabytes": decoded * pictures.frame_bytes / 1e6,
+            f"{video.codec} megapixels": decoded * megapixels,
+            f"{video.codec} megabytes": decoded * video.frame_bytes / 1e6,
             "taken frames": self.num_frames,
             "taken megapixels": self.num_frames * megapixels,
         }
@@ -153,25 +152,25 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """The numbers of a Video-LLaVA that its costs follow from.
+    """The sizes of a model that its costs depend on.
 
     Attributes:
-        name: the model's.
-        tokens_per_frame: S, of one uncompressed frame.
-        frames_per_clip: frames that its tower encodes together.
-        frames_at_once: frames that run through the tower at once, at most.
-        prompt_tokens: tokens of a usual prompt beside the visual ones.
-        frame_flop: products and sums of one frame in the tower, as far as it runs.
-        visual_token_flop: of one visual token in the projector.
-        token_flop: of one token in the language model, what it attends to left out.
-        pair_flop: of one token that attends to another, in all layers.
-        weight_bytes: of all weights, in the model's precision.
-        language_bytes: of those that every new token needs.
-        frame_bytes: what one frame takes at once on its way through the tower.
-        feature_bytes: what is kept of one encoded frame until it is compressed.
-        token_bytes: what the language model keeps of one token in its cache.
-        prefill_token_bytes: what one token takes at once on its way through the language model.
-        packed_width: D, numbers of a token in a pack; None where that is not known.
+        name: the model's name.
+        tokens_per_frame: S, tokens of one uncompressed frame.
+        frames_per_clip: frames that the vision tower encodes together.
+        frames_at_once: batch size of the vision tower, in frames.
+        prompt_tokens: tokens of a usual prompt without the visual ones.
+        frame_flop: FLOP of one frame in the layers of the vision tower that run.
+        visual_token_flop: FLOP of one visual token in the projector.
+        token_flop: FLOP of one token in the language model, without attention to other tokens.
+        pair_flop: FLOP of one token's attention to one other token, over all layers.
+        weight_bytes: bytes of all weights.
+        language_bytes: bytes of the weights that each new token reads.
+        frame_bytes: activation bytes of one frame in the vision tower.
+        feature_bytes: bytes that are kept of one encoded frame until it is compressed.
+        token_bytes: bytes of one token in the KV cache.
+        prefill_token_bytes: activation bytes of one token in the language model.
+        packed_width: D, values of a packed token; None if unknown.
     """
 
     name: str
@@ -192,33 +191,32 @@ class ModelShape:
     packed_width: int | None = None
 
     def peak_bytes(self, work: Workload) -> int:
-        """What the device holds at most: the weights, and the hungrier of the tower and the language model."""
+        """Predict the device's peak memory: the weights, plus the larger of vision tower and language model."""
         features = work.num_encoded_frames * self.feature_bytes
-        at_once = min(self.frames_at_once, work.num_encoded_frames)
+        tower = min(self.frames_at_once, work.num_encoded_frames) * self.frame_bytes + features
         context = work.total_tokens + work.prompt_tokens
-        tower = at_once * self.frame_bytes + features
         return self.weight_bytes + max(tower, context * (self.token_bytes + self.prefill_token_bytes))
 
     def pack_bytes(self, num_frames: int, total_tokens: int) -> int | None:
-        """Size of a packed video's file, tokens in half precision; None where the tower's width is not known.
+        """Predict the size of a pack in half precision; None if D is unknown.
 
-        A token is its numbers, its frame and its place there; a frame is where each of its tokens ended, its moment, and
-        what the description says of it.
+        A token takes its D values, its frame and its anchor; a frame takes the destination of each source token, its
+        timestamp and its share of the header.
         """
         if self.packed_width is None:
             return None
         index = 2 if total_tokens <= _LARGEST_INT16 + 1 else 4
-        frame = self.tokens_per_frame * index + 8 + _DESCRIBED_FRAME_BYTES
-        return _DESCRIBED_BYTES + total_tokens * (2 * self.packed_width + 2 * 4) + num_frames * frame
+        frame = self.tokens_per_frame * index + 8 + _HEADER_FRAME_BYTES
+        return _HEADER_BYTES + total_tokens * (2 * self.packed_width + 2 * 4) + num_frames * frame
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """One stage's predicted seconds.
+    """Predicted seconds of one stage.
 
     Attributes:
-        seconds: what it is predicted to take.
-        error: how far off that may be, as a share of it: nine of ten measurements lie within.
+        seconds: the prediction.
+        error: relative error that nine of ten measurements lie within.
     """
 
     seconds: float
@@ -227,15 +225,15 @@ class StageCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What a workload is predicted to cost.
+    """Predicted costs of a workload.
 
     Attributes:
-        stages: each stage's, by its name in :data:`STAGES`; decoding is left out where nothing is decoded.
-        seconds: from the file, with the model loaded, to the answer's first token: less than the stages' sum where
+        stages: by the names in :data:`STAGES`; without decoding if the frames are decoded already.
+        seconds: from the file, with the model loaded, to the answer's first token. Less than the sum of the stages if
             decoding and encoding overlap.
-        error: how far off that may be, as a share of it.
-        seconds_per_new_token: of each token after the first.
-        peak_bytes: what the device holds at most, weights included.
+        error: relative error of ``seconds``.
+        seconds_per_new_token: cost of each token after the first one.
+        peak_bytes: the device's peak memory, weights included.
         is_calibrated: whether the rates were measured on this machine.
     """
 
@@ -252,16 +250,16 @@ class CostModel:
     """Rates of one machine with one model.
 
     Attributes:
-        shape: the model's.
-        device: what it runs on, in words.
-        dtype: its precision.
-        rates: seconds for a unit of each kind of work, by stage and kind, as :meth:`Workload.amounts` names them. A
-            codec without rates of its own takes those of ``other megapixels`` and ``other megabytes``.
-        errors: how far off each stage's seconds may be, as a share of them, by stage; nine of ten measurements lie within.
-        total_error: the same of the whole, but for what videos differ in: to it, decoding adds its own share.
-        overlap: how much of the shorter one of decoding and of what runs beside it, preprocessing and encoding, is
-            hidden behind the other; 0 for nothing, 1 for all of it.
-        is_calibrated: whether the rates were measured, on the machine that ``device`` names.
+        shape: the model's sizes.
+        device: a description of the device.
+        dtype: the model's precision.
+        rates: seconds per unit of work, by stage and by kind of work, as :meth:`Workload.amounts` names them. A codec
+            without rates of its own takes those of ``other megapixels`` and ``other megabytes``.
+        errors: relative error of each stage's seconds; nine of ten measurements lie within.
+        total_error: relative error of the total without the differences between videos; decoding adds its own share.
+        overlap: share of the shorter of decoding, and of preprocessing plus encoding, that runs at the same time as the
+            other: 0 for none, 1 for all of it.
+        is_calibrated: whether the rates were measured on the machine that ``device`` describes.
     """
 
     shape: ModelShape
@@ -274,36 +272,36 @@ class CostModel:
     is_calibrated: bool
 
     def predict(self, work: Workload) -> Costs:
-        """Predict what a workload costs.
+        """Predict the costs of a workload.
 
         Raises:
-            BadArgument: there is no rate for some of its work.
+            BadArgument: a kind of work has no rate.
         """
-        spent = self._spend(work)
+        spent = self._stage_seconds(work)
         stages = {
             stage: StageCost(seconds=spent[stage], error=self.errors[stage]) for stage in STAGES if stage in spent
         }
-        total = self._join(spent)
+        total = self._total_seconds(spent)
         decoding = self.errors["decode"] * spent.get("decode", 0.0) / total if total else 0.0
         return Costs(
             stages=stages,
             seconds=total,
             error=math.hypot(self.total_error, decoding),
-            seconds_per_new_token=StageCost(seconds=spent[AFTER], error=self.errors[AFTER]),
+            seconds_per_new_token=StageCost(seconds=spent[GENERATE], error=self.errors[GENERATE]),
             peak_bytes=self.shape.peak_bytes(work),
             is_calibrated=self.is_calibrated,
         )
 
     def seconds(self, work: Workload) -> float:
-        """Predict the seconds to the first token, as :meth:`predict` does, and nothing else.
+        """Predict the seconds to the first token only, which is faster than :meth:`predict`.
 
         Raises:
-            BadArgument: there is no rate for some of its work.
+            BadArgument: a kind of work has no rate.
         """
-        return self._join(self._spend(work))
+        return self._total_seconds(self._stage_seconds(work))
 
-    def _spend(self, work: Workload) -> dict[str, float]:
-        """Seconds of every stage that has something to do."""
+    def _stage_seconds(self, work: Workload) -> dict[str, float]:
+        """Seconds of every stage with work to do."""
         spent = {}
         for stage, amounts in work.amounts().items():
             if amounts:
@@ -314,18 +312,16 @@ class CostModel:
                 spent[stage] = seconds
         return spent
 
-    def _join(self, spent: Mapping[str, float]) -> float:
-        """Seconds to the first token: the stages' sum, less what decoding hides."""
+    def _total_seconds(self, spent: Mapping[str, float]) -> float:
+        """Seconds to the first token: the sum of the stages, minus the overlap."""
         total = sum([spent[stage] for stage in STAGES if stage in spent])
         if "decode" in spent:
             total -= self.overlap * min(spent["decode"], spent["preprocess"] + spent["encode"])
         return total
 
     def _other_rate(self, stage: str, kind: str) -> float:
-        """The rate of a codec that has none of its own."""
+        """The rate of a codec that was not measured."""
         other = self.rates.get(stage, {}).get(f"other {kind.rpartition(' ')[2]}")
         if other is None:
-            raise BadArgument(
-                f"the rates of {self.device} say nothing of {stage!r}, {kind!r}", hint="calibrate it anew"
-            )
+            raise BadArgument(f"{self.device} has no rate for {stage!r}, {kind!r}", hint="run vidzip calibrate again")
         return other

@@ -6,19 +6,19 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from vidzip.errors import BadArgument, BudgetInfeasible
-from vidzip.planner.accuracy import FALLBACK, Accuracy, measured
-from vidzip.planner.assumed import NOT_CALIBRATED, default_costs
-from vidzip.planner.budget import Budget, check_fits, split_evenly
-from vidzip.planner.choosing import FEWEST_FRAMES, Cap, Choice, Price, Space, choose, choose_tokens
-from vidzip.planner.costs import CostModel, Costs, Pictures, Workload, pictures_of
+from vidzip.planner.accuracy import FALLBACK_METHOD, AccuracyTable, measured_accuracy
+from vidzip.planner.assumed_costs import NOT_CALIBRATED, default_costs
+from vidzip.planner.budget import Budget, Limit, check_fits, split_evenly
+from vidzip.planner.costs import CostModel, Costs, VideoStats, Workload, video_stats
+from vidzip.planner.model_shapes import VIDEO_LLAVA_7B
 from vidzip.planner.plans import Alternative, FrontierPoint, Plan, PlanReport
-from vidzip.planner.shapes import VIDEO_LLAVA_7B
+from vidzip.planner.search import DETAIL_FRAMES, Choice, SearchSpace, choose, choose_tokens
 from vidzip.video.info import VideoInfo
-from vidzip.video.sampling import Policy, Stretch, check_count, sample, stretch_of
+from vidzip.video.sampling import Policy, check_count, count_frames, sample, stretch_of
 
 DEFAULT_NUM_FRAMES = 34
 """Frames of a default plan: the number at which VisionZip was the most accurate with 136 tokens."""
@@ -35,7 +35,7 @@ def plan(
     snap: bool = False,
     frames_per_clip: int | None = None,
     costs: CostModel | None = None,
-    method: str = FALLBACK,
+    method: str = FALLBACK_METHOD,
 ) -> Plan:
     """Choose frames of a video, and split a token budget evenly among them.
 
@@ -133,7 +133,7 @@ class Planner:
     snap: bool = False
     frames_per_clip: int | None = None
     costs: CostModel | None = None
-    method: str = FALLBACK
+    method: str = FALLBACK_METHOD
 
     def __post_init__(self) -> None:
         check_request(self.info, self.budget, self.start, self.end)
@@ -175,46 +175,45 @@ class Planner:
         Raises:
             As :func:`plan`.
         """
-        choice = self.choice
         return PlanReport(
             plan=self.plan(),
             method=self.method,
             cost_model=self.costs,
-            costs=self.predict(choice.frames, choice.tokens),
-            binding_constraints=choice.binds,
-            alternatives=self._alternatives(choice),
-            notes=self._notes(choice),
+            costs=self.predict(self.choice.frames, self.choice.tokens),
+            binding_constraints=self.choice.binding_constraints,
+            alternatives=self._alternatives(),
+            notes=tuple(self._notes()),
         )
 
     @cached_property
     def clip(self) -> int:
-        """Frames that the tower encodes together."""
+        """Frames that the vision tower encodes together."""
         if self.frames_per_clip is not None:
             return check_count(self.frames_per_clip, "frames_per_clip")
         return 1 if self.costs is None else self.costs.shape.frames_per_clip
 
     @cached_property
-    def stretch(self) -> Stretch:
-        """The frames to choose from."""
-        return stretch_of(self.info, self.start, self.end)
+    def num_video_frames(self) -> int:
+        """Distinct frames in the time range."""
+        return count_frames(self.info, self.start, self.end)
 
     @cached_property
-    def accuracy(self) -> Accuracy:
-        """What was measured of the method, or of the one that stands in for it."""
-        return measured().of(self.method)
+    def accuracy(self) -> AccuracyTable:
+        """Measured accuracy of the method, or of the method that replaces it."""
+        return measured_accuracy().table(self.method)
 
     @cached_property
-    def space(self) -> Space:
-        """The plans that are allowed."""
+    def space(self) -> SearchSpace:
+        """The plans within all limits."""
         budget = self.budget
-        return Space(
-            most_frames=self.stretch.count,
+        return SearchSpace(
+            video_frames=self.num_video_frames,
             total_tokens=budget.total_tokens,
-            seconds=budget.max_latency_seconds or math.inf,
-            memory_bytes=budget.max_memory_bytes or math.inf,
-            min_tokens=budget.min_tokens_per_frame,
-            whole_tokens=self.max_tokens_per_frame,
-            price=None if self.costs is None else self._price(self.costs),
+            max_seconds=budget.max_latency_seconds or math.inf,
+            max_memory_bytes=budget.max_memory_bytes or math.inf,
+            min_tokens_per_frame=budget.min_tokens_per_frame,
+            max_tokens_per_frame=self.max_tokens_per_frame,
+            predict_costs=None if self.costs is None else partial(self._seconds_and_bytes, self.costs),
         )
 
     @cached_property
@@ -224,162 +223,162 @@ class Planner:
         Raises:
             BudgetInfeasible: even the smallest plan exceeds a limit.
         """
-        asked = self.budget.num_frames
-        if asked is None:
+        requested = self.budget.num_frames
+        if requested is None:
             frames, choice = 1, choose(self.space, self.budget.prefer, self.accuracy)
         else:
-            frames = min(asked, self.stretch.count)
+            frames = min(requested, self.num_video_frames)
             choice = choose_tokens(self.space, frames)
-            if choice is not None and frames < asked:
-                choice = replace(choice, binds=(*choice.binds, "video"))
+            if choice is not None and frames < requested:
+                choice = replace(choice, binding_constraints=(*choice.binding_constraints, "video"))
         if choice is None:
             raise self._infeasible(frames)
         return choice
 
     def predict(self, frames: int, tokens: int) -> Costs | None:
         """Predict what a plan costs; None without a cost model."""
-        return None if self.costs is None else self.costs.predict(self._work(self.costs, frames, tokens))
+        return None if self.costs is None else self.costs.predict(self._workload(self.costs, frames, tokens))
 
     def frontier(self, num_frames: int | None = None) -> tuple[FrontierPoint, ...]:
-        """The most tokens that frame counts may have, up to the first count that may have none.
+        """Return the most tokens that frame counts may have, up to the first count that exceeds a limit.
 
-        Counts are those that were measured, powers of two on either side of them, the largest that may have tokens, the
-        largest that there could be, and one that is given.
+        The counts are the measured ones, powers of two on either side of them, the largest one within all limits, the
+        largest one that the video and the token budget allow, and ``num_frames``.
         """
-        least, space, table = self.budget.min_tokens_per_frame, self.space, self.accuracy
-        most = space.limit_frames(least)
-        counts = {most, space.most_frames_of(least), *table.frames}
-        counts |= {count for count in (2**power for power in range(most.bit_length())) if table.outside(count)}
+        fewest, space, table = self.budget.min_tokens_per_frame, self.space, self.accuracy
+        most = space.frames_bound(fewest)
+        counts = {most, space.max_frames(fewest), *table.frames}
+        counts |= {count for count in (2**power for power in range(most.bit_length())) if table.frames_outside(count)}
         if num_frames is not None:
             counts.add(num_frames)
         points = []
         for frames in sorted(count for count in counts if 1 <= count <= most):
-            tokens = space.most_tokens(frames) or frames * least
+            tokens = space.max_tokens(frames) or frames * fewest
             points.append(
                 FrontierPoint(
                     num_frames=frames,
                     total_tokens=tokens,
                     accuracy=table.at(frames, tokens) if table.covers(frames, tokens) else None,
                     costs=self.predict(frames, tokens),
-                    exceeded_limits=space.breaks(frames, tokens),
+                    exceeded_limits=space.exceeded(frames, tokens),
                 )
             )
             if points[-1].exceeded_limits:
                 break
         return tuple(points)
 
-    def _alternatives(self, choice: Choice) -> tuple[Alternative, ...]:
-        """Find the nearest plans: of more frames, of more tokens and, if accuracy decides, of fewer frames."""
-        others = dict.fromkeys(self._around(choice.frames, choice.tokens))
-        return tuple(self._alternative(choice, *one) for one in others if one[1] <= one[0] * self.max_tokens_per_frame)
+    def _seconds_and_bytes(self, costs: CostModel, frames: int, tokens: int) -> tuple[float, float]:
+        work = self._workload(costs, frames, tokens)
+        return costs.seconds(work), costs.shape.peak_bytes(work)
 
-    def _notes(self, choice: Choice) -> tuple[str, ...]:
-        """Say what was assumed."""
-        notes = []
-        if self.costs is not None and not self.costs.is_calibrated:
-            notes.append(f"costs of {self.costs.shape.name} on {self.costs.device} are assumed, {NOT_CALIBRATED}")
-        if self.budget.num_frames is None and self.budget.prefer == "balanced":
-            table = self.accuracy
-            if table.method != self.method:
-                notes.append(f"no accuracies were measured of {self.method}: those of {table.method} are followed")
-            if not table.tokens[0] <= choice.tokens <= table.tokens[-1]:
-                there = " to ".join(f"{count:,}" for count in dict.fromkeys((table.tokens[0], table.tokens[-1])))
-                notes.append(
-                    f"accuracies were measured at {there} tokens, and {choice.tokens:,} are taken as the nearest"
-                )
-            if table.outside(choice.frames):
-                there = f"{table.frames[0]:,} to {table.frames[-1]:,}"
-                notes.append(
-                    f"accuracies were measured at {there} frames, and {choice.frames:,} are taken as the nearest"
-                )
-        return tuple(notes)
-
-    def _price(self, costs: CostModel) -> Price:
-        def price(frames: int, tokens: int) -> tuple[float, float]:
-            work = self._work(costs, frames, tokens)
-            return costs.seconds(work), costs.shape.peak_bytes(work)
-
-        return price
-
-    def _work(self, costs: CostModel, frames: int, tokens: int) -> Workload:
+    def _workload(self, costs: CostModel, frames: int, tokens: int) -> Workload:
         return Workload(
             num_frames=frames,
             num_encoded_frames=frames + -frames % self.clip,
             total_tokens=tokens,
             prompt_tokens=costs.shape.prompt_tokens,
-            pictures=self._pictures,
+            video=self._video_stats,
         )
 
     @cached_property
-    def _pictures(self) -> Pictures:
-        return pictures_of(self.info, self.start, self.end)
+    def _video_stats(self) -> VideoStats:
+        return video_stats(self.info, self.start, self.end)
 
-    def _around(self, frames: int, tokens: int) -> Iterator[tuple[int, int]]:
-        """Frames and tokens of the nearest plans."""
-        least, space, prefer = self.budget.min_tokens_per_frame, self.space, self.budget.prefer
+    def _notes(self) -> Iterator[str]:
+        """Say what was assumed for the choice and the predictions."""
+        if self.costs is not None and not self.costs.is_calibrated:
+            yield f"costs of {self.costs.shape.name} on {self.costs.device} are assumed, {NOT_CALIBRATED}"
+        if self.budget.num_frames is not None or self.budget.prefer != "balanced":
+            return
+        table = self.accuracy
+        if table.method != self.method:
+            yield f"accuracy was not measured for {self.method}: that of {table.method} is used"
+        for unit, chosen, measured in (
+            ("tokens", self.choice.tokens, table.tokens),
+            ("frames", self.choice.frames, table.frames),
+        ):
+            if not measured[0] <= chosen <= measured[-1]:
+                counts = " to ".join(f"{count:,}" for count in dict.fromkeys((measured[0], measured[-1])))
+                yield f"accuracy was measured at {counts} {unit}: for {chosen:,}, that of the nearest count is used"
+
+    def _alternatives(self) -> tuple[Alternative, ...]:
+        """Find the nearest plans: of more frames, of more tokens and, if accuracy decides, of fewer frames."""
+        plans = dict.fromkeys(self._nearest_plans(self.choice.frames, self.choice.tokens))
+        return tuple(
+            self._alternative(frames, tokens)
+            for frames, tokens in plans
+            if tokens <= frames * self.max_tokens_per_frame
+        )
+
+    def _nearest_plans(self, frames: int, tokens: int) -> Iterator[tuple[int, int]]:
+        """Yield frames and tokens of the plans nearest to a choice."""
+        fewest, space, prefer = self.budget.min_tokens_per_frame, self.space, self.budget.prefer
         each = tokens // frames
         if self.budget.num_frames is None and prefer == "coverage":
-            yield frames + 1, (frames + 1) * least
+            yield frames + 1, (frames + 1) * fewest
         elif self.budget.num_frames is None and prefer == "detail":
-            few = min(frames, FEWEST_FRAMES)
-            yield frames + 1, (frames + 1) * (each if few == FEWEST_FRAMES else least)
+            few = min(frames, DETAIL_FRAMES)
+            yield frames + 1, (frames + 1) * (each if few == DETAIL_FRAMES else fewest)
             yield few, few * (each + 1)
         elif self.budget.num_frames is None:
             below = max((count for count in self.accuracy.frames if count < frames), default=None)
             above = min((count for count in self.accuracy.frames if count > frames), default=frames + 1)
-            for count in (below, above if space.most_tokens(above) else frames + 1):
+            for count in (below, above if space.max_tokens(above) else frames + 1):
                 if count is not None:
-                    yield count, space.most_tokens(count) or count * least
+                    yield count, space.max_tokens(count) or count * fewest
         yield frames, tokens + 1
 
-    def _alternative(self, choice: Choice, frames: int, tokens: int) -> Alternative:
-        broken = self.space.breaks(frames, tokens)
-        costs = self.predict(frames, tokens) if frames <= self.stretch.count else None
-        reasons = [self._reason(cap, frames, tokens) for cap in broken]
-        if not broken:
-            plans = ((frames, tokens), (choice.frames, choice.tokens))
+    def _alternative(self, frames: int, tokens: int) -> Alternative:
+        exceeded = self.space.exceeded(frames, tokens)
+        reasons = [self._excess(limit, frames, tokens) for limit in exceeded]
+        if not exceeded:
+            plans = ((frames, tokens), (self.choice.frames, self.choice.tokens))
             theirs, ours = (self.accuracy.at(*one) for one in plans)
-            were = "were" if all(self.accuracy.covers(*one) for one in plans) else "are taken to be"
-            reasons = [f"{theirs:.1%} of answers {were} right, and {ours:.1%} with {choice.frames} frames"]
+            source = "measured" if all(self.accuracy.covers(*one) for one in plans) else "nearest measured"
+            reasons = [f"{source} accuracy is {theirs:.1%}, and {ours:.1%} with {self.choice.frames} frames"]
         return Alternative(
-            num_frames=frames, total_tokens=tokens, costs=costs, exceeded_limits=broken, reason=" and ".join(reasons)
+            num_frames=frames,
+            total_tokens=tokens,
+            costs=self.predict(frames, tokens) if frames <= self.num_video_frames else None,
+            exceeded_limits=exceeded,
+            reason=" and ".join(reasons),
         )
 
-    def _reason(self, cap: Cap, frames: int, tokens: int) -> str:
-        """What speaks against a plan that passes a cap."""
-        seconds, memory = self.space.pay(frames, tokens)
+    def _excess(self, limit: Limit, frames: int, tokens: int) -> str:
+        """Say by which numbers a plan exceeds a limit."""
+        seconds, memory = self.space.predict(frames, tokens)
         return {
-            "tokens": f"{tokens:,} tokens pass the budget of {self.budget.total_tokens:,}",
-            "latency": f"{shown_seconds(seconds)} pass the cap of {self.space.seconds:g} s",
-            "memory": f"{shown_bytes(memory)} pass the cap of {self.space.memory_bytes / 1e9:g} GB",
-            "video": f"there are no more than {self.stretch.count:,} frames",
-        }[cap]
+            "tokens": f"{tokens:,} tokens exceed the budget of {self.budget.total_tokens:,}",
+            "latency": f"{_format_seconds(seconds)} exceed the latency limit of {self.space.max_seconds:g} s",
+            "memory": f"{_format_bytes(memory)} exceed the memory limit of {self.space.max_memory_bytes / 1e9:g} GB",
+            "video": f"the video has {self.num_video_frames:,} frames",
+        }[limit]
 
     def _infeasible(self, frames: int) -> BudgetInfeasible:
-        """Say which cap a number of frames passes with the least of tokens, and what would do."""
-        least, space = self.budget.min_tokens_per_frame, self.space
-        tokens = frames * least
-        broken = space.breaks(frames, tokens)
-        ways = []
-        fewer = space.most_frames_of(least, ceiling=frames)
+        """Say which limits even the fewest tokens of a number of frames exceed, and what would help."""
+        fewest, space = self.budget.min_tokens_per_frame, self.space
+        tokens = frames * fewest
+        exceeded = space.exceeded(frames, tokens)
+        hints = []
+        fewer = space.max_frames(fewest, at_most=frames)
         if fewer:
-            ways.append(f"lower --frames to {fewer}")
-        if least > 1 and space.fits(frames, frames):
-            each = space.largest(1, least, lambda each: (frames, frames * each))
-            ways.append(f"lower --min-tokens to {each}")
-        seconds, memory = space.pay(frames, tokens)
+            hints.append(f"lower --frames to {fewer}")
+        if fewest > 1 and space.allows(frames, frames):
+            each = space.largest(1, fewest, lambda each: (frames, frames * each))
+            hints.append(f"lower --min-tokens to {each}")
+        seconds, memory = space.predict(frames, tokens)
         enough = {
-            "latency": f"--max-latency to {_upwards(seconds)}",
-            "memory": f"--max-memory to {shown_bytes(memory).replace(' ', '')}",
+            "latency": f"--max-latency to {_round_up(seconds)}",
+            "memory": f"--max-memory to {_format_bytes(memory).replace(' ', '')}",
         }
-        ways.append(f"raise {' and '.join(enough[cap] for cap in broken)}")
+        hints.append(f"raise {' and '.join(enough[limit] for limit in exceeded)}")
         if self.costs is not None and not self.costs.is_calibrated:
-            ways[-1] += f" ({NOT_CALIBRATED})"
-        frames_said = f"{frames} frame{'s' if frames > 1 else ''} and {tokens} token{'s' if tokens > 1 else ''}"
+            hints[-1] += f" ({NOT_CALIBRATED})"
+        smallest = f"{frames} frame{'s' if frames > 1 else ''} and {tokens} token{'s' if tokens > 1 else ''}"
         return BudgetInfeasible(
-            f"the least that is possible is {shown_seconds(seconds)} and {shown_bytes(memory)}, with {frames_said}: "
-            + " and ".join(self._reason(cap, frames, tokens) for cap in broken),
-            hint=" or ".join(ways),
+            f"the smallest plan, {smallest}, takes {_format_seconds(seconds)} and {_format_bytes(memory)}: "
+            + " and ".join(self._excess(limit, frames, tokens) for limit in exceeded),
+            hint=" or ".join(hints),
         )
 
 
@@ -426,17 +425,15 @@ def place_frames(
     )
 
 
-def shown_seconds(seconds: float) -> str:
-    """Show seconds, rounded up: ``"0.4131 s"``."""
-    return f"{_upwards(seconds)} s"
+def _format_seconds(seconds: float) -> str:
+    return f"{_round_up(seconds)} s"
 
 
-def shown_bytes(num_bytes: float) -> str:
-    """Show bytes, rounded up: ``"14.77 GB"``."""
-    return f"{_upwards(num_bytes / 1e9)} GB" if num_bytes >= 1e9 else f"{_upwards(num_bytes / 1e6)} MB"
+def _format_bytes(num_bytes: float) -> str:
+    return f"{_round_up(num_bytes / 1e9)} GB" if num_bytes >= 1e9 else f"{_round_up(num_bytes / 1e6)} MB"
 
 
-def _upwards(value: float) -> str:
+def _round_up(value: float) -> str:
     """Round a number up to four digits."""
     rounded = float(f"{value:.4g}")
     if rounded < value:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidzip.errors import BadArgument
-from vidzip.planner.budget import Budget
-from vidzip.planner.choosing import Cap
+from vidzip.planner.budget import Budget, Limit
 from vidzip.planner.costs import CostModel, Costs
 from vidzip.video.sampling import Policy, check_count
 
@@ -113,7 +112,7 @@ class Alternative:
     num_frames: int
     total_tokens: int
     costs: Costs | None
-    exceeded_limits: tuple[Cap, ...]
+    exceeded_limits: tuple[Limit, ...]
     reason: str
 
 
@@ -135,9 +134,15 @@ class PlanReport:
     method: str
     cost_model: CostModel | None
     costs: Costs | None
-    binding_constraints: tuple[Cap, ...]
+    binding_constraints: tuple[Limit, ...]
     alternatives: tuple[Alternative, ...]
     notes: tuple[str, ...]
+
+    @property
+    def pack_bytes(self) -> int | None:
+        """Predicted size of the packed video's file; None without a cost model that knows the vision tower's width."""
+        model = self.cost_model
+        return None if model is None else model.shape.pack_bytes(self.plan.num_frames, self.plan.total_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,4 +161,4 @@ class FrontierPoint:
     total_tokens: int
     accuracy: float | None
     costs: Costs | None
-    exceeded_limits: tuple[Cap, ...]
+    exceeded_limits: tuple[Limit, ...]

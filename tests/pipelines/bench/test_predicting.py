@@ -9,7 +9,7 @@ from pipelines.bench.settings import FILE, OURS, PUBLISHED, Case
 from pipelines.bench.ways import Subject
 from vidzip import probe
 from vidzip.models.calibrating import model_shape
-from vidzip.planner.costs import CostModel, Workload, pictures_of
+from vidzip.planner.costs import CostModel, Workload, video_stats
 
 QUESTION = "What is the color of the star?"
 
@@ -20,8 +20,8 @@ def subject(small):
 
 
 def work_on(video):
-    pictures = pictures_of(probe(video))
-    return Workload(num_frames=4, num_encoded_frames=4, total_tokens=20, prompt_tokens=9, pictures=pictures)
+    stats = video_stats(probe(video))
+    return Workload(num_frames=4, num_encoded_frames=4, total_tokens=20, prompt_tokens=9, video=stats)
 
 
 @pytest.fixture(scope="module")

@@ -13,22 +13,22 @@ from refusals import assert_refused
 import vidzip
 from pipelines.cli import main
 from pipelines.planning.command import Memory
-from pipelines.planning.predicting import assumed_costs
+from pipelines.planning.cost_models import assumed_costs
 from vidzip import Budget
-from vidzip.planner import NOT_CALIBRATED, measured, plan_with_report, planning
+from vidzip.planner import NOT_CALIBRATED, measured_accuracy, plan_with_report, planning
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A user's cache folder without calibrations."""
+    """An empty cache folder."""
     folder = tmp_path / "cache"
-    monkeypatch.setattr("vidzip.calibration.folder", lambda: str(folder))
+    monkeypatch.setattr("vidzip.calibration.cache_folder", lambda: str(folder))
     return folder
 
 
 @pytest.fixture
 def folder(clip, tmp_path):
-    """Two videos, one in a folder of its own, one broken video, and a file that is none."""
+    """Two videos, one of them in a subfolder, a broken video, and other files."""
     folder = tmp_path / "videos"
     (folder / "more").mkdir(parents=True)
     shutil.copy(clip, folder / "one.mp4")
@@ -40,7 +40,7 @@ def folder(clip, tmp_path):
 
 
 def cells(lines, head):
-    """The rows of the table whose header begins so, by their first cells."""
+    """Rows of the table whose header starts with ``head``, by their first cells."""
     start = next(i for i, line in enumerate(lines) if line.startswith(head))
     rows = {}
     for line in lines[start + 1 :]:
@@ -58,7 +58,7 @@ def lines_of(capsys):
 CPU = ["--model", "tiny", "--device", "cpu"]
 
 
-def test_a_plan_tells_what_each_stage_costs_what_binds_and_what_else_there_is(clip, capsys):
+def test_a_plan_is_printed_with_costs_constraints_alternatives_and_frontier(clip, capsys):
     assert main(["plan", str(clip), *CPU]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
@@ -69,18 +69,16 @@ def test_a_plan_tells_what_each_stage_costs_what_binds_and_what_else_there_is(cl
     assert stages["encode"] == [f"{costs.stages['encode'].seconds:.3f} s", "± 100%"]
     assert stages["to the first token"] == [f"{costs.seconds:.3f} s", f"± {costs.error:.0%}"]
     assert "limited by: tokens" in lines
-    others, accuracy = cells(lines, "not chosen"), measured().of("visionzip")
+    others, accuracy = cells(lines, "not chosen"), measured_accuracy().table("visionzip")
     assert others["17 frames"][0] == "136"
-    assert others["17 frames"][-1] == (
-        f"{accuracy.at(17, 136):.1%} of answers were right, and {accuracy.at(34, 136):.1%} with 34 frames"
-    )
+    assert all(f"{accuracy.at(frames, 136):.1%}" in others["17 frames"][-1] for frames in (17, 34))
     frontier = cells(lines, "frames  tokens at most")
     assert list(frontier) == ["1", "2", "4", "8", "17", "34", "50"]
     assert frontier["34"][-2:] == [f"{accuracy.at(34, 136):.1%}", "chosen"]
     assert err == f"note: costs of tiny on cpu are assumed, {NOT_CALIBRATED}\n"
 
 
-def test_a_cap_on_latency_is_kept_to_and_said(clip, capsys):
+def test_a_latency_limit_is_kept_and_printed(clip, capsys):
     costs = assumed_costs("tiny", "cpu")
     few, many = (
         plan_with_report(clip, Budget(num_frames=20, total_tokens=tokens), costs=costs).costs.seconds
@@ -96,14 +94,14 @@ def test_a_cap_on_latency_is_kept_to_and_said(clip, capsys):
     assert list(frontier.values())[-1][-1] == "exceeds the latency limit"
 
 
-def test_a_cap_on_memory_is_kept_to_and_said(clip, capsys):
+def test_a_memory_limit_is_kept_and_printed(clip, capsys):
     assert main(["plan", str(clip), *CPU, "--max-memory", "40MB"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "limited by: memory" in [line.replace("tokens, ", "") for line in lines]
     assert list(cells(lines, "frames  tokens at most").values())[-1][-1] == "exceeds the memory limit"
 
 
-def test_without_a_model_costs_are_those_of_tiny_and_it_is_said(clip, capsys):
+def test_without_a_model_costs_are_those_of_tiny_with_a_note(clip, capsys):
     assert main(["plan", str(clip), "--max-latency", "60", "--device", "cpu"]) == 0
     assert "note: no --model was named: costs are those of tiny\n" in capsys.readouterr().err
 
@@ -114,13 +112,15 @@ def test_a_preference_alone_is_explained_without_costs(clip, capsys):
     lines = out.splitlines()
     assert lines[0] == "8 frames, 136 of 136 tokens"
     assert "latency" not in out
-    assert cells(lines, "not chosen")["9 frames"] == ["153", "153 tokens pass the budget of 136"]
+    tokens, reason = cells(lines, "not chosen")["9 frames"]
+    assert tokens == "153"
+    assert "136" in reason
     assert err == ""
     assert main(["plan", str(clip), "--method", "none"]) == 0
-    assert "no accuracies were measured of none: those of visionzip are followed" in capsys.readouterr().err
+    assert "visionzip" in capsys.readouterr().err
 
 
-def test_json_holds_all_of_it(clip, capsys):
+def test_json_has_the_whole_report(clip, capsys):
     assert main(["plan", str(clip), *CPU, "--max-latency", "0.4", "--json"]) == 0
     (planned,) = lines_of(capsys)
     assert planned["schema"] == "vidzip/plan/1"
@@ -136,32 +136,32 @@ def test_json_holds_all_of_it(clip, capsys):
     assert (plain["predicted"], plain["predicted_by"]) == (None, None)
 
 
-def test_what_was_measured_here_goes_before_what_is_assumed(clip, capsys, monkeypatch):
+def test_calibrated_costs_are_preferred_to_assumed_ones(clip, capsys, monkeypatch):
     measured = dataclasses.replace(assumed_costs("tiny", "cpu"), is_calibrated=True, total_error=0.12, device="my cpu")
-    asked = []
+    requests = []
 
-    def find_costs(*asked_for):
-        asked.append(asked_for)
+    def find_costs(*request):
+        requests.append(request)
         return measured
 
-    monkeypatch.setattr("pipelines.planning.predicting.find_costs", find_costs)
+    monkeypatch.setattr("pipelines.planning.cost_models.find_costs", find_costs)
     assert main(["plan", str(clip), "--model", "tiny", "--device", "cpu", "--dtype", "float32"]) == 0
     out, err = capsys.readouterr()
-    assert asked == [("tiny", "cpu", "float32")]
+    assert requests == [("tiny", "cpu", "float32")]
     predicted = plan_with_report(clip, costs=measured).costs
     assert predicted.error > 0.12  # what videos differ in comes on top
     assert cells(out.splitlines(), "stage")["to the first token"][-1] == f"± {predicted.error:.0%}"
     assert err == ""
 
 
-def test_a_plot_is_drawn(clip, tmp_path, capsys):
+def test_a_plot_is_written(clip, tmp_path, capsys):
     picture = tmp_path / "plan.png"
     options = [*CPU, "--plot", str(picture), "--max-latency", "0.5", "--max-memory", "60MB"]
     assert main(["plan", str(clip), *options]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_folder_is_planned_and_added_up(folder, capsys):
+def test_a_folders_plans_are_listed_and_added_up(folder, capsys):
     assert main(["plan", str(folder), *CPU]) == 2
     out, err = capsys.readouterr()
     lines = out.splitlines()
@@ -175,11 +175,11 @@ def test_a_folder_is_planned_and_added_up(folder, capsys):
     size = assumed_costs("tiny", "cpu").shape.pack_bytes(34, 136)
     assert totals["disk for packs"] == [f"{2 * size / 1e6:.1f} MB"]
     assert "broken.mp4' cannot be planned: " in err
-    assert "passed over 2 files that are no videos by their names" in err
+    assert "2 files" in err
     assert err.count(NOT_CALIBRATED) == 1
 
 
-def test_a_folder_as_json_ends_with_the_sums(folder, capsys):
+def test_json_of_a_folder_ends_with_the_totals(folder, capsys):
     assert main(["plan", str(folder), *CPU, "--json"]) == 2
     *videos, failed, total = lines_of(capsys)
     assert [one["schema"] for one in videos] == ["vidzip/plan/1"] * 2
@@ -194,12 +194,12 @@ def test_a_folder_as_json_ends_with_the_sums(folder, capsys):
     assert total["visual_tokens"] == 272
 
 
-def test_a_folder_without_failures_ends_well(folder, capsys):
+def test_a_folder_without_failures_exits_with_0(folder, capsys):
     (folder / "broken.mp4").unlink()
     assert main(["plan", str(folder), *CPU]) == 0
 
 
-def test_a_cap_that_one_video_passes_is_its_failure_alone(folder, capsys):
+def test_a_limit_that_one_video_exceeds_fails_that_video_only(folder, capsys):
     from clips import write_numbered
 
     (folder / "broken.mp4").unlink()
@@ -212,25 +212,26 @@ def test_a_cap_that_one_video_passes_is_its_failure_alone(folder, capsys):
     assert main(["plan", str(folder), *CPU, "--max-latency", str(cap)]) == 2
     out, err = capsys.readouterr()
     assert "2 planned, 1 failed" in out
-    assert "large.mp4' cannot be planned: the least that is possible is" in err
+    assert "large.mp4' cannot be planned: " in err
+    assert f"{cap:g} s" in err
 
 
 def test_a_folder_without_videos_is_refused(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["plan", str(tmp_path / "empty"), *CPU]) == 2
-    assert_refused(capsys, "holds no video", "a folder with files that end in .mp4")
+    assert_refused(capsys, "no video", ".mp4")
 
 
 @pytest.mark.parametrize(
     ("arguments", "says", "hint"),
     [
-        (["--max-latency", "0.001"], "the least that is possible is", "raise --max-latency to"),
-        (["--max-memory", "1MB"], "pass the cap of 0.001 GB", "raise --max-memory to"),
-        (["--max-latency", "0"], "the latency cap is 0.0 seconds", "give seconds above 0"),
-        (["--max-memory", "much"], "'much' is no amount of memory; write 8GB", "see 'vidzip plan --help'"),
+        (["--max-latency", "0.001"], "0.001 s", "raise --max-latency to"),
+        (["--max-memory", "1MB"], "0.001 GB", "raise --max-memory to"),
+        (["--max-latency", "0"], "0.0 seconds", "give seconds above 0"),
+        (["--max-memory", "much"], "'much'", "see 'vidzip plan --help'"),
         (["--min-tokens", "137"], "136 tokens cannot hold 1 frames at 137 each", "raise --budget to 137"),
         (["--prefer", "speed"], "'speed' is not one of", "see 'vidzip plan --help'"),
-        (["--model", "nobody/knows"], "nothing is known of what 'nobody/knows' costs", "vidzip calibrate"),
+        (["--model", "nobody/knows"], "'nobody/knows'", "vidzip calibrate"),
         (["--dtype", "float8"], "unknown dtype 'float8'", "use one of float32"),
         (["--device", "abacus"], "unknown device 'abacus'", "use cpu, cuda"),
     ],
@@ -257,13 +258,13 @@ def test_amounts_of_memory(text, num_bytes):
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "8 apples", "8ib", "1e400"])
-def test_what_is_no_amount_of_memory(text):
+def test_invalid_amounts_of_memory(text):
     with pytest.raises((click.BadParameter, vidzip.VidzipError)):
         Budget(max_memory_bytes=Memory().convert(text, None, None))
 
 
 @pytest.mark.parametrize("options", [["--max-latency", "60", "--device", "cpu"], ["--prefer", "coverage"]])
-def test_neither_a_plan_nor_its_costs_load_torch(clip, options):
+def test_planning_imports_no_torch(clip, options):
     code = (
         "import sys; from pipelines.cli import main; code = main(sys.argv[1:]); "
         "loaded = {'torch', 'transformers'} & set(sys.modules); "

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from vidzip import load
-from vidzip.calibration import find_costs, store
+from vidzip.calibration import find_costs, save_calibration
 from vidzip.models import measuring
 from vidzip.models.calibrating import calibrate, machine_of, model_shape
 from vidzip.models.fitting import LEAST_ERROR
 from vidzip.models.measuring import workload
 from vidzip.models.memory import activation_bytes
-from vidzip.planner.costs import AFTER, STAGES
+from vidzip.planner.costs import GENERATE, STAGES
 from vidzip.video.trials import Trial
 
 
@@ -49,7 +49,7 @@ def test_a_calibration_predicts_every_stage_of_a_workload(small, calibration, cl
     assert set(predicted.stages) == set(STAGES)
     assert predicted.is_calibrated
     assert predicted.seconds > 0
-    assert all(costs.errors[stage] >= LEAST_ERROR for stage in (*STAGES, AFTER))
+    assert all(costs.errors[stage] >= LEAST_ERROR for stage in (*STAGES, GENERATE))
     assert costs.total_error >= LEAST_ERROR
     assert 0 <= costs.overlap <= 1
     assert all(rate >= 0 for rates in costs.rates.values() for rate in rates.values())
@@ -64,8 +64,8 @@ def test_it_says_what_it_holds_for_and_is_found_again(small, calibration, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert calibration.machine == machine_of(small)
     assert (calibration.machine.device, calibration.machine.dtype) == ("cpu", "float32")
-    assert calibration.machine.described.startswith("cpu, ")
+    assert calibration.machine.description.startswith("cpu, ")
     assert calibration.took_seconds > 0
-    store(calibration)
+    save_calibration(calibration)
     assert find_costs("tiny-random", "cpu", "float32") == calibration.costs
     assert find_costs("tiny-random") is None  # nobody asked for "auto" when it was measured

@@ -18,8 +18,8 @@ from vidzip.models.fitting import (
     fit_rates,
     nonnegative_least_squares,
 )
-from vidzip.planner.costs import AFTER, STAGES, CostModel, Pictures, Workload
-from vidzip.planner.shapes import VIDEO_LLAVA_7B
+from vidzip.planner.costs import GENERATE, STAGES, CostModel, VideoStats, Workload
+from vidzip.planner.model_shapes import VIDEO_LLAVA_7B
 
 RATES = {
     "decode": {
@@ -37,7 +37,7 @@ RATES = {
     "compress": {"runs": 0.001, "frames": 0.0002, "tokens": 1e-5},
     "project": {"runs": 0.0005, "tokens": 2e-6},
     "prefill": {"runs": 0.008, "tokens": 5e-5, "pairs": 2e-8},
-    AFTER: {"runs": 0.004, "tokens": 1e-6},
+    GENERATE: {"runs": 0.004, "tokens": 1e-6},
 }
 
 
@@ -47,7 +47,7 @@ def truth(overlap: float = 0.3) -> CostModel:
         device="a made-up one",
         dtype="float32",
         rates=RATES,
-        errors=dict.fromkeys((*STAGES, AFTER), 0.0),
+        errors=dict.fromkeys((*STAGES, GENERATE), 0.0),
         total_error=0.0,
         overlap=overlap,
         is_calibrated=True,
@@ -58,7 +58,7 @@ def workloads() -> list[Workload]:
     dice = np.random.default_rng(0)
     works = []
     for number in range(24):
-        pictures = Pictures(
+        stats = VideoStats(
             num_frames=int(dice.integers(60, 400)),
             num_keyframes=int(dice.choice([1, 2, 5, 20])),
             pixels=int(dice.choice([320 * 240, 640 * 360, 1280 * 720])),
@@ -72,7 +72,7 @@ def workloads() -> list[Workload]:
                 num_encoded_frames=frames,
                 total_tokens=int(dice.choice([16, 136, 544, 1088, 2056])),
                 prompt_tokens=20,
-                pictures=pictures,
+                video=stats,
             )
         )
     return works
@@ -89,7 +89,7 @@ def runs(costs: CostModel, noise: float = 0.0) -> list[Run]:
     for work in workloads():
         predicted = costs.predict(work)
         stages = {stage: cost.seconds * off() for stage, cost in predicted.stages.items()}
-        stages[AFTER] = predicted.seconds_per_new_token.seconds * off()
+        stages[GENERATE] = predicted.seconds_per_new_token.seconds * off()
         made.append(Run(work=work, stage_seconds=stages, total_seconds=predicted.seconds * off()))
     return made
 
@@ -146,13 +146,13 @@ def test_rates_and_overlap_are_recovered():
 
 def test_errors_have_a_lower_bound_which_is_larger_for_decoding():
     costs = fitted(runs(truth()))
-    assert costs.errors == {**dict.fromkeys((*STAGES, AFTER), LEAST_ERROR), "decode": REAL_FILES_ERROR}
+    assert costs.errors == {**dict.fromkeys((*STAGES, GENERATE), LEAST_ERROR), "decode": REAL_FILES_ERROR}
     assert costs.total_error == LEAST_ERROR
 
 
 def test_noise_widens_errors():
     quiet, loud = (fitted(runs(truth(), noise)) for noise in (0.05, 0.4))
-    for stage in (*STAGES, AFTER):
+    for stage in (*STAGES, GENERATE):
         assert LEAST_ERROR <= quiet.errors[stage] <= loud.errors[stage], stage
     assert loud.errors["encode"] > 2 * quiet.errors["encode"]
     assert loud.total_error > 2 * quiet.total_error
@@ -202,4 +202,4 @@ def test_too_few_measurements_are_refused():
     with pytest.raises(BadArgument, match="total"):
         fitted([replace(run, total_seconds=None) for run in made])
     with pytest.raises(BadArgument, match=r"H\.264"):
-        fitted([run for run in made if run.work.pictures.codec == "hevc"])
+        fitted([run for run in made if run.work.video.codec == "hevc"])

@@ -8,7 +8,7 @@ from vidzip import Budget, probe
 from vidzip.models import measuring
 from vidzip.models.fitting import Run
 from vidzip.models.measuring import Looking, Opening, Reading, measure, pack_random, prepare, take_turns, workload
-from vidzip.planner.costs import AFTER
+from vidzip.planner.costs import GENERATE
 from vidzip.video.trials import Trial
 
 
@@ -33,14 +33,14 @@ def test_encoding_and_compressing_are_measured_apart(small):
     run = Looking(model=small, num_frames=3, total_tokens=12).run()
     assert set(run.stage_seconds) == {"encode", "compress"}
     assert min(run.stage_seconds.values()) > 0
-    assert (run.work.num_frames, run.work.total_tokens, run.work.pictures, run.total_seconds) == (3, 12, None, None)
+    assert (run.work.num_frames, run.work.total_tokens, run.work.video, run.total_seconds) == (3, 12, None, None)
 
 
 def test_the_language_model_is_measured_to_a_few_tokens_whatever_it_says(small):
     packed = pack_random(small, 2, 20)
     assert packed.num_tokens == 20
     run = Reading(model=small, packed=packed).run()
-    assert set(run.stage_seconds) == {"project", "prefill", AFTER}
+    assert set(run.stage_seconds) == {"project", "prefill", GENERATE}
     assert min(run.stage_seconds.values()) > 0
     assert run.work.prompt_tokens == small.prompting.opening(measuring.QUESTION).num_tokens
 
@@ -55,8 +55,8 @@ def test_a_file_is_decoded_alone_and_on_the_whole_way(small, clip, is_whole):
     assert (run.total_seconds is not None) == is_whole
     if run.total_seconds is not None:
         assert run.total_seconds > run.stage_seconds["preprocess"]
-    assert run.work.pictures is not None
-    assert run.work.pictures.codec == "h264"
+    assert run.work.video is not None
+    assert run.work.video.codec == "h264"
     assert run.work.num_frames == 5
 
 
