@@ -1,9 +1,9 @@
-"""Memory of a run over many videos: what ``vidzip eval`` holds as it goes, and what the processes that decode do.
+"""Memory of a run over many videos: of the process of ``vidzip eval``, and of the processes that decode.
 
     python -m benchmarks.batch_memory [--videos 500] [--frames 34] [--model tiny] [--markdown]
 
 A few videos of the set ``shapes``, each under many names, with two questions each. Resident memory is read from
-/proc after each video (Linux); the table gives it as multiples of what it was after a tenth of the videos.
+/proc after each video (Linux); the table shows it relative to the memory after a tenth of the videos.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PARTS = 10
 
 
 def resident_bytes(pid: int) -> int:
-    """What a process holds in memory now; 0 for one that has ended."""
+    """Return the resident memory of a process; 0 if it has ended."""
     try:
         text = Path(f"/proc/{pid}/statm").read_text(encoding="ascii")
     except OSError:
@@ -53,7 +53,7 @@ def make_questions(folder: Path, videos: int, distinct: int) -> list[Sample]:
 
 
 def main() -> None:
-    """Run, and print what was held."""
+    """Run, and print the memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=500)
     parser.add_argument("--distinct", type=int, default=10)
@@ -63,12 +63,12 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     model = vidzip.load(options.model, device=options.device)
-    ours: dict[int, int] = {}
-    theirs: dict[int, int] = {}
+    main_bytes: dict[int, int] = {}
+    worker_bytes: dict[int, int] = {}
 
     def measure(_stage: str, done: int, _total: int) -> None:
-        ours[done // 2] = resident_bytes(os.getpid())
-        theirs[done // 2] = sum(resident_bytes(one.pid or 0) for one in multiprocessing.active_children())
+        main_bytes[done // 2] = resident_bytes(os.getpid())
+        worker_bytes[done // 2] = sum(resident_bytes(one.pid or 0) for one in multiprocessing.active_children())
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "set")
@@ -92,12 +92,15 @@ def main() -> None:
         rows.append(
             (
                 f"{first + 1} to {first + part}",
-                *(f"{statistics.median(held[video] for video in window) / held[part]:.3f}" for held in (ours, theirs)),
+                *(
+                    f"{statistics.median(memory[video] for video in window) / memory[part]:.3f}"
+                    for memory in (main_bytes, worker_bytes)
+                ),
             )
         )
-    header = ("videos", "the run's process", "those that decode")
-    print(f"{options.videos} videos, {options.frames} frames each, {options.model} on {model.device.type}; memory over")
-    print(f"what it was after video {part}, medians\n")
+    header = ("videos", "process of the run", "processes that decode")
+    print(f"{options.videos} videos, {options.frames} frames each, {options.model} on {model.device.type}; median")
+    print(f"memory relative to the memory after video {part}\n")
     (print_markdown_table if options.markdown else print_table)(rows, header)
 
 

@@ -1,11 +1,11 @@
-"""Questions a second, of a loop as Video-LLaVA's script has it, of that loop with packed frames, and of a run.
+"""Questions per second: a loop like Video-LLaVA's own script, the same loop with packed frames, and a run.
 
     python -m benchmarks.batch_qa [--videos 8] [--questions 26] [--rounds 3] [--model tiny] [--markdown]
 
-Videos of the set ``shapes``, each with so many questions. (a) decodes and encodes 8 full frames for every question;
-(b) does so with packed frames; (c) is what ``vidzip eval`` does, its processes' start counted in. All generate the
-same number of tokens, since no answer ends by itself; the answers of (b) and (c) have to be equal. One process, the
-ways taking turns; ratios are taken within a round.
+Videos of the set ``shapes``, with several questions each. (a) decodes and encodes 8 uncompressed frames for every
+question; (b) does the same with packed frames; (c) is what ``vidzip eval`` does, including the start of its processes.
+All generate the same number of tokens, since no answer ends by itself; the answers of (b) and (c) must be equal. The
+variants take turns in one process; ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, DecodeOptions, VideoLlava
 
 NEW_TOKENS = 5
-WAYS = ("(a) 8 full frames for every question", "(b) 34 packed frames for every question", "(c) a run")
+VARIANTS = ("(a) 8 uncompressed frames for every question", "(b) 34 packed frames for every question", "(c) a run")
 
 
 class _Endless(VideoLlava):
@@ -38,12 +38,12 @@ class _Endless(VideoLlava):
 
     @property
     def eos_token_ids(self) -> list[int]:
-        """No token that an answer holds."""
+        """Return a token that no answer has."""
         return [self.config.image_token_index]
 
 
 def make_questions(folder: Path, videos: int, questions: int) -> list[Sample]:
-    """Write videos of the set, and ask each so many questions of it, over and over."""
+    """Write videos of the set, and repeat the questions of each until there are enough."""
     make_set(SetRequest(folder=str(folder), split="validation", videos=videos, seed=7, workers=None), lambda *_: None)
     samples: list[Sample] = []
     of_video: dict[str, list[Sample]] = {}
@@ -57,13 +57,13 @@ def make_questions(folder: Path, videos: int, questions: int) -> list[Sample]:
 
 
 def one_by_one(model: VideoLlava, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
-    """Decode, encode and pack a video anew for every question."""
-    said = {}
+    """Decode, encode and pack a video again for every question."""
+    answers = {}
     for sample in samples:
         path = folder / "videos" / f"{sample.video}.mp4"
         packed = model.pack(path, model.plan(path, budget))
-        said[sample.id] = model.ask(packed, sample.question, NEW_TOKENS).text
-    return said
+        answers[sample.id] = model.ask(packed, sample.question, NEW_TOKENS).text
+    return answers
 
 
 def as_a_run(model: VideoLlava, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
@@ -109,22 +109,22 @@ def main() -> None:
         )
         seconds: list[list[float]] = []
         for _ in range(options.rounds):
-            said, spent = [], []
+            answers, spent = [], []
             for work in works:
                 began = time.perf_counter()
-                said.append(work())
+                answers.append(work())
                 spent.append(time.perf_counter() - began)
-            if said[1] != said[2]:
-                raise SystemExit("(b) and (c) do not answer alike")
+            if answers[1] != answers[2]:
+                raise SystemExit("the answers of (b) and (c) differ")
             seconds.append(spent)
     rows = []
-    for place, way in enumerate(WAYS):
+    for place, variant in enumerate(VARIANTS):
         ratios = [spent[1] / spent[place] for spent in seconds]
-        rows.append((way, f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"))
-    header = ("way", "questions a second, over (b)'s")
+        rows.append((variant, f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"))
+    header = ("variant", "questions per second, relative to (b)")
     print(
         f"{options.videos} videos, {len(samples)} questions, {NEW_TOKENS} tokens each, {options.model} on "
-        f"{model.device.type}, {options.rounds} rounds; (b) and (c) answer alike\n"
+        f"{model.device.type}, {options.rounds} rounds; the answers of (b) and (c) are equal\n"
     )
     (print_markdown_table if options.markdown else print_table)(rows, header)
 

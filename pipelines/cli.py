@@ -29,6 +29,7 @@ import pipelines.pack
 import vidzip
 from pipelines.ask import Answered
 from pipelines.ask import ask as ask_video
+from pipelines.import_path import check_eval_package, exclude_current_folder
 from pipelines.options import (
     VideoCommand,
     answer_option,
@@ -40,7 +41,6 @@ from pipelines.options import (
     video_argument,
 )
 from pipelines.settings import DEFAULT_MODEL, note_default_model
-from pipelines.siblings import check_siblings, keep_workers_off_this_folder
 from pipelines.source import Opened, Source, open_source
 from pipelines.terminal import (
     Progress,
@@ -82,8 +82,8 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     is_debugging = "--debug" in arguments
     configure_output()
     try:
-        check_siblings()
-        keep_workers_off_this_folder()
+        check_eval_package()
+        exclude_current_folder()
         code = command.main(args=arguments, prog_name=name, standalone_mode=False, obj=is_debugging)
         if sys.stdout is not None:  # it is None where the caller closed it
             sys.stdout.flush()

@@ -365,10 +365,9 @@ def test_a_package_that_hides_eval_is_named(tmp_path, is_package, monkeypatch):
         assert done.returncode == 0
         return
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        f"error: another package eval hides vidzip's own: {tmp_path / 'eval'}",
-        f"hint: take {tmp_path} off PYTHONPATH, or run vidzip from elsewhere",
-    ]
+    error, hint = done.stderr.splitlines()
+    assert str(tmp_path / "eval") in error
+    assert f"{tmp_path} " in hint
 
 
 def test_processes_started_from_here_do_not_look_into_the_folder_first(strangers):

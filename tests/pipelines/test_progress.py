@@ -12,7 +12,7 @@ from pipelines.terminal import printable, progress_bar
 VIDZIP = Path(sys.executable).parent / "vidzip"
 
 
-def test_a_pipe_stays_quiet(capsys):
+def test_a_pipe_shows_no_progress(capsys):
     with progress_bar() as show:
         show("encode", 1, 2)
     assert capsys.readouterr() == ("", "")
@@ -40,6 +40,6 @@ def test_a_terminal_shows_the_stage(clip):
     assert b"load tiny" in shown or b"encode" in shown
 
 
-def test_controls_are_shown_not_sent():
+def test_control_characters_are_escaped():
     assert printable("a\x1b[31mb\x00\udcff\n\tc") == "a\\x1b[31mb\\x00\\udcff\n\tc"
     assert printable("何が見えますか 🎬") == "何が見えますか 🎬"

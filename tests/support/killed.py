@@ -1,4 +1,4 @@
-"""Runs vidzip until it has written so many times, then ends it with SIGKILL: after the write, or half way through it.
+"""Run vidzip, and kill it with SIGKILL at one of its writes of answers: after the write, or in the middle of it.
 
 python killed.py WRITES after|half vidzip's arguments…
 """
@@ -11,8 +11,8 @@ import sys
 
 
 def main() -> int:
-    """Count the writes to files of answers, and be killed at the one that is meant."""
-    writes, where, *arguments = sys.argv[1:]
+    """Count writes to files of answers, and kill this process after the given number."""
+    writes, place, *arguments = sys.argv[1:]
     left = int(writes)
     real = os.write
 
@@ -23,7 +23,7 @@ def main() -> int:
             return real(handle, text)
         left -= 1
         if left < 0:
-            written = real(handle, bytes(text[: len(text) // 2]) if where == "half" else text)
+            written = real(handle, bytes(text[: len(text) // 2]) if place == "half" else text)
             os.kill(os.getpid(), signal.SIGKILL)
             return written
         return real(handle, text)

@@ -11,7 +11,7 @@ QUESTIONS = ("What is shown?", "Where?", "How many are there?", "Which way does 
 
 
 def write_set(folder: Path, videos: int = 4, questions: int = 5, frames: int = 12) -> Path:
-    """Write it; the videos' names tell nothing of a published set."""
+    """Write the set; the names of its videos match no published set."""
     (folder / "videos").mkdir(parents=True)
     asked, answers = [], []
     for number in range(videos):
