@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.commands.grid import RESULT
-from pipelines.files import write_text
 from pipelines.runs.run_log import read_run
 from pipelines.terminal import print_line, print_message
 from vidzip.errors import BadArgument, VidzipError
+from vidzip.files import write_text
 from vidzip.planner.accuracy import FALLBACK_METHOD, SCHEMA, AccuracyTable
 
 _GRID = "vidzip/grid/1"

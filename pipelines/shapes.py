@@ -18,11 +18,10 @@ import numpy as np
 
 from eval.datasets.video_llava import ANSWERS, QUESTIONS
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, clip_name, frozen_splits, make_clip, questions_digest
-from pipelines.files import alone_in, write_text
 from pipelines.terminal import Progress
 from pipelines.workers import check_workers, for_each, until_stopped
 from vidzip.errors import BadArgument, DiskFull, SystemFault, VidzipError, WriteError
-from vidzip.files import PARTIAL, cannot_write
+from vidzip.files import lock_folder, remove_partials, write_error, write_text
 from vidzip.video.writing import write
 
 DESCRIPTION, VIDEOS, SUFFIX = "shapes.json", "videos", ".mp4"
@@ -104,13 +103,13 @@ def make_set(request: SetRequest, progress: Progress) -> MadeSet:
     frozen = _frozen_frames(request)[:count]
     with _as_our_errors(request, count):
         _make_folder(folder)
-        with alone_in(folder):
+        with lock_folder(folder):
             held = _description_in(folder, described)
             files = _list_files(request, count, progress)
             missing = [i for i in range(count) if not os.path.isfile(_video_file(request, i))]
             if missing or held != described or not _hold(folder, files.texts):
                 os.makedirs(videos, exist_ok=True)
-                _remove_partial_files(request)
+                remove_partials(videos)
                 write_text(os.path.join(folder, DESCRIPTION), json.dumps(described, indent=1) + "\n")
                 _write_videos(request, count, missing, progress)
                 for name, text in files.texts.items():
@@ -195,8 +194,7 @@ def _description_in(folder: str, described: dict[str, Any]) -> dict[str, Any] | 
     Raises:
         OtherFolder: something else than what is described, or more of it.
     """
-    unfinished = {name + PARTIAL for name in (DESCRIPTION, QUESTIONS, ANSWERS)}
-    names = sorted(set(os.listdir(folder)) - unfinished)
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     if not names:
         return None
     if DESCRIPTION not in names:
@@ -303,15 +301,6 @@ def _text_of(path: str) -> bytes | None:
         return None
 
 
-def _remove_partial_files(request: SetRequest) -> None:
-    """Remove what a run that was ended at once left half written: our own names only."""
-    ours = clip_name(request.split, request.seed, 0).removesuffix(f"{0:05d}")
-    videos = os.path.join(request.folder, VIDEOS)
-    for name in os.listdir(videos):
-        if name.startswith(ours) and name.endswith(SUFFIX + PARTIAL):
-            os.remove(os.path.join(videos, name))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Video:
     """One video to be written; its frames must have the hash, where there is one."""
@@ -366,7 +355,7 @@ def _as_our_errors(request: SetRequest, count: int) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise cannot_write(str(error.filename or request.folder), error) from error
+            raise write_error(str(error.filename or request.folder), error) from error
     except DiskFull as error:
         done = sum(os.path.isfile(_video_file(request, index)) for index in range(count))
         raise DiskFull(

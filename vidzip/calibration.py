@@ -20,7 +20,7 @@ from typing import Any
 import vidzip
 from vidzip.cpus import available_cpus
 from vidzip.errors import BadCalibration
-from vidzip.files import cannot_write, whole_file
+from vidzip.files import atomic_file, write_error
 from vidzip.planner.costs import GENERATE, STAGES, CostModel, ModelShape
 
 SCHEMA = "vidzip/calibration/1"
@@ -140,8 +140,8 @@ def save_calibration(calibration: Calibration) -> str:
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
     except OSError as error:
-        raise cannot_write(path, error) from error
-    with whole_file(path) as file:
+        raise write_error(path, error) from error
+    with atomic_file(path) as file:
         file.write(json.dumps(record, indent=1).encode())
     return path
 

@@ -1,80 +1,148 @@
-"""Files and folders that are whole or not there: written beside their place, then moved into it. Standard library only."""
+"""Atomic writes: a file or folder appears once it is complete. Locks of folders."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from typing import BinaryIO
+
+from filelock import lock_descriptor
 
 from vidzip.errors import DiskFull, WriteError
 
-PARTIAL = ".part"
-"""What the name of a file or folder ends in until it is whole."""
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of a full disk, an exhausted quota and a file size limit."""
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What the system says where a disk, a quota or a file's largest size is reached."""
+_ABANDONED_SECONDS = 24 * 3600
+"""A partial file that was not modified for so long has no writer."""
 
 
 @contextmanager
-def whole_file(path: str) -> Iterator[BinaryIO]:
-    """Open a file to write that appears, or takes the old one's place, once the block has ended well.
+def atomic_file(path: str) -> Iterator[BinaryIO]:
+    """Open a file for writing; it replaces the file at the path when the block ends without an error.
 
     Raises:
-        WriteError: it cannot be written; ``DiskFull`` where there is no room.
+        WriteError: it cannot be written; ``DiskFull`` if there is no space.
     """
-    with whole_path(path) as partial, open(partial, "wb") as file:
+    with atomic_path(path) as partial, open(partial, "wb") as file:
         yield file
 
 
-@contextmanager
-def whole_path(path: str) -> Iterator[str]:
-    """Yield where to write a file that appears, or takes the old one's place, once the block has ended well.
+def write_text(path: str, text: str) -> None:
+    """Write a file of text atomically, in UTF-8.
 
     Raises:
-        WriteError: it cannot be written; ``DiskFull`` where there is no room.
+        WriteError: it cannot be written; ``DiskFull`` if there is no space.
     """
-    with _beside(path, os.remove) as partial:
-        yield partial
+    with atomic_file(path) as file:
+        file.write(text.encode())
 
 
 @contextmanager
-def whole_folder(path: str) -> Iterator[str]:
-    """Make a folder that appears, or takes the old one's place, once the block has ended well; it yields where to write.
+def atomic_path(path: str) -> Iterator[str]:
+    """Yield where to write a file; it replaces the file at ``path`` when the block ends without an error.
 
     Raises:
-        WriteError: it cannot be written; ``DiskFull`` where there is no room.
+        WriteError: it cannot be written; ``DiskFull`` if there is no space.
+    """
+    with _partial(path) as partial:
+        yield partial
+        os.replace(partial, path)
+
+
+@contextmanager
+def atomic_folder(path: str) -> Iterator[str]:
+    """Make a folder and yield its path; it replaces the folder at ``path`` when the block ends without an error.
+
+    Raises:
+        WriteError: it cannot be written; ``DiskFull`` if there is no space.
     """
     if os.path.ismount(path):
-        raise WriteError(f"{path!r} cannot be written as a whole: a disk begins there", hint="give a folder within it")
-    with _beside(path, shutil.rmtree) as partial:
-        if os.path.lexists(partial):  # of a run that was ended at once
-            shutil.rmtree(partial)
+        raise WriteError(f"{path!r} cannot be replaced: a file system is mounted there", hint="give a folder within it")
+    with _partial(path) as partial:
         os.makedirs(partial)
         yield partial
         if os.path.isdir(path):
             shutil.rmtree(path)
+        os.replace(partial, path)
 
 
 @contextmanager
-def _beside(path: str, remove: Callable[[str], object]) -> Iterator[str]:
-    """Yield another path to write to; what lies there then takes the first one's place, or is removed after an error."""
-    partial = path + PARTIAL
+def lock_folder(folder: str) -> Iterator[None]:
+    """Lock a folder for this process, if its file system supports locks.
+
+    Raises:
+        WriteError: another process has locked it.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            if not lock_descriptor(handle, blocking=False):
+                raise WriteError(
+                    f"another run is writing into {folder!r}", hint="wait for it to end, or give another folder"
+                )
+        yield
+
+
+def remove_partials(folder: str, *, min_age_seconds: float = 0.0) -> None:
+    """Remove the partial files and folders that killed processes left in a folder.
+
+    Args:
+        folder: where they are; without a minimum age, no other process may write into it.
+        min_age_seconds: how long they must not have been modified.
+    """
+    for partial in glob.glob(os.path.join(glob.escape(folder), f".*.{'[0-9a-f]' * 8}.part")):
+        with suppress(OSError):
+            if time.time() - os.lstat(partial).st_mtime >= min_age_seconds:
+                _remove(partial)
+
+
+@cache
+def _remove_abandoned(folder: str) -> None:
+    """Remove what killed processes left in a folder a day ago or earlier; once per process, since it takes a while."""
+    remove_partials(folder, min_age_seconds=_ABANDONED_SECONDS)
+
+
+def write_error(path: str, error: Exception) -> WriteError:
+    """Turn an error of the operating system into one to raise for a file that cannot be written."""
+    if getattr(error, "errno", None) in _NO_SPACE:
+        return DiskFull(f"no space is left to write {path!r}", hint="free some space, or choose another folder")
+    return WriteError(f"{path!r} cannot be written: {error}", hint="check the folder and its permissions")
+
+
+@contextmanager
+def _partial(path: str) -> Iterator[str]:
+    """Yield a unique path beside another one; whatever is still there at the end is removed."""
+    folder, name = os.path.split(path)
+    partial = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.part")
     try:
-        _check_name(partial)
+        _check_name(path)
+        _remove_abandoned(folder)
         yield partial
-        os.replace(partial, path)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error
     finally:
-        with suppress(OSError, ValueError):  # what was wrong before is what to say
-            remove(partial)
+        with suppress(OSError, ValueError):
+            _remove(partial)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.remove(path)
 
 
 def _check_name(path: str) -> None:
-    """Make sure that a file can have a name: where it holds a null, say, Python raises no OSError of its own.
+    """Check that a file can have this name.
 
     Raises:
         OSError: it cannot.
@@ -83,12 +151,5 @@ def _check_name(path: str) -> None:
         os.lstat(path)
     except FileNotFoundError:
         pass
-    except ValueError as error:
+    except ValueError as error:  # a null character
         raise OSError(errno.EINVAL, str(error)) from error
-
-
-def cannot_write(name: str, error: Exception) -> WriteError:
-    """Turn what the system says about a file that cannot be written into an error of ours, to be raised."""
-    if getattr(error, "errno", None) in _NO_ROOM:
-        return DiskFull(f"there is no room to write {name!r}", hint="free some space, or choose another folder")
-    return WriteError(f"{name!r} cannot be written: {error}", hint="check the folder and its permissions")

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from benchmarks.train_tiny.muon import Muon
 from benchmarks.train_tiny.recipe import RECIPE_VERSION, Recipe
 from benchmarks.train_tiny.training_frames import RenderSpec, TrainingVideo
-from pipelines.files import write_text
 from pipelines.terminal import Progress
 from vidzip.errors import VidzipError
-from vidzip.files import cannot_write, whole_file
+from vidzip.files import atomic_file, write_error, write_text
 
 CHECKPOINT_SECONDS = 300
 """Time between two checkpoints."""
@@ -59,13 +58,13 @@ class Run:
             for part in (self._frames_folder, self._features_folder):
                 os.makedirs(part, exist_ok=True)
         except OSError as error:
-            raise cannot_write(folder, error) from error
+            raise write_error(folder, error) from error
 
     def _check_recipe(self) -> None:
         requested = {"version": RECIPE_VERSION, **asdict(self.recipe)}
         file = os.path.join(self.folder, _RECIPE)
         if not os.path.exists(file):
-            names = sorted(os.listdir(self.folder))
+            names = sorted(name for name in os.listdir(self.folder) if not name.startswith("."))
             if names:
                 raise RunMismatch(
                     f"{self.folder!r} holds {names[0]!r} and no training run", hint="give a new or an empty folder"
@@ -163,7 +162,7 @@ class Run:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        with whole_file(self._checkpoint_file(stage)) as file:
+        with atomic_file(self._checkpoint_file(stage)) as file:
             file.write(buffer.getbuffer())
         self._saved_at = time.monotonic()
 
@@ -174,7 +173,7 @@ class Run:
             with open(self._log_file, "a", encoding="utf-8") as opened:
                 opened.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise cannot_write(self._log_file, error) from error
+            raise write_error(self._log_file, error) from error
 
     def rows(self) -> list[dict[str, Any]]:
         """Read the log; an incomplete last line is dropped."""

@@ -19,10 +19,9 @@ from benchmarks.train_tiny.runs import Run
 from benchmarks.train_tiny.tower import features, normalize, train_tower
 from benchmarks.train_tiny.training_frames import TrainingVideo, render, sample_render_spec
 from eval.shapes.questions import vocabulary
-from pipelines.files import alone_in
 from pipelines.terminal import Progress
 from pipelines.workers import check_workers, for_each
-from vidzip.files import whole_file, whole_folder
+from vidzip.files import atomic_file, atomic_folder, lock_folder
 
 SPLIT, CURVES = "train", "curves.png"
 
@@ -62,7 +61,7 @@ def train_tiny(
     """
     check_workers(workers)
     run = Run(folder, recipe)
-    with alone_in(folder):
+    with lock_folder(folder):
         return _train(run, device, progress, workers)
 
 
@@ -76,10 +75,10 @@ def _train(run: Run, device: torch.device, progress: Progress, workers: int | No
     _extract_features(tower, videos, device, progress)
     align(run, model, tokenizer, videos, device=device, progress=progress)
     train_language(run, model, tokenizer, videos, device=device, progress=progress)
-    with whole_folder(run.model_folder) as scratch:
+    with atomic_folder(run.model_folder) as scratch:
         save(model.cpu(), tokenizer, scratch, model_card(recipe, run.rows()))
     curves = os.path.join(run.folder, CURVES)
-    with whole_file(curves) as file:
+    with atomic_file(curves) as file:
         plot_curves(run.rows(), file)
     weights = [file for file in os.scandir(run.model_folder) if file.name.endswith(".safetensors")]
     return TrainedModel(folder=run.model_folder, curves=curves, size_bytes=sum(file.stat().st_size for file in weights))
@@ -112,5 +111,5 @@ def _extract_features(tower: Any, videos: list[TrainingVideo], device: torch.dev
             pixels = torch.from_numpy(np.load(video.frames_file)["pixels"])
             with torch.no_grad():
                 extracted = features(tower, normalize(pixels.to(device)))
-            with whole_file(video.features_file) as file:
+            with atomic_file(video.features_file) as file:
                 np.save(file, extracted.half().cpu().numpy())

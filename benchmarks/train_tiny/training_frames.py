@@ -16,7 +16,7 @@ from eval.shapes import Clip, Scene, make_clip
 from eval.shapes.drawing import Painter
 from eval.shapes.scene import COLOURS, SHAPES, draws_for
 from pipelines.workers import until_stopped
-from vidzip.files import whole_file
+from vidzip.files import atomic_file
 from vidzip.models.small import PREPROCESSOR
 from vidzip.video.decoding import decode
 from vidzip.video.writing import write
@@ -129,7 +129,7 @@ def render(video: TrainingVideo) -> None:
     """
     if os.path.exists(video.frames_file):
         return
-    with whole_file(video.frames_file) as file:
+    with atomic_file(video.frames_file) as file:
         pixels = _encode_and_decode(video.spec, os.path.dirname(video.frames_file))
         np.savez(file, pixels=pixels, **dataclasses.asdict(label_frames(video.spec)))
 

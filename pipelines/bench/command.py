@@ -132,8 +132,7 @@ def run_bench(settings: Settings, device: torch.device, *, out: str | None, plot
     from pipelines.bench.predicting import costs_of, predict
     from pipelines.bench.subjects import make_subjects
     from pipelines.bench.tables import machine, print_comparisons, print_predictions, print_stages, print_ways
-    from pipelines.files import write_text
-    from vidzip.files import whole_file
+    from vidzip.files import atomic_file, write_text
     from vidzip.planner import NOT_CALIBRATED
 
     for video in settings.videos:
@@ -171,7 +170,7 @@ def run_bench(settings: Settings, device: torch.device, *, out: str | None, plot
         }
         write_text(out, json.dumps(record, indent=1) + "\n")
     if plot is not None:
-        with whole_file(plot) as file:
+        with atomic_file(plot) as file:
             plot_stages(measured, file)
 
 

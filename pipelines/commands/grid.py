@@ -67,7 +67,6 @@ def grid_command(
     SET is a name such as msvd or shapes. Each video is encoded once for each frame count, and compressed by every
     method. Each run is one of 'vidzip eval': 'vidzip report', 'compare' and 'score' take its folder.
     """
-    from pipelines.files import write_text
     from pipelines.grid.plot import plot_grid
     from pipelines.grid.results import read_results
     from pipelines.grid.tables import grid_tables
@@ -75,7 +74,7 @@ def grid_command(
     from pipelines.plotting import check_plotting
     from pipelines.runs.executing import execute_runs
     from vidzip.compress import describe
-    from vidzip.files import whole_file
+    from vidzip.files import atomic_file, write_text
 
     check_plotting()
     baselines = [describe(method) for method in read_methods(baseline)]
@@ -93,7 +92,7 @@ def grid_command(
         execute_runs(settings, {os.path.join(out, one.key): one.selection for one in variants}, progress)
     result = read_results(out, variants, baselines)
     write_text(os.path.join(out, RESULT), json.dumps(result.to_json(), indent=1) + "\n")
-    with whole_file(os.path.join(out, PLOT)) as file:
+    with atomic_file(os.path.join(out, PLOT)) as file:
         plot_grid(result, file)
     for one in result.variants:
         if one.num_failed:

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from pipelines.files import write_text
 from pipelines.options import (
     answer_option,
     debug_option,
@@ -38,6 +37,7 @@ from pipelines.table3 import (
 from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
 from vidzip import DecodeOptions
 from vidzip.errors import BadArgument, VidzipError
+from vidzip.files import write_text
 
 RESULT = "table3.json"
 

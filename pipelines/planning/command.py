@@ -28,7 +28,7 @@ from pipelines.source import MOST_LISTED, Source
 from pipelines.terminal import print_line, print_message, print_table, progress_bar
 from vidzip import Budget, VideoInfo, probe
 from vidzip.errors import BadArgument
-from vidzip.files import whole_file
+from vidzip.files import atomic_file
 from vidzip.planner import CostModel, FrontierPoint, Planner, PlanReport
 from vidzip.planner.budget import Preference
 
@@ -134,7 +134,7 @@ def _plan_video(planner: Planner, options: dict[str, Any]) -> None:
         from pipelines.plotting import check_plotting
 
         check_plotting()
-        with whole_file(options["plot"]) as file:
+        with atomic_file(options["plot"]) as file:
             plot_frontier(os.path.basename(path), report, points, file)
     if options["as_json"]:
         click.echo(json.dumps(tables.record(path, report, points)))

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.jsonl import BrokenLine, JsonlAppender, encode_rows, read_rows
-from pipelines.files import alone_in, write_text
 from vidzip.errors import VidzipError, WriteError
-from vidzip.files import cannot_write, whole_file
+from vidzip.files import atomic_file, lock_folder, write_error, write_text
 
 RUN, ANSWERS = "run.json", "answers.jsonl"
 SCHEMA = "vidzip/run/1"
@@ -102,7 +101,7 @@ def open_run_log(folder: str, run: Mapping[str, Any], *, retry_failed: bool = Fa
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise WriteError(f"cannot create the folder {folder!r}: {error}", hint="give another folder") from error
-    with alone_in(folder):
+    with lock_folder(folder):
         run = json.loads(json.dumps({"schema": SCHEMA, **run}))
         path, answers = os.path.join(folder, RUN), os.path.join(folder, ANSWERS)
         if os.path.exists(path):
@@ -113,7 +112,7 @@ def open_run_log(folder: str, run: Mapping[str, Any], *, retry_failed: bool = Fa
         rows = _read_answers(answers, repair=True)
         if retry_failed and count_failed(rows.values()):
             rows = {key: row for key, row in rows.items() if row.get("failure") is None}
-            with whole_file(answers) as file:
+            with atomic_file(answers) as file:
                 file.write(encode_rows(rows.values()))
         with JsonlAppender(answers) as appender:
 
@@ -121,7 +120,7 @@ def open_run_log(folder: str, run: Mapping[str, Any], *, retry_failed: bool = Fa
                 try:
                     appender.append(rows)
                 except OSError as error:
-                    raise cannot_write(answers, error) from error
+                    raise write_error(answers, error) from error
 
             yield RunLog(rows, write)
 

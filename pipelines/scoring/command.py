@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.files import write_text
 from pipelines.options import output_options
 from pipelines.scoring.judging import REPLIES, judge_options, judged
 from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, printable
 from vidzip.errors import BadArgument, VidzipError
+from vidzip.files import write_text
 
 if TYPE_CHECKING:
     from eval.agreement import Agreement

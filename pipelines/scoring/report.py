@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import vidzip
-from pipelines.files import write_text
 from pipelines.options import debug_option
 from pipelines.scoring.judging import REPLIES, judged
 from pipelines.terminal import Progress, format_bytes, print_line, print_message, progress_bar
 from vidzip.errors import BadArgument, VidzipError
+from vidzip.files import write_text
 
 if TYPE_CHECKING:
     from eval.reporting import Chapter, Report, Scored

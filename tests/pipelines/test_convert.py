@@ -129,7 +129,7 @@ def test_a_full_disk_is_no_bad_input(original, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(vidzip.models.converting, "save_checkpoint", full)
     assert main(["convert", str(original), str(tmp_path / "out"), "--device", "cpu"]) == 1
-    assert_refused(capsys, "there is no room to write", "free some space")
+    assert_refused(capsys, "is left to write", "free some space")
     assert os.listdir(tmp_path) == []
 
 

@@ -19,9 +19,9 @@ import pipelines.workers
 from eval.datasets import load
 from eval.shapes import KINDS, Frozen, frames_digest, frozen_splits, make_clip, questions_digest
 from pipelines.cli import main
-from pipelines.files import alone_in
 from pipelines.shapes import SetRequest, make_set
 from vidzip import decode, probe, sample
+from vidzip.files import lock_folder
 
 SEED = 18066
 """Its first training videos are short: 49, 41, 36 and 41 frames."""
@@ -154,9 +154,8 @@ def test_a_run_goes_on_where_one_was_ended(folder, finished, capsys):
     gone = videos / f"train_{SEED}_00001.mp4"
     gone.unlink()
     (folder / "test_a.json").unlink()
-    Path(f"{gone}.part").write_bytes(b"half a video")
-    (videos / f"train_{SEED}_00099.mp4.part").write_bytes(b"")
-    (folder / "test_q.json.part").write_bytes(b"[")
+    (videos / f".{gone.name}.0123abcd.part").write_bytes(b"half a video")
+    (videos / f".train_{SEED}_00099.mp4.0123abcd.part").write_bytes(b"")
     before = moments(videos)
     assert main(["shapes", str(folder), *THREE]) == 0
     assert "videos     3   (1 written now)" in capsys.readouterr().out
@@ -275,7 +274,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
 
 
 def test_a_second_run_at_the_same_time_is_refused(folder, capsys):
-    with alone_in(str(folder)):  # what the first one holds
+    with lock_folder(str(folder)):  # what the first one holds
         assert main(["shapes", str(folder), *THREE]) == 2
     assert_refused(capsys, "another run is writing into", "wait for it to end")
 

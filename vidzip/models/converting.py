@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from vidzip.errors import BadArgument, BadModelFolder, ConversionMismatch, WriteError
 from vidzip.features import FrameFeatures
-from vidzip.files import whole_folder
+from vidzip.files import atomic_folder
 from vidzip.models.loading import load, load_original_tokenizer, read_config
 from vidzip.models.original import is_original, original_preprocessor, original_weights, read_original_config
 from vidzip.models.prompting import embed_prompt
@@ -112,7 +112,9 @@ def convert(
         if on_progress:
             on_progress(step, done, 3)
 
-    with whole_folder(os.fspath(target)) as partial:  # first of all, so that a folder that cannot be made costs no work
+    with atomic_folder(
+        os.fspath(target)
+    ) as partial:  # first of all, so that a folder that cannot be made costs no work
         place = Path(partial)
         tell("ask the original", 0)
         said = _ask(source, device, dtype)

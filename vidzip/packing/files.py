@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vidzip import __version__
 from vidzip.errors import BadArgument, BadPack, DeviceUnavailable, PlanMismatch, VidzipError, WriteError
-from vidzip.files import whole_file
+from vidzip.files import atomic_file
 from vidzip.packing.packed import PackedVideo
 from vidzip.packing.rebuilding import rebuild
 from vidzip.planner import Budget, Plan
@@ -95,7 +95,7 @@ def save(packed: PackedVideo, path: str | os.PathLike[str], *, dtype: torch.dtyp
     content = _to_bytes(packed, dtype)
     check_place(name)
     # In Python's own words: safetensors' writer maps the file, and a full disk then ends the process.
-    with whole_file(name) as file:
+    with atomic_file(name) as file:
         file.write(content)
 
 

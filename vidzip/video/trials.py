@@ -12,7 +12,7 @@ from av.codec import Codec
 from jaxtyping import UInt8
 
 from vidzip.errors import BadArgument
-from vidzip.files import cannot_write, whole_path
+from vidzip.files import atomic_path, write_error
 from vidzip.video.writing import encode
 
 _ENCODERS: Mapping[str, str] = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "mpeg4": "mpeg4"}
@@ -91,11 +91,11 @@ def write_trial(trial: Trial, path: str) -> None:
     """
     if not can_write(trial.codec):
         raise BadArgument(f"{trial.codec!r} cannot be encoded here", hint=f"use one of {', '.join(_ENCODERS)}")
-    with whole_path(path) as partial:
+    with atomic_path(path) as partial:
         try:
             encode(partial, trial.pictures(), Fraction(25), _ENCODERS[trial.codec], _options(trial))
         except av.FFmpegError as error:
-            raise cannot_write(path, error) from error
+            raise write_error(path, error) from error
 
 
 def _options(trial: Trial) -> dict[str, str]:

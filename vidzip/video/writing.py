@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from vidzip.errors import BadArgument, WriteError
-from vidzip.files import cannot_write, whole_path
+from vidzip.files import atomic_path, write_error
 
 MAX_CRF = 51
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -62,11 +62,11 @@ def write(
     if os.path.lexists(name):
         raise WriteError(f"{name!r} exists already", hint="give a new name, or remove it first")
     options = {"crf": str(crf), "preset": preset, **(_REPRODUCIBLE if reproducible else {})}
-    with whole_path(name) as partial:
+    with atomic_path(name) as partial:
         try:
             return encode(partial, pictures, Fraction(fps).limit_denominator(100_000), "libx264", options)
         except av.FFmpegError as error:
-            raise cannot_write(name, error) from error
+            raise write_error(name, error) from error
 
 
 def encode(path: str, pictures: Iterable[np.ndarray], fps: Fraction, encoder: str, options: dict[str, str]) -> int:

@@ -17,7 +17,7 @@ from benchmarks.train_tiny.initial_model import build_initial_model
 from benchmarks.train_tiny.recipe import RECIPE_VERSION, Recipe
 from benchmarks.train_tiny.runs import Run
 from benchmarks.train_tiny.training import train_tiny
-from pipelines.files import alone_in
+from vidzip.files import lock_folder
 from vidzip.models.small import PREPROCESSOR
 
 CPU = torch.device("cpu")
@@ -193,7 +193,7 @@ def test_a_checkpoint_of_another_version_is_refused(trained, tmp_path, capsys):
 
 def test_a_folder_in_use_is_refused(trained, capsys):
     folder, _ = trained
-    with alone_in(str(folder)):
+    with lock_folder(str(folder)):
         assert run(folder, "--seed", 1, *OPTIONS) == 2
     assert_refused(capsys, str(folder), "wait")
 

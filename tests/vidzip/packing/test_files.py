@@ -322,14 +322,6 @@ def test_a_disk_that_fails_leaves_the_old_file(path, whole, monkeypatch, number,
     assert os.listdir(path.parent) == [path.name]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no disk that is always full")
-def test_a_disk_that_is_full(path):
-    os.symlink("/dev/full", f"{path}.part")
-    with pytest.raises(DiskFull, match="no room to write"):
-        packed().save(path)
-    assert os.listdir(path.parent) == []
-
-
 @pytest.mark.parametrize("name", ["no/folder.vidzip", "file/below.vidzip", "n" * 300, "null\0.vidzip", "folder.vidzip"])
 def test_where_no_file_can_be(tmp_path, name):
     (tmp_path / "file").write_text("old")

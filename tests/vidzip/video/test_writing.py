@@ -10,7 +10,7 @@ from clips import number_of, numbered_picture
 
 from vidzip import decode, probe, sample
 from vidzip.errors import BadArgument, DiskFull, WriteError
-from vidzip.files import cannot_write
+from vidzip.files import write_error
 from vidzip.video.writing import write
 
 
@@ -99,7 +99,7 @@ def test_a_file_can_be_the_same_in_every_run(tmp_path):
     ("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EACCES, WriteError)]
 )
 def test_a_full_disk_is_told_from_other_refusals(number, kind):
-    error = cannot_write("new.mp4", OSError(number, "refused", "new.mp4.part"))
+    error = write_error("new.mp4", OSError(number, "refused", "new.mp4.part"))
     assert type(error) is kind
     assert "'new.mp4'" in error.message
     returned = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, as between processes
