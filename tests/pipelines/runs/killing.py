@@ -22,6 +22,8 @@ sys.path.insert(0, str(SUPPORT))
 
 from questions import write_set  # noqa: E402 - found through the line above
 
+from pipelines.cli import main as cli_main  # noqa: E402
+
 ANSWERS = "answers.jsonl"
 
 
@@ -58,17 +60,17 @@ def count_lines(out: Path) -> int:
     return (out / ANSWERS).read_bytes().count(b"\n") if (out / ANSWERS).exists() else 0
 
 
-def run(arguments: list[str]) -> int:
-    return subprocess.run(
-        [sys.executable, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=False
-    ).returncode
+def run_until_killed(arguments: list[str]) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SUPPORT / "killed.py"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
 
 def kill_test(folder: Path, kills: int, inside: int, seed: int, *, videos: int) -> Outcome:
     """Kill and resume a run, and compare its answers with those of an uninterrupted one."""
     data = write_set(folder / "set", videos=videos, questions=10)
     uninterrupted = folder / "uninterrupted"
-    if run(["-m", "pipelines", *command(data, uninterrupted, folder / "packs")]) != 0:
+    if cli_main(command(data, uninterrupted, folder / "packs")) != 0:
         raise AssertionError("the uninterrupted run failed")
     expected = answers(uninterrupted)
     chance = random.Random(seed)  # noqa: S311 - no secret
@@ -84,7 +86,7 @@ def kill_test(folder: Path, kills: int, inside: int, seed: int, *, videos: int) 
             out = folder / f"killed{number}"
         before = count_lines(out)
         writes = str(chance.randint(0, 1) + (1 if place == "after" else 0))
-        code = run([str(SUPPORT / "killed.py"), writes, place, *command(data, out, folder / "packs")])
+        code = run_until_killed([writes, place, *command(data, out, folder / "packs")])
         if code != -9:
             raise AssertionError(f"a start ended with {code}, not by its kill")
         outcome.kills += 1
@@ -97,7 +99,7 @@ def kill_test(folder: Path, kills: int, inside: int, seed: int, *, videos: int) 
 
 
 def _finish(data: Path, out: Path, folder: Path, expected: dict[str, str], outcome: Outcome) -> None:
-    if run(["-m", "pipelines", *command(data, out, folder / "packs")]) != 0:
+    if cli_main(command(data, out, folder / "packs")) != 0:
         raise AssertionError("the last start failed")
     outcome.starts += 1
     if answers(out) != expected:

@@ -49,7 +49,7 @@ def test_two_devices_answer_as_one_does(workload, small, tmp_path):
     opened, logs = run_logs(tmp_path / "two", workload.frames)
     with opened:
         assert predictions(logs) == expected
-        run_on_devices(["cpu", "cpu"], workload, load_small, logs, lambda *_: None)  # nothing is left to do
+        run_on_devices(["cpu"], workload, load_small, logs, lambda *_: None)  # nothing is left to do
     assert reports[0] == ("answer", 0, 50)
     assert reports[-1][1:] == (50, 50)
     assert not multiprocessing.active_children()
@@ -62,5 +62,5 @@ def test_a_device_that_is_lost_or_fails_ends_the_run(workload, tmp_path):
         with pytest.raises(DeviceLost, match=r"lost.*9"):
             run_on_devices(["lost"], workload, load_small, logs, lambda *_: None)
         with pytest.raises(VidzipError, match="no such luck"):
-            run_on_devices(["refused", "cpu"], workload, load_small, logs, lambda *_: None)
+            run_on_devices(["refused"], workload, load_small, logs, lambda *_: None)
     assert not multiprocessing.active_children()
