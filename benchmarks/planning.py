@@ -49,7 +49,7 @@ class Case:
 
     video: str
     budget: Budget
-    is_priced: bool
+    has_costs: bool
     accuracy: AccuracyTable | None = None
 
     @property
@@ -65,13 +65,13 @@ def cases() -> Iterator[Case]:
     """Yield the plans that are timed."""
     for video in VIDEOS:
         for prefer in ("balanced", "coverage", "detail"):
-            yield Case(video=video, budget=Budget(prefer=prefer), is_priced=False)
+            yield Case(video=video, budget=Budget(prefer=prefer), has_costs=False)
             for seconds in (2.0, 8.0):
                 budget = Budget(prefer=prefer, max_latency_seconds=seconds, max_memory_bytes=15e9)
-                yield Case(video=video, budget=budget, is_priced=True)
+                yield Case(video=video, budget=budget, has_costs=True)
     for seconds in (2.0, 4.0, 8.0, 16.0):
         budget = Budget(total_tokens=544, max_latency_seconds=seconds, max_memory_bytes=20e9)
-        yield Case(video="an hour", budget=budget, is_priced=True, accuracy=five_budgets())
+        yield Case(video="an hour", budget=budget, has_costs=True, accuracy=five_budgets())
 
 
 def five_budgets() -> AccuracyTable:
@@ -94,7 +94,7 @@ def microseconds(case: Case, rounds: int) -> float:
     info, seconds = VIDEOS[case.video], []
     for _ in range(rounds):
         began = time.perf_counter()
-        plan(info, case.budget, costs=COSTS if case.is_priced else None)
+        plan(info, case.budget, costs=COSTS if case.has_costs else None)
         seconds.append(time.perf_counter() - began)
     return 1e6 * statistics.median(seconds)
 

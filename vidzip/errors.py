@@ -108,11 +108,11 @@ class DiskFull(WriteError, SystemFault):
 
 
 class BudgetTooSmall(VidzipError):
-    """More frames were asked for than there are tokens to give them."""
+    """The token budget has fewer tokens than the requested frames need."""
 
 
 class BudgetInfeasible(VidzipError):
-    """No plan keeps to a cap on latency or memory, not even the smallest."""
+    """Even the smallest plan exceeds the latency or memory limit."""
 
 
 class PlanMismatch(VidzipError):

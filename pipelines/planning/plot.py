@@ -29,13 +29,14 @@ def plot_frontier(title: str, report: PlanReport, points: Sequence[FrontierPoint
     seconds = [0.0 if one.costs is None else one.costs.seconds for one in points]
     error = 0.0 if report.costs is None else report.costs.error
     low, high = ([value * max(0.0, 1 + side * error) for value in seconds] for side in (-1, 1))
-    axes.fill_between(frames, low, high, alpha=0.15, label=f"± {error:.0%} (90 %)")
-    axes.plot(frames, seconds, marker="o", markersize=4, label="with the most tokens within the limits")
+    axes.fill_between(frames, low, high, alpha=0.15, label=f"± {error:.0%}: 90 % of measurements")
+    axes.plot(frames, seconds, marker="o", markersize=4, label="most tokens within the limits")
     for one, height in zip(points, seconds, strict=True):
-        words = exceeded(one.exceeded_limits) if one.exceeded_limits else f"{one.total_tokens:,}"
-        axes.annotate(
-            words, (one.num_frames, height), fontsize=8, xytext=(0, 6), textcoords="offset points", ha="center"
+        text, side = (
+            (exceeded(one.exceeded_limits), "right") if one.exceeded_limits else (f"{one.total_tokens:,}", "center")
         )
+        position = (one.num_frames, height)
+        axes.annotate(text, position, fontsize=8, xytext=(0, 6), textcoords="offset points", ha=side)
     if report.costs is not None:
         label = f"chosen: {report.plan.num_frames} frames, {report.plan.total_tokens} tokens"
         axes.plot([report.plan.num_frames], [report.costs.seconds], "*", markersize=15, color="tab:red", label=label)

@@ -13,17 +13,17 @@ NOTE = (
 
 
 def test_plan_says_what_clips_cost(clip, capsys):
-    assert main(["plan", str(clip), "--clip", "8"]) == 0
+    assert main(["plan", str(clip), "--frames-per-clip", "8"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "34 frames, 136 of 136 tokens"
     assert err == f"{NOTE}\n"
-    assert main(["plan", str(clip), "--clip", "8", "--json"]) == 0
+    assert main(["plan", str(clip), "--frames-per-clip", "8", "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)
     assert (planned["frames"], planned["frames_per_clip"], planned["encoded_frames"]) == (34, 8, 40)
     assert [f"note: {note}" for note in planned["notes"]] == [NOTE]
 
 
-@pytest.mark.parametrize("options", [[], ["--clip", "1"]])
+@pytest.mark.parametrize("options", [[], ["--frames-per-clip", "1"]])
 def test_without_clips_there_is_nothing_to_say(clip, capsys, options):
     assert main(["plan", str(clip), *options, "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)
@@ -31,7 +31,7 @@ def test_without_clips_there_is_nothing_to_say(clip, capsys, options):
 
 
 def test_a_clip_of_no_frames(clip, capsys):
-    assert main(["plan", str(clip), "--clip", "0"]) == 2
+    assert main(["plan", str(clip), "--frames-per-clip", "0"]) == 2
     assert "frames_per_clip is 0" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""Videos that were never filmed, for what only plans them."""
+"""Descriptions of videos without files, for planning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vidzip import VideoInfo
 
 
 def video(num_frames: int = 300, fps: float = 25.0, **fields: Any) -> VideoInfo:
-    """What a probe would say of a 720p video with a keyframe a second or two."""
+    """Describe a 720p video with a keyframe every 50 frames."""
     known = {
         "duration_seconds": num_frames / fps,
         "fps": fps,

@@ -26,7 +26,7 @@ from vidzip.planner.model_shapes import VIDEO_LLAVA_7B
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
-    """A cache folder of the test's own."""
+    """An empty cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "vidzip" / "calibration"
 
@@ -57,23 +57,23 @@ def calibration(**changes) -> Calibration:
     return Calibration(**{**given, **changes})
 
 
-def test_what_was_stored_is_found(cache):
+def test_a_saved_calibration_is_found(cache):
     assert find_costs("a/model") is None
     path = save_calibration(calibration())
     assert Path(path).parent == cache
-    assert os.listdir(cache) == [os.path.basename(path)]  # and nothing half written
+    assert os.listdir(cache) == [os.path.basename(path)]  # and no partial file
     assert find_costs("a/model") == costs()
     assert list(load_calibrations("a/model")) == [calibration()]
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
-def test_it_is_found_by_what_was_asked_for_and_by_what_came_of_it(device, dtype):
+def test_it_is_found_by_the_requested_and_by_the_actual_device_and_dtype(device, dtype):
     save_calibration(calibration())
     assert find_costs("a/model", device, dtype) == costs()
 
 
-def test_what_was_named_is_not_found_where_nothing_is_named():
+def test_auto_does_not_find_a_calibration_of_a_named_device():
     save_calibration(calibration(asked_device="cpu", asked_dtype="float32"))
     assert find_costs("a/model") is None
     assert find_costs("a/model", "cpu", "float32") == costs()
@@ -90,7 +90,7 @@ def test_what_was_named_is_not_found_where_nothing_is_named():
         ("a/model", "auto", "bfloat16"),
     ],
 )
-def test_nothing_else_is_found(name, device, dtype):
+def test_other_models_devices_and_dtypes_find_nothing(name, device, dtype):
     save_calibration(calibration())
     assert find_costs(name, device, dtype) is None
 
@@ -104,13 +104,13 @@ def test_nothing_else_is_found(name, device, dtype):
         {"versions": {"vidzip": vidzip.__version__, "torch": "1.0", "transformers": "1.0", "av": "1.0"}},
     ],
 )
-def test_another_machine_or_library_counts_as_not_measured(change):
+def test_a_calibration_of_another_machine_or_library_is_not_found(change):
     save_calibration(calibration(machine=replace(calibration().machine, **change)))
     assert find_costs("a/model") is None
 
 
-def test_the_last_one_counts():
-    shorter = replace(costs().shape, frames_at_once=1)  # the same model otherwise loaded: a file of its own
+def test_the_latest_calibration_is_used():
+    shorter = replace(costs().shape, frames_at_once=1)  # the same model with another batch size has its own file
     newer, older = costs(seconds=2.0), replace(costs(seconds=1.0), shape=shorter)
     first = save_calibration(calibration(costs=newer, measured_at="2026-02-01T00:00:00+00:00"))
     second = save_calibration(calibration(costs=older, measured_at="2026-01-01T00:00:00+00:00"))
@@ -118,7 +118,7 @@ def test_the_last_one_counts():
     assert find_costs("a/model") == newer
 
 
-def test_measuring_again_takes_the_old_ones_place(cache):
+def test_a_new_calibration_replaces_the_old_one(cache):
     save_calibration(calibration())
     save_calibration(calibration(costs=costs(seconds=3.0)))
     assert find_costs("a/model") == costs(seconds=3.0)
@@ -148,17 +148,17 @@ def broken(**changes) -> str:
         lambda: broken().replace("vidzip/calibration/1", "vidzip/calibration/2"),
     ],
 )
-def test_a_damaged_one_is_an_error_that_says_what_to_do(damage):
+def test_a_damaged_calibration_is_an_error_with_a_hint(damage):
     path = save_calibration(calibration())
     Path(path).write_text(damage(), encoding="utf-8")
     with pytest.raises(BadCalibration, match="'vidzip calibrate'"):
         find_costs("a/model")
-    assert find_costs("a") is None  # others are not concerned
+    assert find_costs("a") is None  # other models are not affected
     save_calibration(calibration())
     assert find_costs("a/model") == costs()
 
 
-def test_another_version_of_vidzip_may_have_counted_otherwise():
+def test_calibrations_of_another_version_are_ignored():
     path = Path(save_calibration(calibration()))
     record = json.loads(path.read_text(encoding="utf-8"))
     record["machine"]["versions"]["vidzip"] = "0.0.1"
@@ -167,7 +167,7 @@ def test_another_version_of_vidzip_may_have_counted_otherwise():
     assert find_costs("a/model") is None
 
 
-def test_what_cannot_be_written_is_an_error(cache):
+def test_a_folder_that_cannot_be_written_is_an_error(cache):
     cache.parent.mkdir(parents=True)
     cache.write_text("a file where the folder would be")
     with pytest.raises(WriteError, match="cannot be written"):
@@ -175,20 +175,20 @@ def test_what_cannot_be_written_is_an_error(cache):
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/abs/olute", "LanguageBind/Video-LLaVA-7B", "ü" * 300, "."])
-def test_any_name_makes_a_file_in_the_folder(name, cache):
+def test_any_model_name_makes_a_file_in_the_folder(name, cache):
     path = Path(save_calibration(calibration(costs=costs(name))))
     assert path.parent == cache
     assert find_costs(name) == costs(name)
 
 
-def test_names_of_one_file_name_are_told_apart():
+def test_names_with_the_same_slug_are_distinguished():
     for name in ("a/b", "a:b"):
         save_calibration(calibration(costs=costs(name)))
         assert find_costs(name) == costs(name)
     assert find_costs("a?b") is None
 
 
-def test_finding_loads_neither_torch_nor_a_decoder(cache):
+def test_finding_costs_imports_neither_torch_nor_a_decoder(cache):
     save_calibration(calibration())
     code = (
         "import sys; from vidzip.calibration import find_costs\n"
@@ -201,5 +201,5 @@ def test_finding_loads_neither_torch_nor_a_decoder(cache):
     assert done.stdout.strip() == "[]"
 
 
-def test_a_folder_of_the_users_cache(cache):
+def test_calibrations_are_in_the_users_cache_folder(cache):
     assert cache_folder() == str(cache)

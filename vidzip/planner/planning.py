@@ -349,8 +349,8 @@ class Planner:
         seconds, memory = self.space.predict(frames, tokens)
         return {
             "tokens": f"{tokens:,} tokens exceed the budget of {self.budget.total_tokens:,}",
-            "latency": f"{_format_seconds(seconds)} exceed the latency limit of {self.space.max_seconds:g} s",
-            "memory": f"{_format_bytes(memory)} exceed the memory limit of {self.space.max_memory_bytes / 1e9:g} GB",
+            "latency": f"{_format_seconds(seconds)} exceeds the latency limit of {self.space.max_seconds:g} s",
+            "memory": f"{_format_bytes(memory)} exceeds the memory limit of {self.space.max_memory_bytes / 1e9:g} GB",
             "video": f"the video has {self.num_video_frames:,} frames",
         }[limit]
 

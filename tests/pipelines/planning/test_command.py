@@ -84,8 +84,8 @@ def test_a_latency_limit_is_kept_and_printed(clip, capsys):
         plan_with_report(clip, Budget(num_frames=20, total_tokens=tokens), costs=costs).costs.seconds
         for tokens in (30, 31)
     )
-    cap = (few + many) / 2
-    assert main(["plan", str(clip), *CPU, "--frames", "20", "--max-latency", str(cap)]) == 0
+    limit = (few + many) / 2
+    assert main(["plan", str(clip), *CPU, "--frames", "20", "--max-latency", str(limit)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "20 frames, 30 of 136 tokens (106 unused: limited by latency)"
     assert "limited by: latency" in lines
@@ -208,12 +208,12 @@ def test_a_limit_that_one_video_exceeds_fails_that_video_only(folder, capsys):
         plan_with_report(folder / name, Budget(num_frames=1, total_tokens=1), costs=assumed_costs("tiny", "cpu")).costs
         for name in ("one.mp4", "large.mp4")
     )
-    cap = (small.seconds + large.seconds) / 2
-    assert main(["plan", str(folder), *CPU, "--max-latency", str(cap)]) == 2
+    limit = (small.seconds + large.seconds) / 2
+    assert main(["plan", str(folder), *CPU, "--max-latency", str(limit)]) == 2
     out, err = capsys.readouterr()
     assert "2 planned, 1 failed" in out
     assert "large.mp4' cannot be planned: " in err
-    assert f"{cap:g} s" in err
+    assert f"{limit:g} s" in err
 
 
 def test_a_folder_without_videos_is_refused(tmp_path, capsys):
