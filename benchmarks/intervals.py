@@ -20,8 +20,8 @@ import numpy as np
 from eval.metrics import Score
 from eval.scoring import retention
 from eval.statistics import (
-    Graded,
     Interval,
+    QuestionScore,
     bootstrap_mean,
     cluster_sums,
     cohens_kappa,
@@ -164,10 +164,10 @@ CASES = {
 }
 
 
-def _graded(drawn: Simulation) -> list[list[Graded]]:
+def _graded(drawn: Simulation) -> list[list[QuestionScore]]:
     return [
         [
-            Graded(question_id=str(place), video=str(video), score=Score(value=float(value)))
+            QuestionScore(question_id=str(place), video=str(video), score=Score(value=float(value)))
             for place, (video, value) in enumerate(zip(drawn.videos, column, strict=True))
         ]
         for column in drawn.columns

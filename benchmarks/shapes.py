@@ -28,9 +28,9 @@ import vidzip
 from eval.datasets import DatasetError, Sample
 from eval.datasets import load as load_samples
 from eval.metrics import Score, exact_match
-from eval.reporting.texts import interval
+from eval.reporting.formatting import format_interval
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, Question, make_clip
-from eval.statistics import Graded, mean_score, paired_difference
+from eval.statistics import QuestionScore, mean_score, paired_difference
 from pipelines.terminal import Progress, print_line, print_markdown_table, print_message, print_table, progress_bar
 from vidzip import Budget, Frames, PackedVideo, Session, VideoLlava, VidzipError, zip_frames
 from vidzip.compress import describe, make_method
@@ -352,7 +352,7 @@ def accuracies(rows: Rows) -> list[list[str]]:
     for setting in SETTINGS:
         if setting.key in rows:
             mine = rows[setting.key]
-            cells = [interval(mean_score(_graded(_of(mine, column)))) for column in COLUMNS]
+            cells = [format_interval(mean_score(_graded(_of(mine, column)))) for column in COLUMNS]
             cut = sum(row.finish_reason == "length" for row in mine)
             counts = [_span(row.frames for row in mine), _span(row.visual_tokens for row in mine)]
             lines.append([setting.title, *counts, *cells, str(cut)])
@@ -395,13 +395,13 @@ def differences(rows: Rows) -> list[list[str]]:
             estimate = paired_difference(_graded(_of(rows[ours], column)), _graded(_of(rows[theirs], column)))
             is_best = ours == best and column == "flash" and len(flashes) > 1
             note = " (the best of these, chosen by these questions)" if is_best else ""
-            lines.append([f"{titles[ours]} - {titles[theirs]}{note}", column, interval(estimate, sign=True)])
+            lines.append([f"{titles[ours]} - {titles[theirs]}{note}", column, format_interval(estimate, sign=True)])
     return lines
 
 
-def _graded(rows: Sequence[Row]) -> list[Graded]:
+def _graded(rows: Sequence[Row]) -> list[QuestionScore]:
     return [
-        Graded(
+        QuestionScore(
             question_id=row.id,
             video=row.video,
             score=Score(value=row.score, reason="" if row.score is not None else "it could not be scored"),

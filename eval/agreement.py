@@ -1,4 +1,4 @@
-"""Two judges on the same answers, or a judge and exact match: how often they agree, and where they do not."""
+"""Agreement between two judges, or a judge and exact match, on the same answers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 
 from eval.results import Run
 from eval.scoring import ScoringError
-from eval.statistics import Estimate, Graded, TwoByTwo, cohens_kappa, mean_estimate, two_by_two
+from eval.statistics import Estimate, QuestionScore, TwoByTwo, cohens_kappa, mean_estimate, two_by_two
 
 SCHEMA = "vidzip/agreement/1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """An answer that one takes for right and the other for wrong.
+    """An answer that one grader accepts and the other rejects.
 
     Attributes:
-        question_id: the question's name in the set.
-        video: the video it is about.
-        question: as it was asked.
-        answer: the right one.
-        prediction: the one that was judged.
-        verdicts: right or not, of the first and of the second.
+        question_id: the question's id in the set.
+        video: the video that it is about.
+        question: the question's text.
+        answer: the correct answer.
+        prediction: the judged answer.
+        verdicts: right or not, of the first and of the second grader.
     """
 
     question_id: str
@@ -38,16 +38,16 @@ class Disagreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How far two agree on the answers of a run.
+    """The agreement between two graders on the answers of a run.
 
     Attributes:
-        run: what tables call the run.
-        names: of the two.
-        counts: how often both, one or none takes an answer for right.
-        share: on how many of the answers they agree.
-        kappa: agreement beyond chance, with a bootstrap's interval over videos.
-        only_judged_by: answers that only the first, and only the second has a verdict on; they were left out.
-        disagreements: where they differ, in the run's order.
+        run: the run's name in tables.
+        names: the graders' names.
+        counts: how many answers both, one or none accepts.
+        share: proportion of answers on which they agree.
+        kappa: agreement beyond chance, with a bootstrap interval over videos.
+        only_judged_by: number of answers with a verdict of the first only, and of the second only; they are left out.
+        disagreements: in the run's order.
     """
 
     run: str
@@ -59,23 +59,25 @@ class Agreement:
     disagreements: tuple[Disagreement, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
+        """Convert to JSON data."""
         return {"schema": SCHEMA, **asdict(self)}
 
 
-def agree(run: Run, names: tuple[str, str], graded: tuple[tuple[Graded, ...], tuple[Graded, ...]]) -> Agreement:
-    """Compare two graders of one run: each a judge, or exact match.
+def measure_agreement(
+    run: Run, names: tuple[str, str], scores: tuple[tuple[QuestionScore, ...], tuple[QuestionScore, ...]]
+) -> Agreement:
+    """Compare two graders of one run.
 
     Args:
-        run: whose answers were graded.
-        names: of the two.
-        graded: their scores, 1 for right and 0 for wrong, as :func:`eval.scoring.grade` gives them.
+        run: the run.
+        names: the graders' names.
+        scores: their scores, 1 for right and 0 for wrong, as :func:`eval.scoring.score_questions` gives them.
 
     Raises:
-        ScoringError: there is no answer on which both have a verdict.
+        ScoringError: no answer has a verdict of both.
     """
-    first, second = (_verdicts(one) for one in graded)
-    both = [one for one in run.questions if one.question_id in first and one.question_id in second]
+    first, second = (_verdicts(one) for one in scores)
+    both = [one for one in run.results if one.question_id in first and one.question_id in second]
     if not both:
         raise ScoringError(f"no answer of {run.name!r} has a verdict of both", "judge the run with both")
     verdicts = np.array([(first[one.question_id], second[one.question_id]) for one in both], dtype=bool)
@@ -103,5 +105,5 @@ def agree(run: Run, names: tuple[str, str], graded: tuple[tuple[Graded, ...], tu
     )
 
 
-def _verdicts(graded: tuple[Graded, ...]) -> Mapping[str, bool]:
-    return {row.question_id: row.score.value == 1 for row in graded if row.score.value is not None}
+def _verdicts(scores: tuple[QuestionScore, ...]) -> Mapping[str, bool]:
+    return {row.question_id: row.score.value == 1 for row in scores if row.score.value is not None}

@@ -1,4 +1,4 @@
-"""Two runs, question by question: which is better, by how much, and which questions flipped."""
+"""Comparison of two runs, question by question: the difference, its interval, and the questions that flipped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from eval.results import Answered, Run
-from eval.scoring import JUDGE_SCORE, RANGES, Judged, ScoringError, grade, groups, quoted
+from eval.results import QuestionResult, Run
+from eval.scoring import JUDGE_SCORE, RANGES, Judgements, ScoringError, group_by_kind, quoted, score_questions
 from eval.statistics import Estimate, TwoByTwo, bootstrap_mean, exact_mcnemar, two_by_two
 
 SCHEMA = "vidzip/comparison/1"
@@ -17,16 +17,16 @@ SCHEMA = "vidzip/comparison/1"
 
 @dataclass(frozen=True, kw_only=True)
 class Flip:
-    """A question on which two runs scored differently.
+    """A question with different scores in two runs.
 
     Attributes:
-        question_id: its name in the set.
-        video: the video it is about.
-        kind: what kind of question it is.
-        question: as it was asked.
-        answer: the right one.
-        predictions: the two runs'.
-        scores: what they are worth.
+        question_id: the question's id in the set.
+        video: the video that it is about.
+        kind: the kind of question.
+        question: the question's text.
+        answer: the correct answer.
+        predictions: those of the two runs.
+        scores: of the two predictions.
     """
 
     question_id: str
@@ -39,14 +39,14 @@ class Flip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """How two runs differ on a group of questions.
+class GroupDifference:
+    """The difference between two runs on a group of questions.
 
     Attributes:
-        group: all, or a kind of question.
-        difference: the first run's mean score less the second's, over questions with a score in both, with an interval
-            by a bootstrap over videos.
-        counts: how often both, one or none is right; None for a metric that is neither right nor wrong.
+        group: all questions, or a kind of question.
+        difference: mean score of the first run minus the second's, over questions with a score in both, with a
+            bootstrap interval over videos.
+        counts: how many questions both, one or none has right; None for a metric with more than two values.
         p_value: of McNemar's exact test; None likewise.
     """
 
@@ -58,30 +58,30 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How two runs differ.
+    """A comparison of two runs.
 
     Attributes:
-        names: what tables call them.
-        metric: by which they were scored.
-        judge: what the judge is; None where the metric needs none.
-        is_strict: whether what has no score counts as the lowest.
-        compared: of all questions, then of each kind.
-        flips: the questions on which they differ, in the first run's order.
-        only_in: ids of questions that only the first, and only the second run holds; they were left out.
-        warnings: what else to know.
+        names: the runs' names in tables.
+        metric: in :data:`eval.scoring.RANGES`.
+        judge: the judge's description; None if the metric needs none.
+        is_strict: whether a question without a score counts as the lowest.
+        groups: the difference on all questions, then on each kind.
+        flips: the questions with different scores, in the first run's order.
+        only_in: ids of questions in the first run only, and in the second only; they are left out.
+        warnings: what else matters for the result.
     """
 
     names: tuple[str, str]
     metric: str
     judge: Mapping[str, Any] | None
     is_strict: bool
-    compared: tuple[Compared, ...]
+    groups: tuple[GroupDifference, ...]
     flips: tuple[Flip, ...]
     only_in: tuple[tuple[str, ...], tuple[str, ...]]
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
+        """Convert to JSON data."""
         return {"schema": SCHEMA, **asdict(self)}
 
 
@@ -90,19 +90,19 @@ def compare(
     second: Run,
     metric: str,
     *,
-    judged: tuple[Judged, Judged] | None = None,
+    judgements: tuple[Judgements, Judgements] | None = None,
     is_strict: bool = False,
-    is_intersection_allowed: bool = False,
+    allow_different_questions: bool = False,
 ) -> Comparison:
     """Compare two runs of the same questions, joined by id.
 
     Args:
         first: a run.
-        second: another.
+        second: another run.
         metric: in :data:`eval.scoring.RANGES`.
-        judged: the judge and its judgements of each run; a metric without a judge needs none.
-        is_strict: count what has no score as the lowest; otherwise questions without a score in both are left out.
-        is_intersection_allowed: compare on the questions that both runs hold, where their ids differ.
+        judgements: of each run; a metric without a judge needs none.
+        is_strict: count a question without a score as the lowest; otherwise leave it out.
+        allow_different_questions: if the runs' questions differ, compare on those that both have.
 
     Raises:
         ScoringError: the metric is unknown or needs a judge, the judges or the question ids differ, or one id stands for
@@ -110,19 +110,19 @@ def compare(
     """
     if metric not in RANGES:
         raise ScoringError(f"unknown metric {metric!r}", f"use one of {', '.join(RANGES)}")
-    only_in = _check_same(first, second, is_intersection_allowed=is_intersection_allowed)
-    judge = _check_same_judge(judged)
-    theirs = {one.question_id: one for one in second.questions}
-    pairs = [(one, theirs[one.question_id]) for one in first.questions if one.question_id in theirs]
+    only_in = _check_same_questions(first, second, allow_different_questions=allow_different_questions)
+    judge = _check_same_judge(judgements)
+    theirs = {one.question_id: one for one in second.results}
+    pairs = [(one, theirs[one.question_id]) for one in first.results if one.question_id in theirs]
     lowest, highest = RANGES[metric]
     scores = np.stack([
-        _scores(run, metric, judged[place] if judged else None, [pair[place].question_id for pair in pairs])
+        _scores(run, metric, judgements[place] if judgements else None, [pair[place].question_id for pair in pairs])
         for place, run in enumerate((first, second))
     ])  # fmt: skip
     if is_strict:
         scores = np.where(np.isnan(scores), lowest, scores)
     compared = []
-    for group, places in groups([pair[0] for pair in pairs]):
+    for group, places in group_by_kind([pair[0] for pair in pairs]):
         has_both = ~np.isnan(scores[:, places]).any(axis=0)
         chosen = np.array(places, dtype=np.int64)[has_both]
         ours, others = scores[:, chosen]
@@ -135,71 +135,73 @@ def compare(
         )
         counts = None if metric == JUDGE_SCORE else two_by_two(ours == highest, others == highest)
         p_value = exact_mcnemar(counts.only_first, counts.only_second) if counts else None
-        compared.append(Compared(group=group, difference=difference, counts=counts, p_value=p_value))
+        compared.append(GroupDifference(group=group, difference=difference, counts=counts, p_value=p_value))
     return Comparison(
         names=(first.name, second.name),
         metric=metric,
         judge=judge if metric.startswith("judge") else None,
         is_strict=is_strict,
-        compared=tuple(compared),
+        groups=tuple(compared),
         flips=tuple(_flips(pairs, scores)),
         only_in=only_in,
         warnings=tuple(_warnings((first, second), compared[0])),
     )
 
 
-def _check_same(first: Run, second: Run, *, is_intersection_allowed: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Make sure that one id means one question; returns the ids that only one of the runs holds."""
-    ours = {one.question_id: one for one in first.questions}
-    theirs = {one.question_id: one for one in second.questions}
+def _check_same_questions(
+    first: Run, second: Run, *, allow_different_questions: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Check that one id means one question; returns the ids in only one of the runs."""
+    ours = {one.question_id: one for one in first.results}
+    theirs = {one.question_id: one for one in second.results}
     both = [key for key in ours if key in theirs]
     for key in both:
-        for what in ("question", "answer", "video", "kind"):
-            one, other = getattr(ours[key], what), getattr(theirs[key], what)
+        for field in ("question", "answer", "video", "kind"):
+            one, other = getattr(ours[key], field), getattr(theirs[key], field)
             if one != other:
                 raise ScoringError(
-                    f"the runs are of different sets: the {what} of {quoted(key)} is {quoted(one)} in one of them, and "
-                    f"{quoted(other)} in the other",
+                    f"the runs are of different sets: the {field} of {quoted(key)} is {quoted(one)} in one of them, "
+                    f"and {quoted(other)} in the other",
                     "compare runs of one question set",
                 )
     only_in = tuple(key for key in ours if key not in theirs), tuple(key for key in theirs if key not in ours)
-    if any(only_in) and not is_intersection_allowed:
-        alone = next(key for keys in only_in for key in keys)
+    if any(only_in) and not allow_different_questions:
+        example = next(key for keys in only_in for key in keys)
         raise ScoringError(
-            f"the runs hold different questions: {len(only_in[0]):,} are in {quoted(first.name)} alone, "
-            f"{len(only_in[1]):,} in {quoted(second.name)} alone, such as {quoted(alone)}",
-            "finish both runs, or compare them on what both hold with --intersection",
+            f"the runs have different questions: {len(only_in[0]):,} are only in {quoted(first.name)}, "
+            f"{len(only_in[1]):,} only in {quoted(second.name)}, such as {quoted(example)}",
+            "finish both runs, or compare the questions that both have with --intersection",
         )
     if not both:
-        raise ScoringError("the runs hold no question in common", "compare runs of one question set")
+        raise ScoringError("the runs have no question in common", "compare runs of one question set")
     return only_in
 
 
-def _check_same_judge(judged: tuple[Judged, Judged] | None) -> Mapping[str, Any] | None:
-    if judged is None:
+def _check_same_judge(judgements: tuple[Judgements, Judgements] | None) -> Mapping[str, Any] | None:
+    if judgements is None:
         return None
-    (first, _), (second, _) = judged
+    first, second = (one.judge for one in judgements)
     if first["fingerprint"] != second["fingerprint"]:
         raise ScoringError(
             f"the runs were judged by different judges, {quoted(str(first['fingerprint']))} and "
             f"{quoted(str(second['fingerprint']))}",
-            "have one judge judge both",
+            "judge both with one judge",
         )
     return first
 
 
-def _scores(run: Run, metric: str, judged: Judged | None, ids: Sequence[str]) -> np.ndarray:
-    """A run's scores of some questions, in their order; nan where there is none."""
-    graded = grade(run, judged)
-    if metric not in graded:
+def _scores(run: Run, metric: str, judgements: Judgements | None, ids: Sequence[str]) -> np.ndarray:
+    """A run's scores of some questions, in their order; nan for a question without a score."""
+    scores = score_questions(run, judgements)
+    if metric not in scores:
         raise ScoringError(f"{metric} needs a judge", "name one, or another metric")
-    by_id = {row.question_id: row.score.value for row in graded[metric]}
+    by_id = {row.question_id: row.score.value for row in scores[metric]}
     return np.array([by_id[key] for key in ids], dtype=np.float64)
 
 
-def _flips(pairs: Sequence[tuple[Answered, Answered]], scores: np.ndarray) -> Iterator[Flip]:
+def _flips(pairs: Sequence[tuple[QuestionResult, QuestionResult]], scores: np.ndarray) -> Iterator[Flip]:
     for (ours, theirs), (one, other) in zip(pairs, scores.T.tolist(), strict=True):
-        if abs(one - other) > 0:  # not so for nan
+        if abs(one - other) > 0:  # false for nan
             yield Flip(
                 question_id=ours.question_id,
                 video=ours.video,
@@ -211,13 +213,13 @@ def _flips(pairs: Sequence[tuple[Answered, Answered]], scores: np.ndarray) -> It
             )
 
 
-def _warnings(runs: Sequence[Run], whole: Compared) -> Iterator[str]:
+def _warnings(runs: Sequence[Run], whole: GroupDifference) -> Iterator[str]:
     for run in runs:
-        num_missing = run.num_asked - len(run.questions)
-        if num_missing:
-            yield f"{quoted(run.name)} is not finished: {num_missing:,} of its questions are still to be asked"
+        num_left = run.num_questions - len(run.results)
+        if num_left:
+            yield f"{quoted(run.name)} is not finished: {num_left:,} of its questions have not been asked yet"
     if whole.difference.num_unscored:
         yield (
-            f"{whole.difference.num_unscored:,} questions without a score in both runs were left out; strictly, they "
-            f"count as the lowest"
+            f"{whole.difference.num_unscored:,} questions without a score in both runs were left out; --strict counts "
+            f"them as the lowest score"
         )

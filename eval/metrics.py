@@ -1,4 +1,4 @@
-"""From a prediction and the right answer to a score, without a judge."""
+"""Scores of predictions that need no judge."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _POINTS = re.compile(r"(?<!\d)\.|\.(?!\d)")
 
-NO_PREDICTION = "there is no prediction"
-NOTHING_LEFT = "nothing is left of the answer once normalised"
+NO_PREDICTION = "no prediction"
+EMPTY_ANSWER = "the answer is empty after normalisation"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What an answer is worth; failed is not wrong.
+    """A question's score. A failed question has no value, which is not the same as a wrong answer.
 
     Attributes:
-        value: 0 for a wrong answer, 1 for a right one, or what the metric's range says; None where none could be given.
-        reason: why there is no value; empty where there is one.
+        value: 0 for a wrong answer, 1 for a right one, or another value in the metric's range; None if there is none.
+        reason: why there is no value; empty if there is one.
 
     Raises:
-        ValueError: a value that is no finite number, or neither a value nor a reason.
+        ValueError: the value is not finite, or there is neither value nor reason.
     """
 
     value: float | None
@@ -39,52 +39,52 @@ class Score:
 
     def __post_init__(self) -> None:
         if self.value is None and not self.reason:
-            raise ValueError("a score without a value needs a reason; say why there is none")
+            raise ValueError("a score without a value needs a reason")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"a score is {self.value}; give a finite number, or None with a reason")
+            raise ValueError(f"the score is {self.value}; give a finite number, or None with a reason")
 
 
 def exact_match(prediction: str | None, answer: str) -> Score:
-    """Give 1 where prediction and answer are the same once normalised, else 0.
+    """Score 1 if prediction and answer are equal after normalisation, else 0.
 
-    No prediction, or an answer of which nothing is left, gives no value; an empty prediction is wrong.
+    There is no score without a prediction, or if the answer is empty after normalisation; an empty prediction is wrong.
     """
     return match(prediction, answer)[0]
 
 
 def contains_answer(prediction: str | None, answer: str) -> Score:
-    """Give 1 where the normalised answer's words stand in the normalised prediction's, side by side, else 0.
+    """Score 1 if the normalised prediction contains the words of the normalised answer in a row, else 0.
 
-    It forgives whole sentences, and with them "not red" for "red": it is no less than exact match, and often too much.
-    Where there is no value, it is as for :func:`exact_match`.
+    It accepts whole sentences, but also "not red" for "red": it is at least exact match, and often too high. It has no
+    value in the same cases as :func:`exact_match`.
     """
     return match(prediction, answer)[1]
 
 
 def match(prediction: str | None, answer: str) -> tuple[Score, Score]:
-    """Give what :func:`exact_match` and :func:`contains_answer` do, in half the time."""
+    """Compute :func:`exact_match` and :func:`contains_answer` together, in half the time."""
     if prediction is None:
-        return _UNPREDICTED, _UNPREDICTED
-    wanted = normalise(answer)
-    if not wanted:
-        return _UNANSWERED, _UNANSWERED
+        return _NO_PREDICTION, _NO_PREDICTION
+    right = normalise(answer)
+    if not right:
+        return _EMPTY_ANSWER, _EMPTY_ANSWER
     given = normalise(prediction)
-    return _WORTH[given == wanted], _WORTH[f" {wanted} " in f" {given} "]
+    return _SCORES[given == right], _SCORES[f" {right} " in f" {given} "]
 
 
-_UNPREDICTED, _UNANSWERED = Score(value=None, reason=NO_PREDICTION), Score(value=None, reason=NOTHING_LEFT)
-_WORTH = {False: Score(value=0.0), True: Score(value=1.0)}
+_NO_PREDICTION, _EMPTY_ANSWER = Score(value=None, reason=NO_PREDICTION), Score(value=None, reason=EMPTY_ANSWER)
+_SCORES = {False: Score(value=0.0), True: Score(value=1.0)}
 
 
 def normalise(text: str) -> str:
-    """Bring a short answer into the form in which answers are compared.
+    """Normalise a short answer for comparison.
 
-    In this order: Unicode's NFKC, lower case, without apostrophes; a comma goes where it parts thousands, a full stop
-    stays between digits; every other character that is no letter, mark or digit becomes a space; the words *a*, *an*
-    and *the* go, unless nothing else is there; *zero* to *twenty* become digits; words are joined by one space.
+    In this order: Unicode NFKC and lower case; apostrophes and commas between thousands are removed; a full stop between
+    digits is kept, and every other character that is not a letter, mark or digit becomes a space; the words *a*, *an*
+    and *the* are removed, unless nothing else is left; *zero* to *twenty* become digits; words are joined by one space.
     Singular and plural stay different.
     """
-    return _normalise_often(text) if len(text) <= _SHORT else _normalise(text)
+    return _normalise_cached(text) if len(text) <= _MAX_CACHED else _normalise(text)
 
 
 def _normalise(text: str) -> str:
@@ -94,14 +94,14 @@ def _normalise(text: str) -> str:
     return " ".join([_DIGITS.get(word, word) for word in words if word not in _ARTICLES] or words)
 
 
-_SHORT = 50
-"""Texts of so many characters come again and again in a set, and few enough are kept to need no room."""
+_MAX_CACHED = 50
+"""Limit on the characters of a cached text: short texts occur many times in a set, and take little memory."""
 
-_normalise_often = lru_cache(maxsize=50_000)(_normalise)
+_normalise_cached = lru_cache(maxsize=50_000)(_normalise)
 
 
 class _Spaced(dict[int, int]):
-    """What is no letter, mark, digit or full stop, to a space; found out once a character."""
+    """Maps characters that are not letters, marks, digits or full stops to a space; filled on first use."""
 
     def __missing__(self, code: int) -> int:
         char = chr(code)

@@ -1,4 +1,4 @@
-"""A run as measurement sees it: what was asked, what was predicted, and why where nothing was."""
+"""A run of a question set, as measurement sees it: questions, predictions, and failures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """A question of a run, and what became of it.
+class QuestionResult:
+    """A question of a run, with its prediction or failure.
 
     Attributes:
-        question_id: its name in the set.
-        video: the video it is about.
-        kind: what kind of question it is, such as ``"what"``; empty where the set names none.
-        question: as it was asked.
-        answer: the right one.
-        prediction: the model's; None where there is none.
-        failure: why there is none, such as ``"Crashed: the process that decoded it ended"``; empty where there is one.
-        trace: what else the run noted of it: frames, visual tokens, the plan, seconds.
+        question_id: the question's id in the set.
+        video: the video that it is about.
+        kind: the kind of question, such as ``"what"``; empty if the set has no kinds.
+        question: the question's text.
+        answer: the correct answer.
+        prediction: the model's answer; None if the question failed.
+        failure: why it failed, such as ``"Crashed: the process that decoded it ended"``; empty if it did not.
+        trace: other fields of its line in the run's log: frames, visual tokens, plan, seconds.
     """
 
     question_id: str
@@ -34,16 +34,16 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run, read.
+    """A run of a question set.
 
     Attributes:
-        name: what tables call it.
-        described: what the run is: set, model, frames, budget, method and whatever else its answers depend on.
-        questions: those that have a line, in the order of the file.
-        num_asked: how many there are to be asked; more than there are lines where the run was not finished.
+        name: the run's name in tables.
+        settings: everything its answers depend on: set, model, frames, budget, method and more.
+        results: the questions that were asked, in the order of the run's log.
+        num_questions: questions to be asked; more than there are results if the run is not finished.
     """
 
     name: str
-    described: Mapping[str, Any]
-    questions: tuple[Answered, ...]
-    num_asked: int
+    settings: Mapping[str, Any]
+    results: tuple[QuestionResult, ...]
+    num_questions: int

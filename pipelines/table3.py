@@ -271,12 +271,12 @@ def compare_with_paper(
 
 
 def _accuracy(summary: Summary) -> tuple[float | None, str]:
-    from eval.reporting.texts import interval
+    from eval.reporting.formatting import format_interval
     from eval.scoring import ALL, EXACT_MATCH, JUDGE_ACCURACY
 
     metric = JUDGE_ACCURACY if summary.judge else EXACT_MATCH
-    (one,) = (one.published for one in summary.measured if one.metric == metric and one.group == ALL)
-    return None if one.value is None else 100 * one.value, interval(one)
+    (one,) = (one.published for one in summary.scores if one.metric == metric and one.group == ALL)
+    return None if one.value is None else 100 * one.value, format_interval(one)
 
 
 def _mean_share(accuracies: Sequence[float | None], baseline: Sequence[float | None]) -> str:

@@ -17,7 +17,7 @@ from eval.judging.errors import JudgeError, JudgeUnreachable
 from eval.judging.judge import HOSTED_URL, Judge
 from eval.judging.parsing import Judgement, UnreadableReply, parse_reply
 from eval.judging.replies import Reply, ReplyStore
-from eval.results import Answered
+from eval.results import QuestionResult
 
 if TYPE_CHECKING:
     import openai
@@ -72,20 +72,22 @@ class _Refused(Exception):
     """The judge refuses this request, and will again."""
 
 
-def triples(questions: Sequence[Answered]) -> Iterator[tuple[Answered, _Triple]]:
+def triples(questions: Sequence[QuestionResult]) -> Iterator[tuple[QuestionResult, _Triple]]:
     """The questions that have a prediction, with the three texts that a judge is shown."""
     for one in questions:
         if one.prediction is not None:
             yield one, (one.question, one.answer, one.prediction)
 
 
-def missing(questions: Sequence[Answered], fingerprint: str, replies: ReplyStore) -> list[_Triple]:
+def missing(questions: Sequence[QuestionResult], fingerprint: str, replies: ReplyStore) -> list[_Triple]:
     """What a judge has still to be asked: each three texts once, in order."""
     every = dict.fromkeys(triple for _, triple in triples(questions))
     return [triple for triple in every if not _is_settled(replies.find(fingerprint, *triple))]
 
 
-def replay(questions: Sequence[Answered], judge_fingerprint: str | None, replies: ReplyStore) -> dict[str, Judgement]:
+def replay(
+    questions: Sequence[QuestionResult], judge_fingerprint: str | None, replies: ReplyStore
+) -> dict[str, Judgement]:
     """Judge from kept replies alone.
 
     Args:
@@ -100,7 +102,7 @@ def replay(questions: Sequence[Answered], judge_fingerprint: str | None, replies
 
 
 async def judge_answers(
-    questions: Sequence[Answered],
+    questions: Sequence[QuestionResult],
     judge: Judge,
     replies: ReplyStore,
     *,
@@ -366,7 +368,7 @@ async def _discreet() -> AsyncIterator[None]:
 
 
 def _judgements(
-    questions: Sequence[Answered], fingerprint: str, replies: ReplyStore, reasons: dict[_Triple, str]
+    questions: Sequence[QuestionResult], fingerprint: str, replies: ReplyStore, reasons: dict[_Triple, str]
 ) -> dict[str, Judgement]:
     return {
         one.question_id: _judgement(one.question_id, replies.find(fingerprint, *triple), reasons.get(triple, ""))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from eval.judging.asking import missing, triples
 from eval.judging.judge import Judge
 from eval.judging.replies import ReplyStore
-from eval.results import Answered
+from eval.results import QuestionResult
 
 CHARACTERS_PER_TOKEN = 4
 """Of English; other languages take more tokens than estimated."""
@@ -52,7 +52,7 @@ class Estimate:
 
 
 def estimate_cost(
-    questions: Sequence[Answered], judge: Judge, kept: ReplyStore, price: tuple[float, float] | None = None
+    questions: Sequence[QuestionResult], judge: Judge, kept: ReplyStore, price: tuple[float, float] | None = None
 ) -> Estimate:
     """Estimate what :func:`eval.judging.judge_answers` would cost.
 

@@ -1,33 +1,42 @@
-"""Reports: what runs scored, side by side, as a page, as Markdown and as JSON; beside what others published."""
+"""Reports: scores of runs side by side, as an HTML page, as Markdown and as JSON, next to published results."""
 
-from eval.reporting.contents import Chapter, Difference, Report, Scored, make_chapters, score
-from eval.reporting.examples import Example, Reply, choose_examples
-from eval.reporting.frames import Frame, Look, Merged, Patches, Picture, look_of, patches_of
-from eval.reporting.literature import LITERATURE, Published, published
-from eval.reporting.markdown import to_markdown
+from eval.reporting.examples import Example, ExampleAnswer, choose_examples
+from eval.reporting.frame_selection import (
+    FrameSelection,
+    MergedToken,
+    PackedFrame,
+    PatchMap,
+    Picture,
+    map_patches,
+    read_frame_selection,
+)
+from eval.reporting.json_output import to_json
+from eval.reporting.literature import LITERATURE, PublishedResult, published_results
+from eval.reporting.markdown_output import to_markdown
 from eval.reporting.page import to_html
-from eval.reporting.record import to_json
+from eval.reporting.report import Chapter, Report, RunDifference, make_chapters
+from eval.reporting.scored_run import ScoredRun, score_run
 
 __all__ = [
     "LITERATURE",
     "Chapter",
-    "Difference",
     "Example",
-    "Frame",
-    "Look",
-    "Merged",
-    "Patches",
+    "ExampleAnswer",
+    "FrameSelection",
+    "MergedToken",
+    "PackedFrame",
+    "PatchMap",
     "Picture",
-    "Published",
-    "Reply",
+    "PublishedResult",
     "Report",
-    "Scored",
+    "RunDifference",
+    "ScoredRun",
     "choose_examples",
-    "look_of",
     "make_chapters",
-    "patches_of",
-    "published",
-    "score",
+    "map_patches",
+    "published_results",
+    "read_frame_selection",
+    "score_run",
     "to_html",
     "to_json",
     "to_markdown",

@@ -1,4 +1,4 @@
-"""Questions to look at: some that runs differ on, some failed, some wrong, some right; the same at every start."""
+"""Example questions: some that runs differ on, some failed, some wrong and some right; the same ones every time."""
 
 from __future__ import annotations
 
@@ -8,111 +8,111 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.metrics import Score
-from eval.reporting.contents import Scored, leading_metric
-from eval.results import Answered
+from eval.reporting.scored_run import ScoredRun, leading_metric
+from eval.results import QuestionResult
 
-SORTS = ("the runs differ", "without an answer or a verdict", "wrong", "right")
-"""The sorts of examples, in the order in which they are shown. Of one run, none differ."""
+CATEGORIES = ("the runs differ", "failed or unjudged", "wrong", "right")
+"""The categories of examples, in the order in which they are shown. With one run, none differ."""
 
 RIGHT, WRONG, FAILED, UNJUDGED, NOT_ASKED = "right", "wrong", "failed", "unjudged", "not asked"
-"""Verdicts: failed has no prediction, unjudged has one, and not asked has no line."""
+"""Verdicts. Failed: there is no prediction. Unjudged: there is one, without a verdict. Not asked: there is no result."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What a run made of a question.
+class ExampleAnswer:
+    """A run's answer to an example question.
 
     Attributes:
-        run: its place among the runs.
-        answered: its line; None where there is none.
+        run: the run's index.
+        result: the run's result; None if it has none.
         verdict: :data:`RIGHT`, :data:`WRONG`, :data:`FAILED`, :data:`UNJUDGED` or :data:`NOT_ASKED`.
-        reason: why there is no verdict; empty where there is one.
+        reason: why there is no verdict; empty if there is one.
     """
 
     run: int
-    answered: Answered | None
+    result: QuestionResult | None
     verdict: str
     reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A question, and what each run made of it.
+    """A question with each run's answer.
 
     Attributes:
-        sort: one of :data:`SORTS`.
-        asked: the question, from the first run that has a line of it.
-        replies: one a run, in their order.
+        category: one of :data:`CATEGORIES`.
+        question: the question, from the first run that has a result for it.
+        answers: one per run, in their order.
     """
 
-    sort: str
-    asked: Answered
-    replies: tuple[Reply, ...]
+    category: str
+    question: QuestionResult
+    answers: tuple[ExampleAnswer, ...]
 
 
-def choose_examples(scored: Sequence[Scored], number: int) -> tuple[Example, ...]:
-    """Choose up to so many examples of each sort, from runs of one set.
+def choose_examples(runs: Sequence[ScoredRun], number: int) -> tuple[Example, ...]:
+    """Choose examples of each category, from runs of one set.
 
-    The order is that of a hash of the questions' ids, so it neither changes nor favours the first videos. Kinds and
-    videos that have no example of a sort yet come first.
+    They are ordered by a hash of the question ids, which neither changes nor favours the first videos. Kinds and videos
+    without an example in the category come first.
 
     Args:
-        scored: the runs.
-        number: examples of each sort; 0 for none.
+        runs: the runs.
+        number: limit on the examples of each category.
     """
-    metric = leading_metric(scored)
-    lines = [{one.question_id: one for one in each.run.questions} for each in scored]
-    grades = [{one.question_id: one.score for one in each.graded[metric]} for each in scored]
-    asked = {key: one for each in reversed(lines) for key, one in each.items()}
-    of_sort: dict[str, list[Answered]] = {sort: [] for sort in SORTS}
-    for key in sorted(asked, key=_rank):
+    metric = leading_metric(runs)
+    results = [{one.question_id: one for one in each.run.results} for each in runs]
+    scores = [{one.question_id: one.score for one in each.question_scores[metric]} for each in runs]
+    questions = {key: one for each in reversed(results) for key, one in each.items()}
+    by_category: dict[str, list[QuestionResult]] = {category: [] for category in CATEGORIES}
+    for key in sorted(questions, key=_hash):
         verdicts = {
-            _verdict(of_run.get(key), of_grade.get(key)) for of_run, of_grade in zip(lines, grades, strict=True)
+            _verdict(of_run.get(key), of_score.get(key)) for of_run, of_score in zip(results, scores, strict=True)
         }
-        of_sort[_sort(verdicts)].append(asked[key])
+        by_category[_category(verdicts)].append(questions[key])
     return tuple(
-        Example(sort=sort, asked=one, replies=tuple(_replies(one.question_id, lines, grades)))
-        for sort in SORTS
-        for one in _spread(of_sort[sort], number)
+        Example(category=category, question=one, answers=tuple(_answers(one.question_id, results, scores)))
+        for category in CATEGORIES
+        for one in _spread(by_category[category], number)
     )
 
 
-def _replies(
-    key: str, lines: Sequence[Mapping[str, Answered]], grades: Sequence[Mapping[str, Score]]
-) -> Iterator[Reply]:
-    for run, (of_run, of_grade) in enumerate(zip(lines, grades, strict=True)):
-        answered, score = of_run.get(key), of_grade.get(key)
-        verdict = _verdict(answered, score)
-        reason = answered.failure if answered and verdict == FAILED else score.reason if score else ""
-        yield Reply(run=run, answered=answered, verdict=verdict, reason=reason)
+def _answers(
+    key: str, results: Sequence[Mapping[str, QuestionResult]], scores: Sequence[Mapping[str, Score]]
+) -> Iterator[ExampleAnswer]:
+    for run, (of_run, of_score) in enumerate(zip(results, scores, strict=True)):
+        result, score = of_run.get(key), of_score.get(key)
+        verdict = _verdict(result, score)
+        reason = result.failure if result and verdict == FAILED else score.reason if score else ""
+        yield ExampleAnswer(run=run, result=result, verdict=verdict, reason=reason)
 
 
-def _verdict(answered: Answered | None, score: Score | None) -> str:
-    if answered is None or score is None:
+def _verdict(result: QuestionResult | None, score: Score | None) -> str:
+    if result is None or score is None:
         return NOT_ASKED
-    if answered.prediction is None:
+    if result.prediction is None:
         return FAILED
     if score.value is None:
         return UNJUDGED
     return RIGHT if score.value else WRONG
 
 
-def _rank(question_id: str) -> bytes:
+def _hash(question_id: str) -> bytes:
     return hashlib.blake2b(question_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _sort(verdicts: set[str]) -> str:
+def _category(verdicts: set[str]) -> str:
     if {RIGHT, WRONG} <= verdicts:
-        return SORTS[0]
+        return CATEGORIES[0]
     if verdicts & {FAILED, UNJUDGED}:
-        return SORTS[1]
-    return SORTS[2] if WRONG in verdicts else SORTS[3]
+        return CATEGORIES[1]
+    return CATEGORIES[2] if WRONG in verdicts else CATEGORIES[3]
 
 
-def _spread(questions: Sequence[Answered], number: int) -> list[Answered]:
-    """Take some, each time one of the kind and the video of which there are fewest so far."""
+def _spread(questions: Sequence[QuestionResult], number: int) -> list[QuestionResult]:
+    """Take some, each time of the kind and the video with the fewest so far."""
     left = list(questions)
-    taken: list[Answered] = []
+    taken: list[QuestionResult] = []
     kinds: Counter[str] = Counter()
     videos: Counter[str] = Counter()
     while left and len(taken) < number:

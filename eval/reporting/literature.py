@@ -1,38 +1,30 @@
-"""Published accuracies, each with the questions it is of. They are of other questions, other judges, other videos."""
+"""Published accuracies, each with the questions and the judge behind it. They differ from those of the user's runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 _VIDEO_LLAVA = "Lin et al. 2023, arXiv 2311.10122 (Video-LLaVA)"
 _VISIONZIP = "Yang et al. 2024, arXiv 2412.04467, Table 3"
 _PRUNESID = "Fang et al. 2026, arXiv 2603.09480 (PruneSID)"
 _FASTERVLM = "arXiv 2412.01818, 2024 (FasterVLM)"
 
-_AUTHORS = "the authors' own choice"
-_LIKE_VISIONZIP = "VisionZip's own choice"
-_FIRST = "first 1,000 of Video-LLaVA's file"
-_FIRST_TGIF = "first 1,000 of Video-LLaVA's mixture, all of them Action"
-_UNPINNED = "gpt-3.5-turbo, no version named"
-_UNKNOWN = "not known here"
-
-_CONTESTED = "contested: FasterVLM's rerun on the first 1,000 questions gives FastV 64 to 69 on MSVD"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
-    """An accuracy that someone published.
+class PublishedResult:
+    """A published accuracy.
 
     Attributes:
-        system: the model and what was done to its tokens.
-        family: ``tgif``, ``msvd``, ``msrvtt`` or ``activitynet``; "TGIF" names several question sets.
-        questions: which of its questions were asked.
-        visual_tokens: how many the model was shown, as published; empty where it is not said here.
-        accuracy: in percent, as judged.
-        judge: who judged.
-        source: where it is published.
-        is_second_hand: whether it was taken from someone else's table of it.
-        note: what to know of it.
+        system: the model and how its tokens were compressed.
+        family: ``tgif``, ``msvd``, ``msrvtt`` or ``activitynet``; "TGIF" may mean several question sets.
+        questions: which of the set's questions were asked.
+        visual_tokens: the model's visual tokens, as published; empty if unknown.
+        accuracy: in percent, according to the judge.
+        judge: the judge's model.
+        source: the publication.
+        is_second_hand: whether the publication cites or reruns another system's result.
+        note: what else matters.
     """
 
     system: str
@@ -54,16 +46,16 @@ def _row(
     questions: str,
     tgif: str = "",
     tokens: str = "",
-    judge: str = _UNKNOWN,
+    judge: str = "unknown",
     is_second_hand: bool = False,
     note: str = "",
-) -> tuple[Published, ...]:
-    """One row of the four sets' tables, in the order TGIF, MSVD, MSRVTT, ActivityNet."""
+) -> tuple[PublishedResult, ...]:
+    """A system's results on TGIF, MSVD, MSRVTT and ActivityNet, in this order."""
     return tuple(
-        Published(
+        PublishedResult(
             system=system,
             family=family,
-            questions=(tgif or f"{questions}; TGIF names several sets") if family == "tgif" else questions,
+            questions=(tgif or f"{questions}; TGIF may mean several sets") if family == "tgif" else questions,
             visual_tokens=tokens,
             accuracy=accuracy,
             judge=judge,
@@ -75,77 +67,48 @@ def _row(
     )
 
 
-LITERATURE: tuple[Published, ...] = (
+_as_visionzip = partial(_row, questions="VisionZip's own choice", is_second_hand=True)
+_as_fastervlm = partial(
+    _row,
+    source=_FASTERVLM,
+    questions="first 1,000 of Video-LLaVA's file",
+    tgif="first 1,000 of Video-LLaVA's mixture, all of them Action",
+)
+
+LITERATURE: tuple[PublishedResult, ...] = (
     *_row(
         "Video-LLaVA 7B",
         (70.0, 70.7, 59.2, 45.3),
         _VIDEO_LLAVA,
-        questions=_AUTHORS,
+        questions="the authors' own choice",
         tokens="2,048",
-        judge=_UNPINNED,
+        judge="gpt-3.5-turbo, version not stated",
     ),
-    *_row(
-        "Video-LLaVA 7B, as VisionZip's baseline",
-        (47.1, 69.8, 56.7, 43.1),
-        _VISIONZIP,
-        questions=_LIKE_VISIONZIP,
-        tokens="2,048",
-        is_second_hand=True,
-    ),
-    *_row(
+    *_as_visionzip("Video-LLaVA 7B, as VisionZip's baseline", (47.1, 69.8, 56.7, 43.1), _VISIONZIP, tokens="2,048"),
+    *_as_visionzip(
         "FastV",
         (23.1, 38.0, 19.3, 30.6),
         _VISIONZIP,
-        questions=_LIKE_VISIONZIP,
-        is_second_hand=True,
-        note=_CONTESTED,
+        note="contested: FasterVLM's rerun on the first 1,000 questions gives FastV 64 to 69 on MSVD",
     ),
-    *_row(
-        "SparseVLM",
-        (44.7, 68.2, 31.0, 42.6),
-        _VISIONZIP,
-        questions=_LIKE_VISIONZIP,
-        is_second_hand=True,
-        note="contested by FasterVLM's rerun",
-    ),
-    *_row(
-        "VisionZip",
-        (42.4, 63.5, 52.1, 43.0),
-        _VISIONZIP,
-        questions=_LIKE_VISIONZIP,
-        tokens="136",
-        is_second_hand=True,
-    ),
-    *_row(
-        "PruneSID",
-        (45.8, 67.1, 53.3, 43.1),
-        _PRUNESID,
-        questions=_LIKE_VISIONZIP,
-        tokens="6.6 %",
-        is_second_hand=True,
-    ),
-    *_row(
-        "Video-LLaVA 7B, as FasterVLM's baseline",
-        (19.8, 70.5, 57.5, 43.6),
-        _FASTERVLM,
-        questions=_FIRST,
-        tgif=_FIRST_TGIF,
-        tokens="2,048",
-    ),
-    *_row("FasterVLM at 208", (15.6, 69.1, 55.3, 44.5), _FASTERVLM, questions=_FIRST, tgif=_FIRST_TGIF, tokens="208"),
-    *_row("FasterVLM at 104", (14.0, 65.3, 53.8, 43.7), _FASTERVLM, questions=_FIRST, tgif=_FIRST_TGIF, tokens="104"),
+    *_as_visionzip("SparseVLM", (44.7, 68.2, 31.0, 42.6), _VISIONZIP, note="contested by FasterVLM's rerun"),
+    *_as_visionzip("VisionZip", (42.4, 63.5, 52.1, 43.0), _VISIONZIP, tokens="136"),
+    *_as_visionzip("PruneSID", (45.8, 67.1, 53.3, 43.1), _PRUNESID, tokens="6.6 %"),
+    *_as_fastervlm("Video-LLaVA 7B, as FasterVLM's baseline", (19.8, 70.5, 57.5, 43.6), tokens="2,048"),
+    *_as_fastervlm("FasterVLM at 208", (15.6, 69.1, 55.3, 44.5), tokens="208"),
+    *_as_fastervlm("FasterVLM at 104", (14.0, 65.3, 53.8, 43.7), tokens="104"),
 )
-"""What reports show beside runs of the same set's name."""
+"""The published results that reports show next to runs on the same set."""
 
 NOT_COMPARABLE = (
-    "Other question sets, other judges, other copies of the videos: not comparable with the runs above, unless the same "
-    "questions are asked and the same judge's version judges. The same predictions moved by 8 points from one version "
-    "of a judge to another."
+    "These results used other questions, judges and copies of the videos. They are comparable with the runs above only if "
+    "the same questions were asked and the same version of the judge was used: the scores of one set of predictions "
+    "differed by 8 points between two versions of one judge."
 )
 
 
-def published(set_name: str) -> tuple[Published, ...]:
-    """Return what was published under a set's name; nothing for sets that have no published rows.
+def published_results(set_name: str) -> tuple[PublishedResult, ...]:
+    """Find the results that were published for a set.
 
     Args:
         set_name: such as ``msvd`` or ``tgif-frameqa``.

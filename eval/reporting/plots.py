@@ -1,4 +1,4 @@
-"""Plots as inline SVG. Across, places are in percent, so that a plot fills any width while its text keeps its size."""
+"""Plots as inline SVG. Horizontal positions are in percent: a plot fills any width while its text keeps its size."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from eval.reporting.frames import Frame, Look, Patches, Picture
+from eval.reporting.frame_selection import FrameSelection, PackedFrame, PatchMap, Picture
 from eval.statistics import Estimate
 
 ROW_HEIGHT = 26
 FRAMES_HEIGHT = 240
 NUM_TINTS = 5
-"""Colours that stand for merged tokens, in turn; odd, so that tokens in rows of four do not all look alike."""
+"""Number of colours for merged tokens, used in turn; odd, so that regular patterns of tokens get several colours."""
 
 NUM_SERIES = 4
-"""Kinds of lines, each with a colour and a mark of its own."""
+"""Number of line styles, each with its own colour and marker."""
 
 _TOP, _BOTTOM = 12, 28
 _LEFT, _WIDTH = 9.0, 86.0
-"""Where the plot of frames begins and how wide it is, in percent of the picture."""
+"""Left edge and width of the plotting area of :func:`accuracy_by_frames`, in percent."""
 
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
-    """Write an element. Attributes' names have ``_`` for ``-``, and one at the end where Python keeps the name."""
+    """Write an SVG element. In attribute names, ``_`` stands for ``-``, and a trailing ``_`` is removed."""
     written = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
         for key, value in attributes.items()
@@ -43,11 +43,11 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One kind of runs in the plot of frames.
+    """A line in the plot of accuracy by number of frames: runs that differ in nothing else.
 
     Attributes:
-        name: what they have in common.
-        points: frames and accuracy, by frames.
+        name: the settings they share.
+        points: number of frames and accuracy, by number of frames.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Line:
 
 
 def interval_row(estimate: Estimate, strict: Estimate, label: str) -> Markup:
-    """Draw a share and its interval on a scale of 0 to 100 %, and where the strict share lies elsewhere.
+    """Draw a proportion and its interval on a scale of 0 to 100 %.
 
     Args:
-        estimate: of the questions with a score: a dot in its interval.
-        strict: of all questions: a bar across, where it is another.
-        label: what the picture says, for who cannot see it.
+        estimate: of the questions with a score: a dot on its interval.
+        strict: of all questions: a vertical bar if the value differs.
+        label: text alternative.
     """
     middle = ROW_HEIGHT / 2
     parts = [
@@ -79,7 +79,7 @@ def interval_row(estimate: Estimate, strict: Estimate, label: str) -> Markup:
 
 
 def interval_axis() -> Markup:
-    """Draw the scale of :func:`interval_row`."""
+    """Draw the axis of :func:`interval_row`."""
     anchors = {0: "start", 4: "end"}
     ticks = (
         tag("text", f"{25 * tick} %", x=_percent(tick / 4), y=13, text_anchor=anchors.get(tick, "middle"))
@@ -90,7 +90,7 @@ def interval_axis() -> Markup:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scale:
-    """Where frames and shares lie in the plot of them: across in percent, on a logarithmic scale; down in pixels."""
+    """Positions in the plot of accuracy: frames across in percent, on a logarithmic scale; proportions down in pixels."""
 
     fewest: int
     most: int
@@ -107,11 +107,11 @@ class _Scale:
 
 
 def accuracy_by_frames(lines: Sequence[Line], label: str) -> Markup:
-    """Draw accuracy over frames, on a logarithmic scale; intervals stand at the points.
+    """Draw accuracy and its interval by number of frames, on a logarithmic scale.
 
     Args:
-        lines: one a kind of runs, each with a point or more; they differ in colour and in mark.
-        label: what the picture says, for who cannot see it.
+        lines: each with at least one point; they differ in colour and marker.
+        label: text alternative.
     """
     points = [point for line in lines for point in line.points]
     counts = sorted({count for count, _ in points})
@@ -127,14 +127,12 @@ def accuracy_by_frames(lines: Sequence[Line], label: str) -> Markup:
         parts.append(tag("text", f"{10 * tick}", x=_percent((_LEFT - 1) / 100), y=y + 4, text_anchor="end"))
     parts += [tag("text", f"{n}", x=scale.across(n), y=FRAMES_HEIGHT - 8, text_anchor="middle") for n in counts]
     for place, line in enumerate(lines):
-        shift = 0.9 * (
-            place - (len(lines) - 1) / 2
-        )  # so that intervals at the same number of frames stand side by side
-        parts.extend(_drawn(line, place, scale, shift))
+        shift = 0.9 * (place - (len(lines) - 1) / 2)  # draws intervals at one number of frames side by side
+        parts.extend(_line(line, place, scale, shift))
     return tag("svg", *parts, height=FRAMES_HEIGHT, class_="frames", role="img", aria_label=label)
 
 
-def _drawn(line: Line, place: int, scale: _Scale, shift: float) -> Iterable[Markup]:
+def _line(line: Line, place: int, scale: _Scale, shift: float) -> Iterable[Markup]:
     series = f"series{place % NUM_SERIES}"
     at = [
         (scale.across(count, shift), scale.down(one.value), one) for count, one in line.points if one.value is not None
@@ -148,29 +146,29 @@ def _drawn(line: Line, place: int, scale: _Scale, shift: float) -> Iterable[Mark
 
 
 def _mark(place: int) -> Markup:
-    """The mark of a kind of runs, around the origin."""
+    """The marker of a line, around the origin."""
     number = place % NUM_SERIES
     shape = ("M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z", "M-4.5 -4.5h9v9h-9z", "M0 -6l6 6l-6 6l-6 -6z", "M0 -6l6 10h-12z")
     return tag("path", d=shape[number], class_=f"series{number} mark")
 
 
 def legend_mark(place: int) -> Markup:
-    """The mark of a kind of runs, for a legend."""
+    """The marker of a line, for a legend."""
     return tag("svg", _mark(place), width=14, height=14, viewBox="-7 -7 14 14", class_="key", aria_hidden="true")
 
 
-def timeline(look: Look, label: str) -> Markup:
-    """Draw when the frames of a look are, and how many tokens each got.
+def timeline(selection: FrameSelection, label: str) -> Markup:
+    """Draw the frames over time, with their numbers of tokens.
 
     Args:
-        look: what was shown, one frame or more.
-        label: what the picture says, for who cannot see it.
+        selection: one frame or more.
+        label: text alternative.
     """
-    most = max(1, *(frame.num_tokens for frame in look.frames))
-    last = max(frame.timestamp_seconds for frame in look.frames) or 1.0
+    most = max(1, *(frame.num_tokens for frame in selection.frames))
+    last = max(frame.timestamp_seconds for frame in selection.frames) or 1.0
     bars = [
         tag("line", x1=x, x2=x, y1=30, y2=round(30 - 26 * frame.num_tokens / most, 2), class_="bar")
-        for frame in look.frames
+        for frame in selection.frames
         for x in [_percent(0.01 + 0.98 * frame.timestamp_seconds / last)]
     ]
     ground = tag("line", x1="0%", x2="100%", y1=30.5, y2=30.5, class_="grid")
@@ -181,66 +179,65 @@ def timeline(look: Look, label: str) -> Markup:
     return tag("svg", ground, *bars, *ends, height=48, class_="timeline", role="img", aria_label=label)
 
 
-def picture_defined(picture: Picture, key: str) -> Markup:
-    """A picture to be shown under its key, once or several times, by :func:`frame_shown`."""
+def define_picture(picture: Picture, key: str) -> Markup:
+    """Define a picture that :func:`draw_frame` can show several times."""
     address = f"data:{picture.media_type};base64,{b64encode(picture.content).decode('ascii')}"
     return tag("image", id=key, href=address, width=picture.width, height=picture.height)
 
 
-def frame_shown(frame: Frame, picture: Picture, key: str, label: str) -> Markup:
-    """Show a frame, and over it what became of its patches.
+def draw_frame(frame: PackedFrame, picture: Picture, key: str, label: str) -> Markup:
+    """Draw a frame with its patches on top.
 
-    The patches lie on the square in the picture's middle, which is what is left after the shorter side is resized and
-    the middle cropped, as towers are shown pictures.
+    The patches cover the largest centred area with the grid's aspect ratio: towers resize a frame and crop its centre.
 
     Args:
-        frame: what is known of it.
-        picture: it.
-        key: what the picture was defined under.
-        label: what the picture says, for who cannot see it.
+        frame: the frame.
+        picture: its picture.
+        key: the id that the picture was defined with.
+        label: text alternative.
     """
     parts = [tag("use", href=f"#{key}")]
     if frame.patches is not None:
-        side = min(picture.width, picture.height)
-        left, top = (picture.width - side) / 2, (picture.height - side) / 2
-        parts.append(_outside(picture, left, top, side))
-        step = side / frame.patches.side
+        rows, columns = frame.patches.rows, frame.patches.columns
+        step = min(picture.width / columns, picture.height / rows)
+        width, height = columns * step, rows * step
+        left, top = (picture.width - width) / 2, (picture.height - height) / 2
+        parts.append(_outside(picture, left, top, width, height))
         parts.append(tag("g", *_overlay(frame.patches), transform=f"translate({left:g} {top:g}) scale({step:.6g})"))
     size = {"width": picture.width, "height": picture.height, "viewBox": f"0 0 {picture.width} {picture.height}"}
     return tag("svg", *parts, **size, class_="frame", role="img", aria_label=label)
 
 
-def _outside(picture: Picture, left: float, top: float, side: float) -> Markup:
-    """Veil what the model did not see of a picture."""
-    width, height = picture.width, picture.height
-    hole = f"M0 0H{width}V{height}H0zM{left:g} {top:g}v{side}h{side}v-{side}z"
-    return tag("path", d=hole, class_="unseen")
+def _outside(picture: Picture, left: float, top: float, width: float, height: float) -> Markup:
+    """Darken the part of a picture that the model did not see."""
+    outside = f"M0 0H{picture.width}V{picture.height}H0zM{left:g} {top:g}v{height:g}h{width:g}v-{height:g}z"
+    return tag("path", d=outside, class_="unseen")
 
 
-def _overlay(patches: Patches) -> Iterable[Markup]:
+def _overlay(patches: PatchMap) -> Iterable[Markup]:
     for places, kind in ((patches.dropped, "dropped"), (patches.elsewhere, "elsewhere")):
         if places:
-            yield tag("path", d=_squares(places, patches.side), class_=kind)
+            yield tag("path", d=_squares(places, patches.columns), class_=kind)
     for tint in range(min(NUM_TINTS, len(patches.merged))):
         together = [patch for one in patches.merged[tint::NUM_TINTS] for patch in one.patches]
-        colour = "only" if len(patches.merged) == 1 else f"tint{tint}"  # one colour would only change the picture's
-        yield tag("path", d=_squares(sorted(together), patches.side), class_=f"merged {colour}")
+        colour = "only" if len(patches.merged) == 1 else f"tint{tint}"  # one tint alone would distort the colours
+        yield tag("path", d=_squares(sorted(together), patches.columns), class_=f"merged {colour}")
     for number, one in enumerate(patches.merged):
         if one.anchor is not None:
-            down, across = divmod(one.anchor, patches.side)
+            down, across = divmod(one.anchor, patches.columns)
             yield tag("circle", cx=across + 0.5, cy=down + 0.5, r=0.5, class_=f"anchor tint{number % NUM_TINTS}")
     if patches.kept and len(patches.kept) < patches.num_patches:
-        yield tag("path", d=_squares(patches.kept, patches.side, joined=False), class_="kept")
+        yield tag("path", d=_squares(patches.kept, patches.columns, joined=False), class_="kept")
 
 
-def _squares(places: Sequence[int], side: int, *, joined: bool = True) -> str:
-    """Write patches as a path in units of patches; neighbours in a row become one rectangle where they may be joined."""
+def _squares(places: Sequence[int], columns: int, *, joined: bool = True) -> str:
+    """Write patches as a path in units of patches; ``joined`` merges neighbours in a row into one rectangle."""
     path, at = [], 0
     while at < len(places):
         end = at + 1
-        while joined and end < len(places) and places[end] == places[end - 1] + 1 and places[end] % side:
+        while joined and end < len(places) and places[end] == places[end - 1] + 1 and places[end] % columns:
             end += 1
-        down, across = divmod(places[at], side)
+        down, across = divmod(places[at], columns)
         path.append(f"M{across} {down}h{end - at}v1h-{end - at}z")
         at = end
     return "".join(path)

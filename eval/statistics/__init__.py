@@ -1,12 +1,12 @@
-"""What scores say: means, differences and agreement with 95 % intervals that know that questions cluster by video."""
+"""Means, differences and agreement, with 95 % intervals clustered by video."""
 
 from __future__ import annotations
 
 from eval.statistics.means import (
     CONFIDENCE,
     Estimate,
-    Graded,
     Interval,
+    QuestionScore,
     clustered_standard_error,
     mean_estimate,
     mean_score,
@@ -19,8 +19,8 @@ from eval.statistics.resampling import bootstrap_interval, bootstrap_mean, clust
 __all__ = [
     "CONFIDENCE",
     "Estimate",
-    "Graded",
     "Interval",
+    "QuestionScore",
     "TwoByTwo",
     "bootstrap_interval",
     "bootstrap_mean",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.special import bdtr
 
 from eval.statistics.means import Estimate
 from eval.statistics.resampling import bootstrap_interval, cluster_sums, linear_standard_error
@@ -15,14 +16,7 @@ from eval.statistics.resampling import bootstrap_interval, cluster_sums, linear_
 
 @dataclass(frozen=True, kw_only=True)
 class TwoByTwo:
-    """How often two verdicts on one question are what.
-
-    Attributes:
-        both: yes of both.
-        only_first: yes of the first alone.
-        only_second: yes of the second alone.
-        neither: no of both.
-    """
+    """Counts of questions by two verdicts: yes of both, of the first only, of the second only, of neither."""
 
     both: int
     only_first: int
@@ -31,13 +25,13 @@ class TwoByTwo:
 
 
 def two_by_two(first: Bool[np.ndarray, " questions"], second: Bool[np.ndarray, " questions"]) -> TwoByTwo:
-    """Count them.
+    """Count questions by two verdicts.
 
     Raises:
-        ValueError: there are more of one than of the other.
+        ValueError: the numbers of verdicts differ.
     """
     if len(first) != len(second):
-        raise ValueError(f"{len(first)} verdicts beside {len(second)}; give two a question")
+        raise ValueError(f"{len(first)} first verdicts and {len(second)} second ones; give two per question")
     return TwoByTwo(
         both=int((first & second).sum()),
         only_first=int((first & ~second).sum()),
@@ -47,52 +41,42 @@ def two_by_two(first: Bool[np.ndarray, " questions"], second: Bool[np.ndarray, "
 
 
 def exact_mcnemar(only_first: int, only_second: int) -> float:
-    """How probable so unequal a split is, or one more unequal, if each question that flips does so by a fair coin.
+    """The p-value of McNemar's exact test, two-sided (McNemar 1947, Psychometrika 12:153).
 
-    McNemar's test in its exact form, two-sided (McNemar 1947, Psychometrika 12:153): with n = b + c questions that
-    flip, twice the probability of min(b, c) or fewer heads of n, at most 1. It takes each question for independent of
-    all others. Where questions of one video flip together it finds too much; the interval of the paired difference,
-    clustered by video, does not.
+    With n = b + c questions that flip, it is twice the binomial probability of min(b, c) or fewer of n, at most 1. The
+    test assumes independent questions. If questions about the same video flip together, its p-value is too small; the
+    interval of the paired difference, clustered by video, remains valid.
 
     Args:
         only_first: b, questions that only the first has right.
-        only_second: c, those that only the second has right.
+        only_second: c, questions that only the second has right.
 
     Raises:
         ValueError: a count is negative.
     """
-    fewer, more = sorted((only_first, only_second))
-    if fewer < 0:
-        raise ValueError(f"{fewer} questions; a count is 0 or more")
-    flips = fewer + more
-    # The greatest term is exact; each one before it is a known share of the next, and soon too small to count.
-    term = total = 1.0
-    for heads in range(fewer, 0, -1):
-        term *= heads / (flips - heads + 1)
-        total += term
-        if term < 1e-18 * total:
-            break
-    return float(min(1.0, 2 * total * (math.comb(flips, fewer) / 2**flips)))
+    if min(only_first, only_second) < 0:
+        raise ValueError(f"{min(only_first, only_second)} questions; a count must be 0 or more")
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
 def cohens_kappa(
     first: Bool[np.ndarray, " questions"], second: Bool[np.ndarray, " questions"], clusters: Sequence[Hashable]
 ) -> Estimate:
-    """Agreement beyond chance (Cohen 1960, Educ. Psychol. Meas. 20:37), with a bootstrap's interval over videos.
+    """Estimate agreement beyond chance (Cohen 1960, Educ. Psychol. Meas. 20:37), with a bootstrap interval over videos.
 
-    (po - pe) / (1 - pe), with po the share of questions on which the two agree and pe the share on which they would
-    if each gave as many yes as it does, but anywhere.
+    Kappa is (po - pe) / (1 - pe): po is the observed proportion of agreement, pe the one expected if the two verdicts
+    were independent.
 
     Returns:
-        Kappa; no value where chance alone agrees always, as where both always say yes; no interval where too few videos
-        differ, as where they agree on every question.
+        Kappa; without a value if pe is 1, as when both always say yes; without an interval if too few videos differ, as
+        when the two agree on every question.
 
     Raises:
-        ValueError: there are not as many verdicts of each, and clusters.
+        ValueError: the numbers of verdicts and clusters differ.
     """
     table = two_by_two(first, second)
     if len(first) != len(clusters):
-        raise ValueError(f"{len(first)} verdicts for {len(clusters)} clusters; give one cluster a question")
+        raise ValueError(f"{len(first)} verdicts for {len(clusters)} clusters; give one cluster per question")
     cells = (first & second, first & ~second, ~first & second, ~first & ~second)
     counts = np.array([[table.both, table.only_first, table.only_second, table.neither]], dtype=np.float64)
     with np.errstate(invalid="ignore"):

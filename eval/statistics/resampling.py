@@ -1,20 +1,19 @@
-"""The bootstrap over videos: 95 % intervals of whatever can be computed from sums over videos.
+"""The bootstrap over videos: 95 % intervals of any statistic that is computed from sums over videos.
 
-Videos are drawn with replacement, as many as there are, with all of their questions. The interval is the symmetric
-studentised one (Hall 1988, J. R. Stat. Soc. B 50:35; Davison and Hinkley 1997, *Bootstrap Methods and their
+Videos are drawn with replacement, each with all of its questions. The interval is the symmetric studentised one (Hall 1988, J. R. Stat. Soc. B 50:35; Davison and Hinkley 1997, *Bootstrap Methods and their
 Application*, 2.4 and 5.2.1; for clusters: Cameron, Gelbach and Miller 2008, Rev. Econ. Stat. 90:414): with the statistic
 f of the sample and f* of a resample, and their standard errors SE and SE*, it is
 
     f +- q * SE,    where |f* - f| / SE* <= q in 95 % of the resamples,
 
-so that q is what Student's t would be if the sums were normal. The standard errors are linear (the delta method): with
+so that q plays the role of Student's t. The standard errors are linear (the delta method): with
 T the sums over all G videos, g the gradient of f there, and C the covariance of the videos' sums about their mean,
 divided by G,
 
     SE^2 = G^2 / (G - 1) * g' C g,
 
-which for a mean is the clustered standard error of :mod:`eval.statistics.means`. In simulations it holds the truth more
-evenly than percentiles and BCa, which are too narrow for few videos.
+which for a mean is the clustered standard error of :mod:`eval.statistics.means`. In simulations its coverage is closer
+to 95 % than that of percentile and BCa intervals, which are too narrow for few videos.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from eval.statistics.means import (
     Interval,
     check_range,
     clustered_standard_error,
-    estimate,
+    make_estimate,
     number_clusters,
-    unseen,
+    zero_spread_interval,
 )
 
 RESAMPLES = 2000
@@ -41,29 +40,29 @@ SEED = 0
 Sums = Float[np.ndarray, "clusters columns"]
 Statistic = Callable[[Float[np.ndarray, "samples columns"]], Float[np.ndarray, " samples"]]
 
-_WEIGHTS_AT_ONCE = 4_000_000
+_MAX_WEIGHTS_PER_BATCH = 4_000_000
 
 
 def bootstrap_interval(
     sums: Sums, statistic: Statistic, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Interval | None:
-    """The interval of a statistic, by resampling clusters. The same input gives the same digits, in any order.
+    """Estimate the interval of a statistic by resampling clusters. The result does not depend on the clusters' order.
 
     Args:
-        sums: of each cluster, such as its number of right answers and its number of questions.
-        statistic: from sums over all clusters, a row a sample, to its value in each; it must not depend on their
-            scale, and where it is not defined it gives nan.
-        resamples: how many are drawn.
-        seed: of the draws.
+        sums: sums over each cluster, such as its number of right answers and its number of questions.
+        statistic: maps sums over all clusters, one row per sample, to one value per sample, nan if undefined. It must
+            not depend on the scale of the sums.
+        resamples: number of resamples.
+        seed: of the random draws.
 
     Returns:
-        The interval; None where fewer than two clusters, or more than 5 % of the resamples, show no spread.
+        The interval; None with fewer than two clusters, or if more than 5 % of the resamples show no spread.
 
     Raises:
-        ValueError: no resample is asked for.
+        ValueError: fewer than one resample.
     """
     if resamples < 1:
-        raise ValueError(f"{resamples} resamples; draw at least one")
+        raise ValueError(f"{resamples} resamples; give 1 or more")
     error = linear_standard_error(sums, statistic)
     if error is None:
         return None
@@ -84,29 +83,29 @@ def bootstrap_mean(
     highest: float = 1.0,
     num_unscored: int = 0,
 ) -> Estimate:
-    """The mean of scores, or of differences between two runs' scores, with an interval by :func:`bootstrap_interval`.
+    """Estimate the mean of scores, or of differences between two runs' scores, with :func:`bootstrap_interval`.
 
-    It is kept within the range. Where too few videos differ for a bootstrap, it is what
-    :func:`eval.statistics.mean_score` gives where none does.
+    The interval is clipped to the range. If too few videos differ for a bootstrap, it is the one that
+    :func:`eval.statistics.mean_score` gives if none differ.
 
     Args:
-        values: one a question.
+        values: one per question.
         clusters: the video of each.
-        lowest: the least value there is.
-        highest: the greatest value there is.
-        num_unscored: questions without a value, to be passed on.
+        lowest: the lowest possible value.
+        highest: the highest possible value.
+        num_unscored: number of questions without a value, to be reported.
 
     Raises:
-        ValueError: there is not one cluster a value, or a value lies outside of the range.
+        ValueError: the numbers of values and clusters differ, or a value is outside the range.
     """
     check_range(values, lowest, highest)
     error = clustered_standard_error(values, clusters)
     if error is None:
-        return estimate(values, clusters, num_unscored, None, None)
+        return make_estimate(values, clusters, num_unscored, None, None)
     sums = cluster_sums(clusters, values, np.ones_like(values))
     interval = bootstrap_interval(sums, lambda totals: totals[:, 0] / totals[:, 1]) if error else None
-    low, high = interval or unseen(float(values.mean()), len(sums), lowest, highest)
-    return estimate(values, clusters, num_unscored, (max(lowest, low), min(highest, high)), error)
+    low, high = interval or zero_spread_interval(float(values.mean()), len(sums), lowest, highest)
+    return make_estimate(values, clusters, num_unscored, (max(lowest, low), min(highest, high)), error)
 
 
 def cluster_sums(clusters: Sequence[Hashable], *columns: Float[np.ndarray, " questions"]) -> Sums:
@@ -116,7 +115,7 @@ def cluster_sums(clusters: Sequence[Hashable], *columns: Float[np.ndarray, " que
 
 
 def linear_standard_error(sums: Sums, statistic: Statistic) -> float | None:
-    """The standard error of a statistic, as this file's head gives it; None where there is no spread to be seen."""
+    """Compute the standard error of a statistic (see the module); None if there is no spread."""
     if len(sums) < 2:
         return None
     ones = np.ones((1, len(sums)))
@@ -127,14 +126,14 @@ def linear_standard_error(sums: Sums, statistic: Statistic) -> float | None:
 def _resample(
     sums: Sums, statistic: Statistic, resamples: int, seed: int
 ) -> Iterator[tuple[Float[np.ndarray, "samples columns"], Float[np.ndarray, " samples"]]]:
-    """Give the sums of resamples and the statistic's standard errors there, some resamples at a time."""
+    """Yield the sums of resamples and the statistic's standard error in each, in batches of resamples."""
     count = len(sums)
-    in_order = sums[np.lexsort(sums.T)]  # whatever order the clusters came in
+    in_order = sums[np.lexsort(sums.T)]  # so that the order of the clusters does not matter
     columns = np.concatenate([in_order, _squares(in_order)], axis=1)
     rng = np.random.default_rng(seed)
-    at_once = max(1, _WEIGHTS_AT_ONCE // count)
-    for first in range(0, resamples, at_once):
-        rows = min(at_once, resamples - first)
+    batch = max(1, _MAX_WEIGHTS_PER_BATCH // count)
+    for first in range(0, resamples, batch):
+        rows = min(batch, resamples - first)
         drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
         totals = weights.astype(np.float64) @ columns
@@ -143,7 +142,7 @@ def _resample(
 
 
 def _squares(sums: Sums) -> Float[np.ndarray, "clusters pairs"]:
-    """The products of each cluster's sums, pair by pair."""
+    """The pairwise products of each cluster's sums."""
     products: Float[np.ndarray, "clusters pairs"] = (sums[:, :, None] * sums[:, None, :]).reshape(len(sums), -1)
     return products
 
@@ -154,23 +153,22 @@ def _errors(
     squares: Float[np.ndarray, "samples pairs"],
     count: int,
 ) -> Float[np.ndarray, " samples"]:
-    """The linear standard errors in samples of so many clusters; nan where there is no spread."""
+    """The linear standard errors in samples of ``count`` clusters; nan if there is no spread."""
     num_columns = totals.shape[1]
     means = totals / count
     covariance = squares.reshape(-1, num_columns, num_columns) / count - means[:, :, None] * means[:, None, :]
-    # Central differences; a step of a millionth balances their error with that of rounding.
+    # Central differences; a relative step of 1e-6 balances truncation and rounding errors.
     step = 1e-6 * np.abs(totals).max(axis=1, keepdims=True)
     gradient = np.stack(
         [
-            (_values(statistic, totals + step * way) - _values(statistic, totals - step * way)) / (2 * step[:, 0])
-            for way in np.eye(num_columns)
+            (_values(statistic, totals + step * unit) - _values(statistic, totals - step * unit)) / (2 * step[:, 0])
+            for unit in np.eye(num_columns)
         ],
         axis=1,
     )
     products = gradient[:, :, None] * covariance * gradient[:, None, :]
     variance = products.sum(axis=(1, 2))
-    # What is left of a true zero is rounding.
-    has_spread = variance > 1e-12 * np.abs(products).sum(axis=(1, 2))
+    has_spread = variance > 1e-12 * np.abs(products).sum(axis=(1, 2))  # a smaller variance is rounding
     errors: Float[np.ndarray, " samples"] = count * np.sqrt(np.where(has_spread, variance, np.nan) / (count - 1))
     return errors
 

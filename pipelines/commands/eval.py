@@ -75,7 +75,7 @@ def eval_command(
     SET is a name such as msvd or tgif-frameqa ('vidzip data where' lists them). Each video is decoded, packed and read
     once. The same command resumes an interrupted run.
     """
-    from eval.reporting.texts import interval
+    from eval.reporting.formatting import format_interval
     from pipelines.runs.executing import execute_runs
     from vidzip.compress import read_method
 
@@ -112,7 +112,7 @@ def eval_command(
             ("answered", f"{result.num_answered:,}"),
             ("failed", f"{result.num_failed:,}"),
             *(
-                (f"exact match, of {name}", "-" if one.value is None else f"{interval(one)} %")
+                (f"exact match, of {name}", "-" if one.value is None else f"{format_interval(one)} %")
                 for name, one in estimates.items()
             ),
         ]

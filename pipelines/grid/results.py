@@ -9,7 +9,7 @@ from typing import Any
 
 from eval.comparing import compare
 from eval.results import Run
-from eval.scoring import ALL, EXACT_MATCH, Retention, grade, retention, summarise
+from eval.scoring import ALL, EXACT_MATCH, Retention, retention, score_questions, summarise
 from eval.statistics import Estimate
 from pipelines.grid.variants import Variant
 from pipelines.runs.settings import NO_VIDEO, UNCOMPRESSED
@@ -117,10 +117,10 @@ def read_results(out: str, variants: Sequence[Variant], baselines: Sequence[str]
 
 def _score(variant: Variant, runs: Mapping[str, Run]) -> VariantResult:
     run = runs[variant.key]
-    measured = {one.group: one for one in summarise(run).measured if one.metric == EXACT_MATCH}
+    measured = {one.group: one for one in summarise(run).scores if one.metric == EXACT_MATCH}
     kept = None
     if variant.frames and UNCOMPRESSED in runs and NO_VIDEO in runs:
-        kept = retention(*(grade(one)[EXACT_MATCH] for one in (run, runs[UNCOMPRESSED], runs[NO_VIDEO])))
+        kept = retention(*(score_questions(one)[EXACT_MATCH] for one in (run, runs[UNCOMPRESSED], runs[NO_VIDEO])))
     return VariantResult(
         variant=variant,
         accuracy=measured[ALL].strict,
@@ -133,14 +133,14 @@ def _score(variant: Variant, runs: Mapping[str, Run]) -> VariantResult:
 
 def _mean_seconds(run: Run) -> dict[str, float]:
     """Average the seconds of each stage over videos."""
-    of_video = {one.video: one.trace["video_seconds"] for one in run.questions if one.trace.get("video_seconds")}
+    of_video = {one.video: one.trace["video_seconds"] for one in run.results if one.trace.get("video_seconds")}
     stages = dict.fromkeys(stage for seconds in of_video.values() for stage in seconds)
     return {stage: sum(one.get(stage, 0.0) for one in of_video.values()) / len(of_video) for stage in stages}
 
 
 def _compare(variant: Variant, baseline: Variant, runs: Mapping[str, Run]) -> Difference:
     comparison = compare(runs[variant.key], runs[baseline.key], EXACT_MATCH, is_strict=True)
-    (of_all,) = (one for one in comparison.compared if one.group == ALL)
+    (of_all,) = (one for one in comparison.groups if one.group == ALL)
     return Difference(variant=variant, baseline=baseline, estimate=of_all.difference)
 
 

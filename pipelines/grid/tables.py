@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from eval.reporting.texts import interval
+from eval.reporting.formatting import format_interval
 from pipelines.grid.results import Difference, GridResult, VariantResult
 
 Table = tuple[str, list[list[str]], tuple[str, ...]]
@@ -20,12 +20,12 @@ def grid_tables(result: GridResult) -> Iterator[Table]:
         header = ("method", *(f"{count} frames" for count in frames))
         yield (
             f"{budget:,} visual tokens in all; exact match in percent, 95 % intervals clustered by video",
-            _rows(results, frames, lambda one: interval(one.accuracy)),
+            _rows(results, frames, lambda one: format_interval(one.accuracy)),
             header,
         )
         if any(one.kept for one in results):
             title = "share of the gain of 8 uncompressed frames over no video that is kept, in percent"
-            yield title, _rows(compressed, frames, lambda one: interval(one.kept) if one.kept else ""), header
+            yield title, _rows(compressed, frames, lambda one: format_interval(one.kept) if one.kept else ""), header
         same_frames = [one for one in result.at_same_frames if one.variant.budget == budget]
         if same_frames:
             yield (
@@ -42,7 +42,7 @@ def grid_tables(result: GridResult) -> Iterator[Table]:
                         one.variant.title,
                         str(one.variant.frames),
                         f"{one.baseline.title}, {one.baseline.frames}",
-                        interval(one.estimate, sign=True),
+                        format_interval(one.estimate, sign=True),
                     ]
                     for one in tops
                 ],
@@ -64,7 +64,7 @@ def _rows(
 def _difference_cells(differences: Sequence[Difference]) -> dict[str, dict[int, str]]:
     cells: dict[str, dict[int, str]] = {}
     for one in differences:
-        cells.setdefault(one.variant.title, {})[one.variant.frames] = interval(one.estimate, sign=True)
+        cells.setdefault(one.variant.title, {})[one.variant.frames] = format_interval(one.estimate, sign=True)
     return cells
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from eval.datasets import Sample
 from eval.metrics import Score, exact_match
-from eval.statistics import Estimate, Graded, mean_score
+from eval.statistics import Estimate, QuestionScore, mean_score
 from pipelines.runs.answering import Answerer
 from pipelines.runs.decode_pool import default_processes
 from pipelines.runs.devices import run_on_devices
@@ -71,7 +71,7 @@ class RunResult:
             score = exact_match(prediction, sample.answer)
             if is_strict and prediction is None:
                 score = Score(value=0.0)
-            graded.append(Graded(question_id=sample.id, video=sample.video, score=score))
+            graded.append(QuestionScore(question_id=sample.id, video=sample.video, score=score))
         return mean_score(graded)
 
 

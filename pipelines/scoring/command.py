@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eval.agreement import Agreement
     from eval.comparing import Comparison
     from eval.results import Run
-    from eval.scoring import Judged, Measured, Retention, Summary
+    from eval.scoring import Judgements, MetricScore, Retention, Summary
     from eval.statistics import Estimate, TwoByTwo
 
 SCORES = "scores.json"
@@ -82,7 +82,7 @@ def score_command(
     Exact match and the contained answer are always there; --judge asks a judge, --judge-replay takes kept replies.
     Intervals are clustered by video.
     """
-    from eval.scoring import grade, summarise
+    from eval.scoring import score_questions, summarise
 
     if (full is None) != (blind is None):
         raise BadArgument("retention needs --full and --blind", hint="give both")
@@ -91,9 +91,9 @@ def score_command(
     with _refusals():
         opened = {folder: _open(folder, judge) for folder in runs}
         around = [opened.get(one) or _open(one, judge) for one in (full, blind) if one is not None]
-        limits = [grade(*one) for one in around]
+        limits = [score_questions(*one) for one in around]
         for place, (folder, one) in enumerate(opened.items()):
-            summary = summarise(*one, intervals=intervals, is_unfinished_allowed=unfinished)
+            summary = summarise(*one, intervals=intervals, allow_unfinished=unfinished)
             kept = _retentions(one, limits)
             record = summary.to_json()
             if kept:
@@ -111,22 +111,22 @@ def score_command(
             _print_summary(summary, kept, is_markdown=markdown)
 
 
-def _open(folder: str, options: Mapping[str, Any]) -> tuple[Run, Judged | None]:
+def _open(folder: str, options: Mapping[str, Any]) -> tuple[Run, Judgements | None]:
     from pipelines.scoring.runs import read
 
     run = read(folder)
     return run, judged(run, folder, options)
 
 
-def _retentions(one: tuple[Run, Judged | None], limits: Sequence[Mapping[str, Any]]) -> dict[str, Retention]:
-    from eval.scoring import grade, retention
+def _retentions(one: tuple[Run, Judgements | None], limits: Sequence[Mapping[str, Any]]) -> dict[str, Retention]:
+    from eval.scoring import retention, score_questions
 
     if not limits:
         return {}
     full, blind = limits
     return {
         metric: retention(rows, full[metric], blind[metric])
-        for metric, rows in grade(*one).items()
+        for metric, rows in score_questions(*one).items()
         if metric in full and metric in blind
     }
 
@@ -174,7 +174,7 @@ def compare_command(
             )
             both = ours, theirs
         comparison = compare(
-            *runs, _OPTION_OF[metric], judged=both, is_strict=strict, is_intersection_allowed=intersection
+            *runs, _OPTION_OF[metric], judgements=both, is_strict=strict, allow_different_questions=intersection
         )
     if as_json:
         click.echo(json.dumps(comparison.to_json()))
@@ -182,7 +182,7 @@ def compare_command(
         _print_comparison(comparison, most)
 
 
-def _replayed(run: Run, folder: str, judge: str | None, replies: str | None) -> Judged:
+def _replayed(run: Run, folder: str, judge: str | None, replies: str | None) -> Judgements:
     """Take a judge's kept replies; nobody is asked."""
     options: defaultdict[str, Any] = defaultdict(lambda: None)
     options.update(judge=judge, judge_replay=replies or os.path.join(folder, REPLIES))
@@ -206,8 +206,8 @@ def _replayed(run: Run, folder: str, judge: str | None, replies: str | None) -> 
 @output_options
 def agree_command(*, folder: str, judges: tuple[str, str], judge_replay: str | None, most: int, as_json: bool) -> None:
     """Tell how far two judges agree on a run's answers, or a judge and exact match."""
-    from eval.agreement import agree
-    from eval.scoring import EXACT_MATCH, JUDGE_ACCURACY, grade
+    from eval.agreement import measure_agreement
+    from eval.scoring import EXACT_MATCH, JUDGE_ACCURACY, score_questions
     from pipelines.scoring.runs import read
 
     if judges[0] == judges[1]:
@@ -215,12 +215,12 @@ def agree_command(*, folder: str, judges: tuple[str, str], judge_replay: str | N
     with _refusals():
         run = read(folder)
         graded = [
-            grade(run)[EXACT_MATCH]
+            score_questions(run)[EXACT_MATCH]
             if judge == _EXACT_MATCH
-            else grade(run, _replayed(run, folder, judge, judge_replay))[JUDGE_ACCURACY]
+            else score_questions(run, _replayed(run, folder, judge, judge_replay))[JUDGE_ACCURACY]
             for judge in judges
         ]
-        agreement = agree(run, judges, (graded[0], graded[1]))
+        agreement = measure_agreement(run, judges, (graded[0], graded[1]))
     if as_json:
         click.echo(json.dumps(agreement.to_json()))
     else:
@@ -243,7 +243,7 @@ def _print_summary(summary: Summary, kept: Mapping[str, Retention], *, is_markdo
     print_line(f"**{_escaped(_title(summary))}**\n" if is_markdown else _title(summary))
     for warning in summary.warnings:
         print_message("warning", f"{_text(summary.name)}: {warning}")
-    show([_row(one) for one in summary.measured], _COLUMNS)
+    show([_row(one) for one in summary.scores], _COLUMNS)
     if kept:
         print_line()
         show(
@@ -265,7 +265,7 @@ def _print_summary(summary: Summary, kept: Mapping[str, Retention], *, is_markdo
 
 
 def _title(summary: Summary) -> str:
-    known = [f"{key} {_text(str(summary.described[key]))}" for key in ("set", "model") if summary.described.get(key)]
+    known = [f"{key} {_text(str(summary.settings[key]))}" for key in ("set", "model") if summary.settings.get(key)]
     if summary.judge:
         known.append(f"judge {_text(str(summary.judge.get('model')))} ({_text(str(summary.judge['fingerprint']))})")
     return f"{_text(summary.name)}: {', '.join(known)}" if known else _text(summary.name)
@@ -277,7 +277,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _row(one: Measured) -> tuple[str, ...]:
+def _row(one: MetricScore) -> tuple[str, ...]:
     bounds = (one.bound_low, one.bound_high)
     return (
         one.metric,
@@ -304,7 +304,7 @@ def _print_comparison(comparison: Comparison, most: int) -> None:
         print_message("note", f"left out: {num_left[0]:,} questions of A alone, {num_left[1]:,} of B alone")
     print_line()
     rows = []
-    for one in comparison.compared:
+    for one in comparison.groups:
         cells = _counts(one.counts) if one.counts else ()
         test = () if one.p_value is None else (_probability(one.p_value),)
         rows.append((
@@ -315,7 +315,7 @@ def _print_comparison(comparison: Comparison, most: int) -> None:
             f"{one.difference.num_questions:,}",
             f"{one.difference.num_clusters:,}",
         ))  # fmt: skip
-    header = ("both right", "only A", "only B", "neither", "McNemar's p") if comparison.compared[0].counts else ()
+    header = ("both right", "only A", "only B", "neither", "McNemar's p") if comparison.groups[0].counts else ()
     print_table(rows, ("questions", "A - B", *header, "compared", "videos"))
     _print_list(
         f"{len(comparison.flips):,} questions flipped",

@@ -17,7 +17,6 @@ from eval.judging import (
     Estimate,
     Judge,
     JudgeError,
-    Judgement,
     JudgeUnreachable,
     ReplyStore,
     estimate_cost,
@@ -27,6 +26,7 @@ from eval.judging import (
     replay,
 )
 from eval.results import Run
+from eval.scoring import Judgements
 from pipelines.options import together
 from pipelines.terminal import Progress, print_message, progress_bar
 from vidzip.errors import BadArgument, SystemFault, VidzipError
@@ -101,9 +101,7 @@ class NotAsked(VidzipError):
     """Nobody agreed to what a judge costs."""
 
 
-def judged(
-    run: Run, folder: str, options: Mapping[str, Any], show: Progress | None = None
-) -> tuple[dict[str, Any], dict[str, Judgement]] | None:
+def judged(run: Run, folder: str, options: Mapping[str, Any], show: Progress | None = None) -> Judgements | None:
     """Have a run's answers judged, as the command line asks for.
 
     What a judge would cost is told first, and agreed to. Where nothing is left to be asked, nobody is asked anything.
@@ -116,7 +114,7 @@ def judged(
             would draw over the question.
 
     Returns:
-        What the judge is, its fingerprint among it, and the judgements by question id; None where no judge is named.
+        The judge and its judgements; None without a judge.
 
     Raises:
         BadArgument: options that do not go together, or no terminal to agree on.
@@ -140,19 +138,17 @@ def judged(
         raise BadJudge(error.message, hint=error.hint) from None
 
 
-def _replayed(run: Run, path: str, name: str | None) -> tuple[dict[str, Any], dict[str, Judgement]]:
+def _replayed(run: Run, path: str, name: str | None) -> Judgements:
     if not os.path.isfile(path):
         raise BadJudge(f"{path!r} is no file of kept replies", hint="name one that --judge-replies has written")
     replies = read_replies(path)
     fingerprint = replies.choose(name)
     described = replies.judges[fingerprint]
     _warn_of_others(replies, described)
-    return described, replay(run.questions, fingerprint, replies)
+    return Judgements(judge=described, by_id=replay(run.results, fingerprint, replies))
 
 
-def _asked(
-    run: Run, folder: str, options: Mapping[str, Any], show: Progress | None
-) -> tuple[dict[str, Any], dict[str, Judgement]]:
+def _asked(run: Run, folder: str, options: Mapping[str, Any], show: Progress | None) -> Judgements:
     model = DEFAULT_MODEL if options["judge"] == DEFAULT else options["judge"]
     judge = Judge(model=model, base_url=options["judge_url"], reasoning_effort=options["judge_reasoning"])
     if options["judge_concurrency"] < 1:
@@ -163,13 +159,13 @@ def _asked(
     replies = read_replies(path)
     estimate = _estimate(run, judge, replies, options["judge_price"])
     if not estimate.num_prompts:
-        judgements = asyncio.run(judge_answers(run.questions, judge, replies))
+        judgements = asyncio.run(judge_answers(run.results, judge, replies))
     else:
         api_key = _key(judge, options["judge_key_env"])
         _agree(_told(judge, estimate, is_own_price=options["judge_price"] is not None), yes=options["yes"])
         with open_replies(path) as replies, progress_bar() if show is None else nullcontext(show) as shown:
             asking = judge_answers(
-                run.questions,
+                run.results,
                 judge,
                 replies,
                 concurrency=options["judge_concurrency"],
@@ -184,7 +180,7 @@ def _asked(
                 raise
     described = judge.describe()
     _warn_of_others(replies, described)
-    return described, judgements
+    return Judgements(judge=described, by_id=judgements)
 
 
 def _check_unused(options: Mapping[str, Any], instead: str | None) -> None:
@@ -199,7 +195,7 @@ def _check_unused(options: Mapping[str, Any], instead: str | None) -> None:
 
 def _estimate(run: Run, judge: Judge, replies: ReplyStore, price: tuple[float, float] | None) -> Estimate:
     try:
-        return estimate_cost(run.questions, judge, replies, price)
+        return estimate_cost(run.results, judge, replies, price)
     except ValueError as error:
         raise BadArgument(str(error), hint="such as --judge-price 0.15 0.60") from error
 

@@ -1,8 +1,9 @@
-"""The frames that runs were shown of an example's video, decoded again small, with what their packs say of them."""
+"""The frames that runs passed to the model for an example: small pictures, and the patches from packed videos."""
 
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 import vidzip
 from eval.datasets import SETS, DatasetError, VideoFolder, list_videos
-from eval.reporting import Chapter, Look, Patches, Picture, look_of, patches_of
+from eval.reporting import Chapter, FrameSelection, PatchMap, Picture, map_patches, read_frame_selection
 from pipelines.terminal import Progress
 from vidzip import PackedVideo, VidzipError
 from vidzip.errors import BadPack, NotInstalled, VideoError
@@ -21,220 +22,232 @@ from vidzip.video.probing import identify
 SHORT_SIDE = 112
 """Pixels of a picture's shorter side."""
 
-MOST_PICTURES = 40
-"""Frames of a look that are shown; of more, so many evenly."""
+MAX_PICTURES = 40
+"""Limit on the pictures of one run's frames; of more frames, evenly spaced ones are shown."""
 
 _QUALITY = 80
 
 T = TypeVar("T")
 Key = tuple[int, str]
+"""A run's index and a question id."""
 
 
 class BadVideoFolder(VidzipError):
-    """The folder of the videos cannot be looked into."""
+    """The folder of videos cannot be read."""
 
 
 class NoPacks(VidzipError):
-    """There is no such folder of packed videos."""
+    """The folder of packed videos does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """A look of a run at a video.
+class _Target:
+    """A run's frames of one video.
 
     Attributes:
-        run: the run's place in its chapter.
+        run: the run's index in its chapter.
         video: the video's name.
-        identity: the hash of its content; empty where the run noted none.
-        tower: the fingerprint of the run's vision tower.
-        look: frames and tokens.
+        identity: the hash of its content; empty if the run has none.
+        tower: fingerprint of the run's vision tower.
+        selection: the frames.
     """
 
     run: int
     video: str
     identity: str
     tower: str
-    look: Look
+    selection: FrameSelection
+
+    def with_note(self, note: str) -> _Target:
+        """Add a note."""
+        return replace(self, selection=replace(self.selection, notes=(*self.selection.notes, note)))
 
 
-def check_drawing() -> None:
-    """Make sure that pictures can be written, before videos are decoded.
+def check_pillow() -> None:
+    """Check that pictures can be written, before videos are decoded.
 
     Raises:
-        NotInstalled: they cannot.
+        NotInstalled: Pillow is missing.
     """
     if find_spec("PIL") is None:
         raise NotInstalled("showing frames needs Pillow, which is not installed", hint="pip install 'vidzip[report]'")
 
 
-def looks_of(chapter: Chapter, videos: str | None, packs: str | None, show: Progress) -> dict[Key, Look]:
-    """Find what runs were shown of the videos of a chapter's examples.
+def find_frame_selections(
+    chapter: Chapter, videos: str | None, packs: str | None, show: Progress
+) -> dict[Key, FrameSelection]:
+    """Find the frames that runs passed to the model for the examples of a chapter.
 
     Args:
-        chapter: with its examples.
-        videos: the folder of the videos; None shows no pictures.
-        packs: a folder of packed videos, such as ``vidzip eval --pack-cache`` keeps; None shows no patches.
-        show: told how far it is.
+        chapter: a chapter with examples.
+        videos: folder of the videos; None leaves out pictures.
+        packs: folder of packed videos, such as the one of ``vidzip eval --pack-cache``; None leaves out patches.
+        show: receives the progress.
 
     Returns:
-        The looks, by the run's place and the question's id. What a video or a pack is missing for, its notes say.
+        The frames, by run and question. Their notes say why pictures or patches are missing.
 
     Raises:
-        BadVideoFolder: the videos' folder cannot be looked into.
-        NoPacks: there is no folder of packs.
-        NotInstalled: there are videos, and no Pillow.
+        BadVideoFolder: the folder of videos cannot be read.
+        NoPacks: the folder of packed videos does not exist.
+        NotInstalled: pictures need Pillow.
     """
-    wanted, of_question = _wanted(chapter)
+    targets, target_of = _targets(chapter)
     if packs is not None:
-        wanted = _with_patches(wanted, packs, show)
+        targets = _with_patches(targets, packs, show)
     if videos is not None:
-        check_drawing()
+        check_pillow()
         try:
             folder = list_videos(videos, SETS.get(chapter.set_name))
         except DatasetError as error:
             raise BadVideoFolder(error.message, hint=error.hint) from error
-        wanted = _with_pictures(wanted, folder, show)
-    return {key: wanted[place].look for key, place in of_question.items()}
+        targets = _with_pictures(targets, folder, show)
+    return {key: targets[place].selection for key, place in target_of.items()}
 
 
-def _wanted(chapter: Chapter) -> tuple[list[_Wanted], dict[Key, int]]:
-    """List what each run saw of each video once, and which of it is whose."""
-    wanted: list[_Wanted] = []
-    places: dict[tuple[int, str, Look], int] = {}
-    of_question = {}
+def _targets(chapter: Chapter) -> tuple[list[_Target], dict[Key, int]]:
+    """List each run's frames of each video once, and the index in this list of each run and question."""
+    targets: list[_Target] = []
+    places: dict[tuple[int, str, FrameSelection], int] = {}
+    target_of = {}
     for example in chapter.examples:
-        for reply in example.replies:
-            look = _look(reply.answered.trace) if reply.answered else None
-            if reply.answered is None or look is None:
+        for answer in example.answers:
+            selection = _read(answer.result.trace) if answer.result else None
+            if answer.result is None or selection is None:
                 continue
-            video = reply.answered.video
-            place = places.setdefault((reply.run, video, look), len(wanted))
-            if place == len(wanted):
-                identity = str(reply.answered.trace["plan"].get("video_identity") or "") if look.frames else ""
-                tower = str(chapter.scored[reply.run].run.described.get("tower"))
-                wanted.append(_Wanted(run=reply.run, video=video, identity=identity, tower=tower, look=look))
-            of_question[reply.run, example.asked.question_id] = place
-    return wanted, of_question
+            video = answer.result.video
+            place = places.setdefault((answer.run, video, selection), len(targets))
+            if place == len(targets):
+                plan = answer.result.trace["plan"]
+                identity = str(plan.get("video_identity") or "") if selection.frames else ""
+                tower = str(chapter.runs[answer.run].run.settings.get("tower"))
+                targets.append(
+                    _Target(run=answer.run, video=video, identity=identity, tower=tower, selection=selection)
+                )
+            target_of[answer.run, example.question.question_id] = place
+    return targets, target_of
 
 
-def _look(trace: Mapping[str, Any]) -> Look | None:
+def _read(trace: Mapping[str, Any]) -> FrameSelection | None:
     try:
-        return look_of(trace)
+        return read_frame_selection(trace)
     except ValueError as error:
-        return Look(method="unknown", frames=(), notes=(str(error),))
+        return FrameSelection(method="unknown", frames=(), notes=(str(error),))
 
 
-def _noted(one: _Wanted, note: str) -> _Wanted:
-    return replace(one, look=replace(one.look, notes=(*one.look.notes, note)))
-
-
-def _with_pictures(wanted: Sequence[_Wanted], folder: VideoFolder, show: Progress) -> list[_Wanted]:
-    """Decode each video once, at the frames of all runs; where that fails, note why."""
-    pictured = list(wanted)
-    videos = list(dict.fromkeys(one.video for one in wanted))
+def _with_pictures(targets: Sequence[_Target], folder: VideoFolder, show: Progress) -> list[_Target]:
+    """Decode each video once, at the frames of all runs; if that fails, add a note."""
+    result = list(targets)
+    videos = list(dict.fromkeys(one.video for one in targets))
     for number, video in enumerate(videos):
         show("decode examples", number, len(videos))
-        places = [place for place, one in enumerate(wanted) if one.video == video]
+        places = [place for place, one in enumerate(targets) if one.video == video]
         try:
             path = folder.find(video)
-            found = identify(path)
-            same = [place for place in places if wanted[place].identity in {"", found}]
-            moments = sorted({moment for place in same for moment in _shown_moments(wanted[place].look)})
-            pictures = _pictures(path, moments) if moments else {}
+            identity = identify(path)
+            same = [place for place in places if targets[place].identity in {"", identity}]
+            timestamps = sorted({one for place in same for one in _picture_timestamps(targets[place].selection)})
+            pictures = _decode_pictures(path, timestamps) if timestamps else {}
         except (DatasetError, VideoError) as error:
             for place in places:
-                pictured[place] = _noted(wanted[place], f"its frames cannot be shown: {error}")
+                result[place] = targets[place].with_note(f"its frames cannot be shown: {error}")
             continue
         for place in places:
             if place in same:
-                pictured[place] = _pictured(wanted[place], pictures)
+                result[place] = _add_pictures(targets[place], pictures)
             else:
-                pictured[place] = _noted(wanted[place], f"its frames are not shown: {path} is not the file it saw")
-    return pictured
+                result[place] = targets[place].with_note(f"its frames are not shown: {path} is not the run's video")
+    return result
 
 
-def _shown_moments(look: Look) -> list[float]:
-    return [frame.timestamp_seconds for frame in evenly(look.frames, MOST_PICTURES)]
+def _picture_timestamps(selection: FrameSelection) -> list[float]:
+    return [frame.timestamp_seconds for frame in take_evenly(selection.frames, MAX_PICTURES)]
 
 
-def _pictured(one: _Wanted, pictures: Mapping[float, Picture]) -> _Wanted:
-    chosen = set(_shown_moments(one.look))
+def _add_pictures(target: _Target, pictures: Mapping[float, Picture]) -> _Target:
+    chosen = set(_picture_timestamps(target.selection))
     frames = tuple(
         replace(frame, picture=pictures[frame.timestamp_seconds]) if frame.timestamp_seconds in chosen else frame
-        for frame in one.look.frames
+        for frame in target.selection.frames
     )
-    seen = replace(one, look=replace(one.look, frames=frames))
-    return seen if len(chosen) == len(frames) else _noted(seen, f"{len(chosen)} of its frames are shown")
+    added = replace(target, selection=replace(target.selection, frames=frames))
+    return added if len(chosen) == len(frames) else added.with_note(f"{len(chosen)} of its frames are shown")
 
 
-def _pictures(path: str, moments: Sequence[float]) -> dict[float, Picture]:
+def _decode_pictures(path: str, timestamps: Sequence[float]) -> dict[float, Picture]:
     from PIL import Image
 
-    pixels = vidzip.decode(path, moments, size=SHORT_SIDE).pixels
+    pixels = vidzip.decode(path, timestamps, size=SHORT_SIDE).pixels
     pictures = {}
-    for moment, frame in zip(moments, pixels, strict=True):
+    for timestamp, frame in zip(timestamps, pixels, strict=True):
         file = io.BytesIO()
         Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()).save(file, "JPEG", quality=_QUALITY)
         height, width = frame.shape[-2:]
-        pictures[moment] = Picture(content=file.getvalue(), media_type="image/jpeg", width=width, height=height)
+        pictures[timestamp] = Picture(content=file.getvalue(), media_type="image/jpeg", width=width, height=height)
     return pictures
 
 
-def evenly(items: Sequence[T], most: int) -> list[T]:
-    """Take so many items at most, evenly, each from the middle of its share."""
-    if len(items) <= most:
+def take_evenly(items: Sequence[T], limit: int) -> list[T]:
+    """Take up to ``limit`` evenly spaced items."""
+    if len(items) <= limit:
         return list(items)
-    return [items[(2 * place + 1) * len(items) // (2 * most)] for place in range(most)]
+    return [items[(2 * place + 1) * len(items) // (2 * limit)] for place in range(limit)]
 
 
-def _with_patches(wanted: Sequence[_Wanted], folder: str, show: Progress) -> list[_Wanted]:
-    """Find the pack of each look in a folder, and read from it what became of the patches."""
+def _with_patches(targets: Sequence[_Target], folder: str, show: Progress) -> list[_Target]:
+    """Find the packed video of each target in a folder, and read its patches."""
     if not os.path.isdir(folder):
-        raise NoPacks(f"{folder!r} is no folder", hint="give what 'vidzip eval --pack-cache' was given")
-    fitting: dict[tuple[object, ...], list[PackedVideo]] = {_fingerprint(one): [] for one in wanted}
-    paths = sorted(_packs(folder))
+        raise NoPacks(f"{folder!r} is not a folder", hint="give the folder of 'vidzip eval --pack-cache'")
+    found: dict[tuple[object, ...], list[PackedVideo]] = {_fingerprint(one): [] for one in targets}
+    paths = sorted(_pack_files(folder))
     for number, path in enumerate(paths):
         show("read packs", number, len(paths))
         try:
             packed = PackedVideo.load(path)
         except BadPack:
-            continue  # as if it were not there: 'vidzip eval' makes such a one anew
-        fitting.get(_fingerprint_of(packed), []).append(packed)
-    return [_patched(one, fitting[_fingerprint(one)], folder) for one in wanted]
+            continue  # 'vidzip eval' replaces such a file
+        found.get(_pack_fingerprint(packed), []).append(packed)
+    return [_add_patches(one, found[_fingerprint(one)], folder) for one in targets]
 
 
-def _packs(folder: str) -> Iterable[str]:
+def _pack_files(folder: str) -> Iterable[str]:
     for below, _, names in os.walk(folder):
         yield from (os.path.join(below, name) for name in names if name.endswith(SUFFIX))
 
 
-def _fingerprint(one: _Wanted) -> tuple[object, ...]:
-    """What a look and its pack have in common."""
-    frames = one.look.frames
-    moments = tuple(frame.timestamp_seconds for frame in frames)
-    return one.identity, one.tower, one.look.method, moments, tuple(frame.num_tokens for frame in frames)
+def _fingerprint(target: _Target) -> tuple[object, ...]:
+    """The values that a target and its packed video have in common."""
+    frames = target.selection.frames
+    timestamps = tuple(frame.timestamp_seconds for frame in frames)
+    tokens = tuple(frame.num_tokens for frame in frames)
+    return target.identity, target.tower, target.selection.method, timestamps, tokens
 
 
-def _fingerprint_of(packed: PackedVideo) -> tuple[object, ...]:
-    moments = tuple(round(moment, 6) for moment in packed.timestamps_seconds)
-    return packed.plan.video_identity, packed.tower, packed.method, moments, packed.tokens_per_frame
+def _pack_fingerprint(packed: PackedVideo) -> tuple[object, ...]:
+    timestamps = tuple(round(timestamp, 6) for timestamp in packed.timestamps_seconds)
+    return packed.plan.video_identity, packed.tower, packed.method, timestamps, packed.tokens_per_frame
 
 
-def _patched(one: _Wanted, packs: Sequence[PackedVideo], folder: str) -> _Wanted:
+def _add_patches(target: _Target, packs: Sequence[PackedVideo], folder: str) -> _Target:
     if not packs:
-        return _noted(one, f"its patches are not shown: {folder} holds no such pack")
-    of_packs = [tuple(_patches(packed)) for packed in packs]
-    if any(patches != of_packs[0] for patches in of_packs):
-        return _noted(one, f"its patches are not shown: {folder} holds several packs of these frames, which differ")
-    if None in of_packs[0]:
-        return _noted(one, "its patches are not shown: they make no square")
-    frames = tuple(replace(frame, patches=patches) for frame, patches in zip(one.look.frames, of_packs[0], strict=True))
-    return replace(one, look=replace(one.look, frames=frames))
+        return target.with_note(f"its patches are not shown: {folder} holds no packed video of these frames")
+    maps = [tuple(_patch_maps(packed)) for packed in packs]
+    if any(other != maps[0] for other in maps):
+        return target.with_note(f"its patches are not shown: {folder} holds different packed videos of these frames")
+    if None in maps[0]:
+        return target.with_note("its patches are not shown: their number is not a square")
+    frames = tuple(
+        replace(frame, patches=patches) for frame, patches in zip(target.selection.frames, maps[0], strict=True)
+    )
+    return replace(target, selection=replace(target.selection, frames=frames))
 
 
-def _patches(packed: PackedVideo) -> Iterator[Patches | None]:
+def _patch_maps(packed: PackedVideo) -> Iterator[PatchMap | None]:
     anchors: list[dict[int, int]] = [{} for _ in range(packed.num_frames)]
     for token, (frame, anchor) in enumerate(zip(packed.frame_of.tolist(), packed.anchor_of.tolist(), strict=True)):
         anchors[frame][token] = anchor
     for source, of_frame in zip(packed.source.tolist(), anchors, strict=True):
-        yield patches_of(source, of_frame)
+        side = math.isqrt(len(source))
+        has_cls = side**2 + 1 == len(source)
+        is_square = len(source) > 1 and side**2 + has_cls == len(source)
+        yield map_patches(source, of_frame, grid=(side, side), has_cls=has_cls) if is_square else None

@@ -18,7 +18,7 @@ from vidzip.errors import BadArgument, VidzipError
 from vidzip.files import write_text
 
 if TYPE_CHECKING:
-    from eval.reporting import Chapter, Report, Scored
+    from eval.reporting import Chapter, Report, ScoredRun
 
 
 class BadReport(VidzipError):
@@ -114,15 +114,15 @@ def _chapters(
         show("compare runs", 0, 1)
         return make_chapters(
             _distinct([(folder, opened[folder]) for folder in dict.fromkeys(runs)]),
-            full=[opened[folder] for folder in full],
-            blind=[opened[folder] for folder in blind],
+            uncompressed=[opened[folder] for folder in full],
+            no_video=[opened[folder] for folder in blind],
         )
     except ScoringError as error:
         raise BadReport(error.message, hint=error.hint) from error
 
 
-def _scored(folder: str, options: dict[str, Any], show: Progress) -> Scored:
-    from eval.reporting import score
+def _scored(folder: str, options: dict[str, Any], show: Progress) -> ScoredRun:
+    from eval.reporting import score_run
     from pipelines.scoring.runs import read
 
     show(f"score {os.path.basename(folder)}", 0, 1)
@@ -133,10 +133,10 @@ def _scored(folder: str, options: dict[str, Any], show: Progress) -> Scored:
         asked: defaultdict[str, Any] = defaultdict(lambda: None)
         asked.update(judge=options["judge"], judge_replay=replies)
         found = judged(run, folder, asked, show)
-    return score(run, found, is_unfinished_allowed=options["unfinished"])
+    return score_run(run, found, allow_unfinished=options["unfinished"])
 
 
-def _distinct(opened: Sequence[tuple[str, Scored]]) -> list[Scored]:
+def _distinct(opened: Sequence[tuple[str, ScoredRun]]) -> list[ScoredRun]:
     """Call runs by their folders' whole paths where the last parts are the same."""
     counts = Counter(scored.name for _, scored in opened)
     return [
@@ -147,14 +147,14 @@ def _distinct(opened: Sequence[tuple[str, Scored]]) -> list[Scored]:
 
 def _with_examples(chapter: Chapter, number: int, videos: str | None, packs: str | None, show: Progress) -> Chapter:
     from eval.reporting import choose_examples
-    from pipelines.scoring.pictures import looks_of
+    from pipelines.scoring.pictures import find_frame_selections
 
-    chosen = replace(chapter, examples=choose_examples(chapter.scored, number))
-    return replace(chosen, looks=looks_of(chosen, videos, packs, show))
+    chosen = replace(chapter, examples=choose_examples(chapter.runs, number))
+    return replace(chosen, frame_selections=find_frame_selections(chosen, videos, packs, show))
 
 
 def _told(report: Report) -> str:
-    num_runs = sum(len(chapter.scored) for chapter in report.chapters)
+    num_runs = sum(len(chapter.runs) for chapter in report.chapters)
     num_sets = len(report.chapters)
     return f"{num_runs} run{'s'[: num_runs > 1]} of {'one set' if num_sets == 1 else f'{num_sets} sets'}"
 
@@ -162,12 +162,12 @@ def _told(report: Report) -> str:
 def _warn(report: Report) -> None:
     """Say what the page says, too, where it is not what was asked for."""
     for chapter in report.chapters:
-        for each in chapter.scored:
+        for each in chapter.runs:
             for warning in each.summary.warnings:
                 print_message("warning", f"{each.name[:80]}: {warning}")
         for difference in chapter.differences:
             if difference.refusal:
                 print_message("warning", f"{difference.run[:80]} is not compared: {difference.refusal}")
-        looks = {id(look): look for look in chapter.looks.values()}  # questions about a video share one
-        for note, count in Counter(note for look in looks.values() for note in look.notes).items():
+        selections = {id(one): one for one in chapter.frame_selections.values()}  # shared by questions about a video
+        for note, count in Counter(note for one in selections.values() for note in one.notes).items():
             print_message("note", f"an example's video: {note}" if count == 1 else f"{count} examples' videos: {note}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, NoReturn
 
-from eval.results import Answered, Run
+from eval.results import QuestionResult, Run
 from pipelines.runs.run_log import ANSWERS, RUN, BrokenRunLog, read_run
 from vidzip.errors import VidzipError
 
@@ -45,15 +45,13 @@ def read(folder: str) -> Run:
     answers = os.path.join(folder, ANSWERS)
     return Run(
         name=os.path.basename(os.path.abspath(folder)),
-        described={key: value for key, value in described.items() if key != "schema"},
-        questions=tuple(
-            _answered(row, f"{answers!r}, line {place}") for place, row in enumerate(rows.values(), start=1)
-        ),
-        num_asked=count,
+        settings={key: value for key, value in described.items() if key != "schema"},
+        results=tuple(_answered(row, f"{answers!r}, line {place}") for place, row in enumerate(rows.values(), start=1)),
+        num_questions=count,
     )
 
 
-def _answered(row: dict[str, Any], where: str) -> Answered:
+def _answered(row: dict[str, Any], where: str) -> QuestionResult:
     for key in ("id", "video", "question", "answer"):
         if not isinstance(row.get(key), str):
             _refuse(where, key, row.get(key), "text")
@@ -61,7 +59,7 @@ def _answered(row: dict[str, Any], where: str) -> Answered:
         if not isinstance(row.get(key), str | None):
             _refuse(where, key, row.get(key), "text, or null")
     prediction = row.get("prediction")
-    return Answered(
+    return QuestionResult(
         question_id=row["id"],
         video=row["video"],
         kind=row.get("kind") or "",

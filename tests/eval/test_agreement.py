@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from eval.agreement import agree
+from eval.agreement import measure_agreement
 from eval.metrics import Score
-from eval.results import Answered, Run
+from eval.results import QuestionResult, Run
 from eval.scoring import ScoringError
-from eval.statistics import Graded, TwoByTwo
+from eval.statistics import QuestionScore, TwoByTwo
 
 ROWS = {"q0": (1, 1), "q1": (1, 0), "q2": (0, 1), "q3": (0, 0), "q4": (1, 1), "q5": (None, 1), "q6": (1, None)}
 
@@ -16,9 +16,9 @@ ROWS = {"q0": (1, 1), "q1": (1, 0), "q2": (0, 1), "q3": (0, 0), "q4": (1, 1), "q
 def run():
     return Run(
         name="run",
-        described={},
-        questions=tuple(
-            Answered(
+        settings={},
+        results=tuple(
+            QuestionResult(
                 question_id=key,
                 video=f"v{place // 2}",
                 kind="",
@@ -30,13 +30,13 @@ def run():
             )
             for place, key in enumerate(ROWS)
         ),
-        num_asked=len(ROWS),
+        num_questions=len(ROWS),
     )
 
 
-def graded(side):
+def scores(side):
     return tuple(
-        Graded(
+        QuestionScore(
             question_id=key,
             video="v",
             score=Score(value=None, reason="lost") if pair[side] is None else Score(value=pair[side]),
@@ -46,7 +46,7 @@ def graded(side):
 
 
 def test_two_judges_worked_by_hand():
-    agreement = agree(run(), ("A", "B"), (graded(0), graded(1)))
+    agreement = measure_agreement(run(), ("A", "B"), (scores(0), scores(1)))
     assert agreement.counts == TwoByTwo(both=2, only_first=1, only_second=1, neither=1)
     assert agreement.share.value == pytest.approx(3 / 5)
     # Each says yes to 3 of 5: pe = 9/25 + 4/25 = 13/25; (15 - 13) / (25 - 13).
@@ -61,6 +61,6 @@ def test_two_judges_worked_by_hand():
 
 
 def test_nothing_in_common_is_refused():
-    nothing = tuple(Graded(question_id=key, video="v", score=Score(value=None, reason="lost")) for key in ROWS)
-    with pytest.raises(ScoringError, match="no answer of 'run' has a verdict of both"):
-        agree(run(), ("A", "B"), (graded(0), nothing))
+    nothing = tuple(QuestionScore(question_id=key, video="v", score=Score(value=None, reason="lost")) for key in ROWS)
+    with pytest.raises(ScoringError, match="'run'"):
+        measure_agreement(run(), ("A", "B"), (scores(0), nothing))

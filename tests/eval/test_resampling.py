@@ -88,7 +88,7 @@ def test_law_neither_order_nor_names_change_a_digit(videos, shuffler):
 
 
 @given(some_videos)
-def test_law_the_interval_lies_in_the_range_has_a_width_and_holds_the_mean(videos):
+def test_law_the_interval_has_a_width_and_contains_the_mean(videos):
     estimate = bootstrap_mean(*flat(videos))
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
     assert estimate.high > estimate.low
@@ -108,7 +108,7 @@ def test_with_many_videos_it_is_the_interval_by_formula():
     assert (drawn.low, drawn.high) == pytest.approx((formula.low, formula.high), abs=0.002)
 
 
-def test_videos_that_do_not_differ_leave_nothing_to_draw():
+def test_videos_that_do_not_differ_have_no_bootstrap():
     share = t_quantile(9) ** 2 / (10 + t_quantile(9) ** 2)
     same = bootstrap_mean(np.zeros(30), [str(place % 10) for place in range(30)], lowest=-1.0)
     assert (same.value, same.low, same.high) == (0, pytest.approx(-share), pytest.approx(share))
@@ -118,7 +118,7 @@ def test_videos_that_do_not_differ_leave_nothing_to_draw():
     assert one.low < 0 < one.value < one.high < 0.1
 
 
-def test_one_video_says_nothing_of_others():
+def test_one_video_has_no_interval():
     assert bootstrap_interval(np.array([[1.0, 2.0]]), mean) is None
     one = bootstrap_mean(np.array([1.0, 0.0]), ["a", "a"])
     assert (one.value, one.low, one.high, one.standard_error) == (0.5, None, None, None)
@@ -131,14 +131,14 @@ def test_a_statistic_that_is_often_undefined_has_no_interval():
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "match"),
     [
-        (lambda: bootstrap_interval(np.ones((2, 2)), mean, resamples=0), "draw at least one"),
-        (lambda: bootstrap_mean(np.array([2.0]), ["a"]), "a score is 2, outside of 0.0 to 1.0"),
-        (lambda: bootstrap_mean(np.array([np.nan]), ["a"]), "a score is nan"),
-        (lambda: bootstrap_mean(np.array([1.0]), []), "1 values for 0 clusters"),
+        (lambda: bootstrap_interval(np.ones((2, 2)), mean, resamples=0), "0 resamples"),
+        (lambda: bootstrap_mean(np.array([2.0]), ["a"]), "score is 2"),
+        (lambda: bootstrap_mean(np.array([np.nan]), ["a"]), "score is nan"),
+        (lambda: bootstrap_mean(np.array([1.0]), []), "1 .* 0 "),
     ],
 )
-def test_bad_input_is_refused(make, says):
-    with pytest.raises(ValueError, match=says):
+def test_bad_input_is_refused(make, match):
+    with pytest.raises(ValueError, match=match):
         make()

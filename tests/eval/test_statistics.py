@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from eval.metrics import Score
 from eval.statistics import (
-    Graded,
+    QuestionScore,
     clustered_standard_error,
     mean_estimate,
     mean_score,
@@ -24,7 +24,7 @@ from eval.statistics import (
 def run(*videos):
     """A run from the scores of each video; None stands for a question without a score."""
     return [
-        Graded(
+        QuestionScore(
             question_id=f"{video}_{number}",
             video=f"v{video}",
             score=Score(value=None, reason="lost") if value is None else Score(value=value),
@@ -48,16 +48,9 @@ some_videos = st.lists(st.lists(bits, min_size=1, max_size=5), min_size=2, max_s
 paired_videos = st.lists(st.lists(st.tuples(bits, bits), min_size=1, max_size=5), min_size=2, max_size=8)
 
 
-@pytest.mark.parametrize(
-    ("degrees", "quantile"),
-    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (10, 2.2281), (29, 2.0452), (30, 2.0423), (120, 1.9799)],
-)
+@pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.7062), (10, 2.2281), (200_001, 1.95997)])
 def test_quantiles_are_those_of_printed_tables(degrees, quantile):
     assert t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
-
-
-def test_many_degrees_of_freedom_give_the_normal_quantile():
-    assert t_quantile(200_001) == pytest.approx(1.95997, abs=5e-5)
 
 
 def test_a_mean_worked_by_hand():
@@ -107,11 +100,6 @@ def test_oracle_the_standard_error_is_that_of_statsmodels(videos):
     assert clustered_standard_error(values, names) == pytest.approx(fitted.bse[0], abs=1e-9)
 
 
-@given(st.integers(1, 400))
-def test_oracle_quantiles_are_those_of_scipy(degrees):
-    assert t_quantile(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees))
-
-
 @given(st.lists(bits, min_size=2, max_size=40))
 def test_oracle_with_a_video_a_question_the_interval_is_nearly_that_of_statsmodels(values):
     # Theirs takes the normal quantile, ours t's; with as many degrees as here, the scores scale by it.
@@ -122,7 +110,7 @@ def test_oracle_with_a_video_a_question_the_interval_is_nearly_that_of_statsmode
         assert interval(estimate) == pytest.approx(theirs)
 
 
-def test_bare_scores_give_what_graded_ones_do():
+def test_bare_scores_give_the_same_mean():
     videos = [[1, 0], [1], [0, 0, 1]]
     values, names = flat(videos)
     assert mean_estimate(values, names) == mean_score(run(*videos))
@@ -160,7 +148,7 @@ def test_law_asking_everything_again_does_not_narrow_the_interval(videos, times)
 
 
 @given(paired_videos, st.integers(2, 4))
-def test_law_nor_that_of_a_difference(videos, times):
+def test_law_nor_does_it_narrow_that_of_a_difference(videos, times):
     def sides(repeats):
         pairs = [values * repeats for values in videos]
         return [run(*[[pair[side] for pair in values] for values in pairs]) for side in (0, 1)]
@@ -170,7 +158,7 @@ def test_law_nor_that_of_a_difference(videos, times):
 
 
 @given(some_videos)
-def test_law_the_interval_has_a_width_lies_in_the_range_and_holds_the_mean(videos):
+def test_law_the_interval_has_a_width_and_contains_the_mean(videos):
     estimate = mean_score(run(*videos))
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
     assert estimate.high - estimate.low > 0
@@ -191,7 +179,7 @@ def test_law_the_range_is_only_a_scale(videos):
 
 
 @given(paired_videos)
-def test_law_a_difference_turns_its_sign_with_its_sides(videos):
+def test_law_a_difference_changes_its_sign_with_its_sides(videos):
     ours, theirs = (run(*[[pair[side] for pair in values] for values in videos]) for side in (0, 1))
     forth, back = paired_difference(ours, theirs), paired_difference(theirs, ours)
     assert forth.value == pytest.approx(-back.value)
@@ -219,12 +207,12 @@ def test_videos_that_do_not_differ_are_not_certain_either():
     assert interval(better) == pytest.approx((1 - 2 * share, 1.0))
 
 
-def test_rounding_is_no_spread():
+def test_rounding_errors_are_no_spread():
     # 0.1 three times does not sum to exactly three times its mean.
     assert clustered_standard_error(*flat([[0.1] * 3, [0.1] * 4, [0.1] * 3])) == 0
 
 
-def test_one_video_says_nothing_of_others_and_no_question_nothing_at_all():
+def test_one_video_has_no_interval_and_no_question_no_value():
     one = mean_score(run([1, 0, 1, 1]))
     assert one.value == 0.75
     assert interval(one) == (None, None)
@@ -243,7 +231,7 @@ def test_questions_without_a_score_are_neither_right_nor_wrong():
 
 @pytest.mark.parametrize("share", [0.5, 0.85, 0.97])
 @pytest.mark.parametrize("likeness", [0.05, 0.4])
-def test_intervals_hold_the_truth_as_often_as_they_say(share, likeness):
+def test_intervals_have_their_nominal_coverage(share, likeness):
     # Videos have their own difficulty (a beta distribution) and between 1 and 7 questions.
     rng = np.random.default_rng(0)
     a, b = share * (1 - likeness) / likeness, (1 - share) * (1 - likeness) / likeness
@@ -256,7 +244,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(share, likeness):
     assert 0.92 <= held / rounds <= 0.98
 
 
-def test_intervals_of_differences_hold_the_truth_as_often_as_they_say():
+def test_intervals_of_differences_have_their_nominal_coverage():
     rng = np.random.default_rng(1)
     held, rounds = 0, 400
     for _ in range(rounds):
@@ -267,25 +255,25 @@ def test_intervals_of_differences_hold_the_truth_as_often_as_they_say():
     assert 0.92 <= held / rounds <= 0.98
 
 
-def test_ignoring_the_videos_would_promise_too_much():
-    videos = [[float(video % 2)] * 7 for video in range(40)]  # a video's questions stand or fall together
+def test_ignoring_the_clusters_would_give_too_narrow_an_interval():
+    videos = [[float(video % 2)] * 7 for video in range(40)]  # a video's questions have the same score
     apart = run(*[[value] for values in videos for value in values])
     clustered, naive = mean_score(run(*videos)), mean_score(apart)
     assert clustered.high - clustered.low > 2 * (naive.high - naive.low)
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "match"),
     [
-        (lambda: mean_score(run([1]) * 2), "'0_0' stands there twice"),
-        (lambda: mean_score(run([2])), r"a score is 2, outside of 0.0 to 1.0"),
-        (lambda: mean_score(run([1]), lowest=1), "have no range"),
-        (lambda: paired_difference(run([1, 0]), run([1])), "1 questions stand in only one of the runs, such as '0_1'"),
-        (lambda: paired_difference(run([1]), [Graded(question_id="0_0", video="x", score=Score(value=1))]), "different videos"),
-        (lambda: clustered_standard_error(np.ones(3), ["a"]), "3 values for 1 clusters"),
-        (lambda: t_quantile(0), "two clusters or more"),
+        (lambda: mean_score(run([1]) * 2), "'0_0'"),
+        (lambda: mean_score(run([2])), "score is 2"),
+        (lambda: mean_score(run([1]), lowest=1), "1 to 1.0"),
+        (lambda: paired_difference(run([1, 0]), run([1])), "1 .*'0_1'"),
+        (lambda: paired_difference(run([1]), [QuestionScore(question_id="0_0", video="x", score=Score(value=1))]), "'0_0'"),
+        (lambda: clustered_standard_error(np.ones(3), ["a"]), "3 .* 1 "),
+        (lambda: t_quantile(0), "0 degrees"),
     ],
 )  # fmt: skip
-def test_bad_input_is_refused(make, says):
-    with pytest.raises(ValueError, match=says):
+def test_bad_input_is_refused(make, match):
+    with pytest.raises(ValueError, match=match):
         make()

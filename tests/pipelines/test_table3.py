@@ -67,8 +67,8 @@ def test_rows_are_run_once_and_printed_beside_the_papers(data, tmp_path, capsys)
         f"{name}/{row}" for name in ("msvd", "msrvtt") for row in ("uncompressed", "no-video", "visionzip")
     }
     record = json.loads((out / "table3.json").read_text())
-    assert record["rows"]["visionzip"]["msvd"]["described"]["frames"] == 8
-    assert record["rows"]["uncompressed"]["msvd"]["described"]["budget"] == 8 * 257
+    assert record["rows"]["visionzip"]["msvd"]["settings"]["frames"] == 8
+    assert record["rows"]["uncompressed"]["msvd"]["settings"]["budget"] == 8 * 257
     assert table3(data, out, *chosen, "--markdown") == 0
     said = capsys.readouterr().out
     assert "| FastV (not in vidzip yet) |" in said

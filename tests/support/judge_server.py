@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from eval.results import Answered
+from eval.results import QuestionResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Sent:
     raw: bytes | None = None
 
 
-def answered(number, **fields) -> Answered:
+def answered(number, **fields) -> QuestionResult:
     """A question of a run: the number makes it one of its own."""
     usual = {
         "question_id": f"id{number}",
@@ -67,7 +67,7 @@ def answered(number, **fields) -> Answered:
         "failure": "",
         "trace": {},
     }
-    return Answered(**{**usual, **fields})
+    return QuestionResult(**{**usual, **fields})
 
 
 def completion(text, *, model=None, finish="stop", **how) -> Sent:

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 from eval.judging import Judgement
-from eval.reporting import Chapter, Report, choose_examples, make_chapters, score
-from eval.results import Answered, Run
+from eval.reporting import Chapter, Report, choose_examples, make_chapters, score_run
+from eval.results import QuestionResult, Run
+from eval.scoring import Judgements
 
 HOSTILE = {
     "script": "<script>document.title='ran'</script>",
@@ -30,9 +31,9 @@ HOSTILE = {
 """Texts that would do something where they are not escaped."""
 
 
-def answered(key, prediction="yes", **changes) -> Answered:
+def answered(key, prediction="yes", **changes) -> QuestionResult:
     """A question whose right answer is ``yes``; the part of its id before the dash names its video."""
-    plain = Answered(
+    plain = QuestionResult(
         question_id=key,
         video=key.partition("-")[0],
         kind="",
@@ -45,13 +46,13 @@ def answered(key, prediction="yes", **changes) -> Answered:
     return replace(plain, **changes)
 
 
-def run(name="a", questions=(), described=None, num_asked=None) -> Run:
+def run(name="a", results=(), settings=None, num_questions=None) -> Run:
     return Run(
         name=name,
-        described={"set": "shapes", "model": "tiny", "budget": 136, "frames": 8, "method": "visionzip"}
-        | (described or {}),
-        questions=tuple(questions),
-        num_asked=len(questions) if num_asked is None else num_asked,
+        settings={"set": "shapes", "model": "tiny", "budget": 136, "frames": 8, "method": "visionzip"}
+        | (settings or {}),
+        results=tuple(results),
+        num_questions=len(results) if num_questions is None else num_questions,
     )
 
 
@@ -70,7 +71,7 @@ def plan(*tokens, step=1.0, identity="abc") -> dict[str, Any]:
 
 
 def judged(fingerprint="f", **verdicts):
-    """A judge and its judgements: yes, no, or why there is none, by question id with ``_`` for ``-``."""
+    """A judge's judgements: yes, no, or why there is none, by question id with ``_`` for ``-``."""
     judgements = {}
     for name, verdict in verdicts.items():
         key = name.replace("_", "-")
@@ -81,13 +82,13 @@ def judged(fingerprint="f", **verdicts):
             rating=5 * verdict if is_known else None,
             reason="" if is_known else verdict,
         )
-    return {"model": "judge-1", "fingerprint": fingerprint}, judgements
+    return Judgements(judge={"model": "judge-1", "fingerprint": fingerprint}, by_id=judgements)
 
 
 def chapter(*runs, examples=2, **changes) -> Chapter:
     """The only chapter of runs of one set, with examples."""
-    (one,) = make_chapters(each if not isinstance(each, Run) else score(each) for each in runs)
-    return replace(one, examples=choose_examples(one.scored, examples), **changes)
+    (one,) = make_chapters(each if not isinstance(each, Run) else score_run(each) for each in runs)
+    return replace(one, examples=choose_examples(one.runs, examples), **changes)
 
 
 def report(*chapters, title="A report") -> Report:

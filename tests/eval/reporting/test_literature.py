@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from eval.datasets import SETS
-from eval.reporting import LITERATURE, published
+from eval.reporting import LITERATURE, published_results
 
 
 def accuracies(set_name, system):
-    return [row.accuracy for row in published(set_name) if row.system == system]
+    return [row.accuracy for row in published_results(set_name) if row.system == system]
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_so_do_those_of_the_others(system, percent):
 
 def test_every_row_names_its_questions_its_judge_and_its_source():
     assert all(row.questions and row.judge and row.source for row in LITERATURE)
-    assert all("TGIF" in row.questions or "mixture" in row.questions for row in published("tgif-action"))
+    assert all("TGIF" in row.questions or "mixture" in row.questions for row in published_results("tgif-action"))
 
 
 def test_rows_stand_beside_runs_of_their_set_alone():
-    assert published("shapes") == ()
-    assert {row.family for row in published("msvd")} == {"msvd"}
+    assert published_results("shapes") == ()
+    assert {row.family for row in published_results("msvd")} == {"msvd"}
     families = {row.family for row in LITERATURE}
     assert families == {name.partition("-")[0] for name in SETS} - {"shapes"}

@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 from reports import HOSTILE, Text, answered, chapter, judged, plan, report, run
 
-from eval.reporting import Look, Patches, Picture, look_of, score, to_html
-from eval.reporting.texts import shown
+from eval.reporting import FrameSelection, PatchMap, Picture, read_frame_selection, score_run, to_html
+from eval.reporting.formatting import safe_text
 
 RIGHT = [answered(f"v{n}-1", trace=plan(4, 4)) for n in range(4)]
 
@@ -37,9 +37,9 @@ def test_the_page_lets_the_browser_load_and_run_nothing():
             assert attributes.get(key, "#").startswith(("#", "data:"))
 
 
-def test_the_page_can_be_read_by_all():
+def test_the_page_is_accessible():
     one = chapter(run("a", RIGHT, {"frames": 8}), run("b", RIGHT, {"frames": 16}))
-    page = to_html(report(replace(one, looks={(0, "v0-1"): look_of(RIGHT[0].trace)})))
+    page = to_html(report(replace(one, frame_selections={(0, "v0-1"): read_frame_selection(RIGHT[0].trace)})))
     assert elements(page, "html") == [{"lang": "en"}]
     tags = [tag for tag, _ in Text(page).tags]
     assert tags.count("table") == tags.count("caption") == tags.count("thead")
@@ -61,10 +61,10 @@ def test_the_same_runs_make_the_same_page():
     assert first == second
 
 
-def test_frames_are_plotted_where_runs_differ_in_them_alone():
-    def plotted(*described):
-        return "More frames at the same price" in to_html(
-            report(chapter(*(run(str(place), RIGHT, one) for place, one in enumerate(described))))
+def test_frames_are_plotted_if_runs_differ_in_nothing_else():
+    def plotted(*settings):
+        return "Accuracy by number of frames" in to_html(
+            report(chapter(*(run(str(place), RIGHT, one) for place, one in enumerate(settings))))
         )
 
     assert plotted({"frames": 8}, {"frames": 16})
@@ -74,42 +74,47 @@ def test_frames_are_plotted_where_runs_differ_in_them_alone():
     assert not plotted({"frames": "many"}, {"frames": True})
 
 
-def test_frames_of_a_video_stand_once_and_each_picture_is_there_once():
+def test_a_videos_frames_and_each_picture_occur_once():
     picture = Picture(content=b"x", media_type="image/jpeg", width=160, height=112)
-    patches = Patches(side=2, kept=(0,), merged=(), dropped=(1, 2, 3), elsewhere=(), has_cls=True)
-    plain = look_of(plan(4, 5))
+    patches = PatchMap(rows=2, columns=2, kept=(0,), merged=(), dropped=(1, 2, 3), elsewhere=(), has_cls=True)
+    plain = read_frame_selection(plan(4, 5))
     seen = replace(plain, frames=tuple(replace(one, picture=picture, patches=patches) for one in plain.frames))
     lines = [answered("v-1", "no", trace=plan(4, 5)), answered("v-2", trace=plan(4, 5)), answered("w-3", trace=plan(1))]
-    looks = {
+    selections = {
         (0, "v-1"): seen,
         (0, "v-2"): seen,
-        (0, "w-3"): replace(look_of(plan(1)), notes=("its frames cannot be shown",)),
+        (0, "w-3"): replace(read_frame_selection(plan(1)), notes=("its frames cannot be shown",)),
     }
-    page = to_html(report(chapter(run("a", lines), looks=looks)))
+    page = to_html(report(chapter(run("a", lines), frame_selections=selections)))
     assert page.count("data:image/jpeg;base64,") == 1
     assert len(elements(page, "use")) == 2
     assert "2 frames, 9 tokens (1 of 4 and 1 of 5), visionzip" in page
-    assert "What the runs were shown of this video stands at <a" in page
-    said = "Frame at 1.00 s, 5 tokens; 1 of 4 patches with a token of their own; 3 dropped; a token for CLS"
-    assert said in {one.get("aria-label") for one in elements(page, "svg")}
+    assert '<a href="#set1-example1">example 1</a>' in page
+    label = "Frame at 1.00 s, 5 tokens; 1 of 4 patches have their own token; 3 dropped; one token for CLS"
+    assert label in {one.get("aria-label") for one in elements(page, "svg")}
     assert "its frames cannot be shown" in page
     assert len([one for one in elements(page, "svg") if one.get("class") == "timeline"]) == 1
 
 
 def test_a_run_without_scores_or_frames_has_a_page_too():
     nothing = [answered("v1-1", None), answered("v2-1", None)]
-    looks = {(0, "v1-1"): Look(method="unknown", frames=(), notes=("a plan that cannot be read",))}
-    page = to_html(report(chapter(run("a", nothing, {"frames": 8}), run("b", nothing, {"frames": 16}), looks=looks)))
+    selections = {(0, "v1-1"): FrameSelection(method="unknown", frames=(), notes=("a plan that cannot be read",))}
+    page = to_html(
+        report(
+            chapter(run("a", nothing, {"frames": 8}), run("b", nothing, {"frames": 16}), frame_selections=selections)
+        )
+    )
     assert "a plan that cannot be read" in page
     assert "VideoMissing" in page
-    empty = to_html(report(chapter(run("a", [], num_asked=0))))
-    assert "Every question that was asked has an answer and a verdict." in empty
+    empty = to_html(report(chapter(run("a", [], num_questions=0))))
+    assert "every question has an answer and a verdict" in empty
 
 
-def test_judges_that_differ_are_said():
-    runs = [score(run(name, RIGHT), judged(name, v0_1=True)) for name in "ab"]
-    assert "no two judges' figures compare" in to_html(report(chapter(*runs))).replace("&#39;", "'")
-    assert "no two judges" not in to_html(report(chapter(runs[0], runs[0])))
+def test_the_page_warns_of_different_judges():
+    runs = [score_run(run(name, RIGHT), judged(name, v0_1=True)) for name in "ab"]
+    warning = "scores of different judges cannot be compared"
+    assert warning in to_html(report(chapter(*runs)))
+    assert warning not in to_html(report(chapter(runs[0], runs[0])))
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
@@ -121,12 +126,12 @@ def test_hostile_text_is_text(name):
         answered("v2-1", None, failure=f"{text}: {text}", trace={"frames": text, "visual_tokens": [text]}),
     ]
     one = chapter(run(text[:300], lines, {"model": text, text: text, "set": text[:300]}), examples=5)
-    looks = {(0, "v0-1"): replace(look_of(plan(4)), method=text, notes=(text,))}
+    selections = {(0, "v0-1"): replace(read_frame_selection(plan(4)), method=text, notes=(text,))}
     harmless = to_html(report(chapter(run("a", [replace(line, question="q") for line in lines]))))
-    page = to_html(report(replace(one, looks=looks), title=text))
+    page = to_html(report(replace(one, frame_selections=selections), title=text))
     page.encode()
     found = Text(page)
-    assert found.texts.count(shown(text)) >= 3
+    assert found.texts.count(safe_text(text)) >= 3
     assert {tag for tag, _ in found.tags} <= {tag for tag, _ in Text(harmless).tags} | {"figure", "figcaption", "h5"}
     assert not any(key.startswith("on") for _, attributes in found.tags for key in attributes)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028]", page)
@@ -140,7 +145,7 @@ def luminance(colour):
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_colours_can_be_told_from_the_ground():
+def test_colours_contrast_with_the_background():
     style = files("eval.reporting").joinpath("page.css").read_text()
     themes = [
         dict(re.findall(r"--(\w+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)

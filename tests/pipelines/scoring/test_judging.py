@@ -23,7 +23,7 @@ KEY = "sk-proj-0123456789-abcdefghij"
 
 
 def run_of(*questions) -> Run:
-    return Run(name="run", described={}, questions=questions, num_asked=len(questions))
+    return Run(name="run", settings={}, results=questions, num_questions=len(questions))
 
 
 RUN = run_of(answered(1), answered(2), answered(3, prediction=None, failure="Crashed: it did"))
@@ -79,13 +79,11 @@ def test_options_of_a_judge_that_nobody_named_are_refused(tmp_path, arguments):
 
 def test_a_run_is_judged_and_its_replies_kept_in_its_folder(tmp_path, server, capsys):
     told = []
-    described, judgements = judge(
-        tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", show=lambda *one: told.append(one)
-    )
-    assert described == Judge(model="m").describe()
-    assert {key: one.verdict for key, one in judgements.items()} == {"id1": True, "id2": True}
+    judgements = judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", show=lambda *one: told.append(one))
+    assert judgements.judge == Judge(model="m").describe()
+    assert {key: one.verdict for key, one in judgements.by_id.items()} == {"id1": True, "id2": True}
     assert told == [("ask m", 0, 2), ("ask m", 1, 2), ("ask m", 2, 2)]
-    assert described["fingerprint"] in read_replies(str(tmp_path / REPLIES)).judges
+    assert judgements.judge["fingerprint"] in read_replies(str(tmp_path / REPLIES)).judges
     error = capsys.readouterr().err
     assert "note: m would be asked about 2 answers: about " in error
     assert "at a price not known here" in error
@@ -123,9 +121,9 @@ def test_the_estimate_counts_what_is_left_at_the_price_that_was_given(tmp_path, 
 
 
 def test_the_default_is_a_pinned_model(tmp_path, server):
-    described, judgements = judge(tmp_path, "--judge", "default", "--judge-url", server.url, "--yes")
-    assert described["model"] == DEFAULT_MODEL
-    assert len(judgements) == 2
+    judgements = judge(tmp_path, "--judge", "default", "--judge-url", server.url, "--yes")
+    assert judgements.judge["model"] == DEFAULT_MODEL
+    assert len(judgements.by_id) == 2
 
 
 def test_without_anybody_to_agree_nobody_is_asked(tmp_path, server, capsys):
@@ -147,8 +145,8 @@ from pipelines.scoring.judging import judge_options, judged
 @click.command()
 @judge_options
 def command(**options):
-    run = Run(name="r", described={{}}, questions=(answered(1), answered(2)), num_asked=2)
-    print("judged", len(judged(run, {folder!r}, options)[1]))
+    run = Run(name="r", settings={{}}, results=(answered(1), answered(2)), num_questions=2)
+    print("judged", len(judged(run, {folder!r}, options).by_id))
 
 command.main(["--judge", "m", "--judge-url", {url!r}], standalone_mode=False)
 """
@@ -308,13 +306,13 @@ def test_replay_of_several_judges_needs_one_to_be_named(tmp_path, server):
     for name in ("m", "n"):
         judge(tmp_path, "--judge", name, "--judge-url", server.url, "--yes")
     path = tmp_path / REPLIES
-    with pytest.raises(BadJudge, match=r"several judges: m \(.*\), n "):
+    with pytest.raises(BadJudge, match=r"m \(.*\), n "):
         judge(tmp_path, "--judge-replay", path)
     for name in ("n", Judge(model="n").fingerprint):
-        described, judgements = judge(tmp_path, "--judge-replay", path, "--judge", name)
-        assert described["model"] == "n"
-        assert len(judgements) == 2
-    with pytest.raises(BadJudge, match="no judge 'x'"):
+        judgements = judge(tmp_path, "--judge-replay", path, "--judge", name)
+        assert judgements.judge["model"] == "n"
+        assert len(judgements.by_id) == 2
+    with pytest.raises(BadJudge, match="'x'"):
         judge(tmp_path, "--judge-replay", path, "--judge", "x")
 
 
@@ -333,5 +331,5 @@ def test_replay_of_another_file_is_refused(tmp_path):
 
 def test_what_replay_does_not_find_is_unjudged(tmp_path, server):
     judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", run=run_of(answered(1)))
-    _, judgements = judge(tmp_path, "--judge-replay", tmp_path / REPLIES)
-    assert [(one.verdict, one.reason) for one in judgements.values()] == [(True, ""), (None, "no reply is kept")]
+    judgements = judge(tmp_path, "--judge-replay", tmp_path / REPLIES)
+    assert [(one.verdict, one.reason) for one in judgements.by_id.values()] == [(True, ""), (None, "no reply is kept")]

