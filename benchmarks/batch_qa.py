@@ -27,7 +27,8 @@ from pipelines.runs.running import Workload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
 from pipelines.shapes import SetRequest, make_set
 from pipelines.terminal import print_markdown_table, print_table
-from vidzip import Budget, DecodeOptions, VideoLlava
+from vidzip import Budget, DecodeOptions, VideoModel
+from vidzip.models.video_llava import VideoLlava
 
 NEW_TOKENS = 5
 VARIANTS = ("(a) 8 uncompressed frames for every question", "(b) 34 packed frames for every question", "(c) a run")
@@ -37,7 +38,7 @@ class _Endless(VideoLlava):
     """A model whose answers all have the same length."""
 
     @property
-    def eos_token_ids(self) -> list[int]:
+    def stop_token_ids(self) -> list[int]:
         """Return a token that no answer has."""
         return [self.config.image_token_index]
 
@@ -56,7 +57,7 @@ def make_questions(folder: Path, videos: int, questions: int) -> list[Sample]:
     return samples
 
 
-def one_by_one(model: VideoLlava, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
+def one_by_one(model: VideoModel, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
     """Decode, encode and pack a video again for every question."""
     answers = {}
     for sample in samples:
@@ -66,7 +67,7 @@ def one_by_one(model: VideoLlava, folder: Path, samples: Sequence[Sample], budge
     return answers
 
 
-def as_a_run(model: VideoLlava, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
+def as_a_run(model: VideoModel, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
     """Do what ``vidzip eval`` does."""
     workload = Workload(
         samples=samples,
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     loaded = vidzip.load(options.model, device=options.device)
-    model = _Endless(**{field.name: getattr(loaded, field.name) for field in dataclasses.fields(loaded)})
+    model = dataclasses.replace(loaded, family=_Endless(**vars(loaded.family)))
     whole = Budget(total_tokens=8 * model.tokens_per_frame, num_frames=8)
     packed = Budget(num_frames=34)
     with tempfile.TemporaryDirectory() as name:

@@ -34,10 +34,10 @@ from torch import Tensor
 from pipelines.bench import settings
 from pipelines.bench.measuring import in_rounds
 from pipelines.bench.tables import machine, milliseconds, short
-from pipelines.bench.ways import HEIGHT, WIDTH, encode, random_frames
+from pipelines.bench.ways import HEIGHT, WIDTH, random_frames
 from pipelines.settings import BASELINE_FRAMES
 from pipelines.terminal import format_bytes, print_line, print_markdown_table, print_message, print_table, progress_bar
-from vidzip import Budget, PackedVideo, Plan, VideoLlava, VidzipError, zip_frames
+from vidzip import Budget, Frames, PackedVideo, Plan, VideoModel, VidzipError, zip_frames
 from vidzip.models.full_size import QUESTIONS, build
 from vidzip.models.placing import find_device
 from vidzip.models.timing import Stopwatch
@@ -74,7 +74,7 @@ class Setup:
         )
 
 
-def setups(model: VideoLlava, counts: Sequence[int]) -> list[Setup]:
+def setups(model: VideoModel, counts: Sequence[int]) -> list[Setup]:
     """Whole frames as the model's own code takes them, then the packed ones."""
     full = Setup(frames=BASELINE_FRAMES, tokens=BASELINE_FRAMES * model.tokens_per_frame, is_full=True)
     return [full, *(Setup(frames=count, tokens=Budget.total_tokens, is_full=False) for count in counts)]
@@ -132,10 +132,10 @@ def read_bytes(config: Any, itemsize: int) -> float:
     return (language_parameters(config) + head) * itemsize
 
 
-def work_of(model: VideoLlava, setup: Setup) -> dict[str, Work]:
+def work_of(model: VideoModel, setup: Setup) -> dict[str, Work]:
     """What each stage cannot do without; nothing is said of those that only move bytes."""
     config, itemsize = model.config, model.dtype.itemsize
-    first, second = (model.prompting.opening(question) for question in QUESTIONS)
+    first, second = (model.family.prompt(question) for question in QUESTIONS)
     weights = read_bytes(config, itemsize)
     return {
         "encode": Work(flop=setup.frames * frame_flop(config)),
@@ -192,11 +192,12 @@ def _fastest(work: Any, device: torch.device, runs: int = 5) -> float:
 # What is measured ----------------------------------------------------------------------------------------------------
 
 
-def pack(model: VideoLlava, setup: Setup, pixels: Tensor) -> PackedVideo:
+def pack(model: VideoModel, setup: Setup, pixels: Tensor) -> PackedVideo:
     """Encode, compress and pack frames, (F, 3, H, W) uint8 on the host, as ``model.pack`` does what it has decoded."""
     stopwatch = Stopwatch(model.device)
     plan = setup.plan(model.frames_per_clip)
-    features = encode(model, pixels[: setup.frames], stopwatch)
+    shown = pixels[: setup.frames]
+    features = model.encode(Frames(pixels=shown, timestamps_seconds=(0.0,) * len(shown)), stopwatch)
     with stopwatch.stage("compress"):
         zipped = zip_frames(features, plan.tokens_per_frame)
     return pack_zipped(
@@ -209,7 +210,7 @@ def pack(model: VideoLlava, setup: Setup, pixels: Tensor) -> PackedVideo:
     )
 
 
-def run(model: VideoLlava, setup: Setup, pixels: Tensor) -> dict[str, float]:
+def run(model: VideoModel, setup: Setup, pixels: Tensor) -> dict[str, float]:
     """Run one configuration: seconds of each stage, of the second question's first token, and the peak of memory."""
     is_cuda = model.device.type == "cuda"
     if is_cuda:
@@ -235,7 +236,7 @@ def run(model: VideoLlava, setup: Setup, pixels: Tensor) -> dict[str, float]:
 Runs = dict[Setup, list[dict[str, float]]]
 
 
-def measure(model: VideoLlava, chosen: Sequence[Setup], rounds: int) -> tuple[Runs, Rates]:
+def measure(model: VideoModel, chosen: Sequence[Setup], rounds: int) -> tuple[Runs, Rates]:
     """Run all configurations, round after round, in an order drawn anew each time; a first round does not count.
 
     The device's rates are measured before every round.
@@ -322,7 +323,7 @@ def _floor(work: Work, floor_seconds: float, seconds: float, *, ratios: bool) ->
 # Precision -----------------------------------------------------------------------------------------------------------
 
 
-def asked_alone(model: VideoLlava, packed: PackedVideo, questions: Sequence[str]) -> Tensor:
+def asked_alone(model: VideoModel, packed: PackedVideo, questions: Sequence[str]) -> Tensor:
     """Ask with whole prompts; the logits of every step, (questions, steps, vocabulary), in float32."""
     with logits_of(model) as steps:
         for question in questions:
@@ -330,7 +331,7 @@ def asked_alone(model: VideoLlava, packed: PackedVideo, questions: Sequence[str]
     return torch.cat(steps).view(len(questions), -1, steps[0].shape[-1])
 
 
-def in_a_session(model: VideoLlava, packed: PackedVideo, questions: Sequence[str]) -> Tensor:
+def in_a_session(model: VideoModel, packed: PackedVideo, questions: Sequence[str]) -> Tensor:
     """Ask one by one in a session."""
     session = model.session(packed)
     with logits_of(model) as steps:
@@ -339,7 +340,7 @@ def in_a_session(model: VideoLlava, packed: PackedVideo, questions: Sequence[str
     return torch.cat(steps).view(len(questions), -1, steps[0].shape[-1])
 
 
-def side_by_side(model: VideoLlava, packed: PackedVideo, questions: Sequence[str]) -> Tensor:
+def side_by_side(model: VideoModel, packed: PackedVideo, questions: Sequence[str]) -> Tensor:
     """Ask all at once in a session."""
     session = model.session(packed)
     with logits_of(model) as steps:
@@ -348,10 +349,10 @@ def side_by_side(model: VideoLlava, packed: PackedVideo, questions: Sequence[str
 
 
 @contextmanager
-def logits_of(model: VideoLlava) -> Iterator[list[Tensor]]:
+def logits_of(model: VideoModel) -> Iterator[list[Tensor]]:
     """Collect what the language model gives for each next word: (rows, vocabulary) a step."""
     steps: list[Tensor] = []
-    head = model.model.get_output_embeddings()
+    head = model.network.get_output_embeddings()
     handle = head.register_forward_hook(lambda *call: steps.append(call[2][:, -1].float()))
     try:
         yield steps
@@ -359,7 +360,7 @@ def logits_of(model: VideoLlava) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def precision_rows(model: VideoLlava, chosen: Sequence[Setup]) -> Iterator[list[str]]:
+def precision_rows(model: VideoModel, chosen: Sequence[Setup]) -> Iterator[list[str]]:
     """Compare ways of asking the same: the first new word's logits, and the answers."""
     pixels = _frames(chosen)
     words = " ".join(QUESTIONS).replace("?", "").replace(",", "").split()
@@ -371,7 +372,7 @@ def precision_rows(model: VideoLlava, chosen: Sequence[Setup]) -> Iterator[list[
         for name, way in {"in a session": in_a_session, "side by side": side_by_side}.items():
             yield [setup.title, name, *_apart(way(model, packed, questions), alone[setup])]
     if model.dtype != torch.float32:
-        wide = replace(model, model=copy.deepcopy(model.model).float())
+        wide = replace(model, family=replace(model.family, network=copy.deepcopy(model.network).float()))
         for setup, packed in packs.items():
             same = replace(packed, tower=wide.tower_fingerprint)
             yield [
@@ -398,7 +399,7 @@ def described(device: torch.device) -> str:
     return f"{machine(device)}; {versions}, Python {platform.python_version()}"
 
 
-def report(model: VideoLlava, options: argparse.Namespace) -> dict[str, Any]:
+def report(model: VideoModel, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one model, print its tables, and return the figures."""
     draw = print_markdown_table if options.markdown else print_table
     chosen = setups(model, options.frames)
@@ -409,7 +410,7 @@ def report(model: VideoLlava, options: argparse.Namespace) -> dict[str, Any]:
         return {"precision": rows}
     works = {setup: work_of(model, setup) for setup in chosen}
     runs, rates = measure(model, chosen, options.rounds)
-    print_line(f"{format_bytes(_held(model))} of weights, {model.frames_at_once} frames at once in the tower;")
+    print_line(f"{format_bytes(_held(model))} of weights, {model.batch_frames} frames at once in the tower;")
     print_line(
         f"{rates.flop / 1e12:.3g} TFLOP/s in a large product, {rates.read_bytes / 1e9:,.0f} GB/s read or written\n"
     )
@@ -435,8 +436,8 @@ def report(model: VideoLlava, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _held(model: VideoLlava) -> int:
-    return sum(weight.nbytes for weight in model.model.parameters())
+def _held(model: VideoModel) -> int:
+    return sum(weight.nbytes for weight in model.network.parameters())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from benchmarks.shapes import Shapes, read_set
 from eval.datasets import DatasetError
 from eval.shapes import Clip
 from pipelines.terminal import Progress, print_line, print_message, print_table, progress_bar
-from vidzip import FrameFeatures, VideoLlava, VidzipError, zip_frames
+from vidzip import FrameFeatures, VideoModel, VidzipError, zip_frames
 
 FRAMES = 8
 TOKENS = (4, 8, 17, 34)
@@ -46,7 +46,7 @@ class Seen:
     things: tuple[int, ...]
 
 
-def frames_of(model: VideoLlava, video: str, clip: Clip) -> Iterator[Seen]:
+def frames_of(model: VideoModel, video: str, clip: Clip) -> Iterator[Seen]:
     """Encode the frames of a video."""
     side = math.isqrt(model.tokens_per_frame - 1)
     planned = vidzip.plan(video, vidzip.Budget(total_tokens=FRAMES * model.tokens_per_frame, num_frames=FRAMES))
@@ -134,7 +134,7 @@ def _mean(shares: Sequence[float]) -> str:
     return f"{100 * np.mean(shares):.0f} %" if shares else ""
 
 
-def look(model: VideoLlava, shapes: Shapes, show: Progress) -> list[Seen]:
+def look(model: VideoModel, shapes: Shapes, show: Progress) -> list[Seen]:
     """Encode the frames of all videos."""
     frames: list[Seen] = []
     for number, clip in enumerate(shapes.clips):

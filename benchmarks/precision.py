@@ -19,19 +19,19 @@ import vidzip
 from benchmarks.full_size import logits_of
 from eval.datasets import load
 from pipelines.terminal import print_markdown_table
-from vidzip import Answer, Budget, VideoLlava
+from vidzip import Answer, Budget, VideoModel
 
 NEW_TOKENS = 6
 
 
-def first_logits(model: VideoLlava, ask: Callable[[], list[Answer]]) -> tuple[Tensor, list[str]]:
+def first_logits(model: VideoModel, ask: Callable[[], list[Answer]]) -> tuple[Tensor, list[str]]:
     """Ask; the logits of each answer's first word, (questions, vocabulary), and the answers."""
     with logits_of(model) as steps:
         answers = ask()
     return steps[0], [answer.text for answer in answers]
 
 
-def compare(model: VideoLlava, folder: Path, videos: int) -> tuple[int, float, float, int]:
+def compare(model: VideoModel, folder: Path, videos: int) -> tuple[int, float, float, int]:
     """Questions, the largest difference of a first word's logit, the largest logit, answers that differ."""
     of_video: dict[str, list[str]] = {}
     for sample in load(folder):

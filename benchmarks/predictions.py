@@ -26,7 +26,7 @@ from transformers import GenerationConfig, VideoLlavaForConditionalGeneration
 
 import vidzip
 from pipelines.terminal import print_line, print_markdown_table, print_message, print_table, progress_bar
-from vidzip import Budget, VideoInfo, VideoLlava, VidzipError
+from vidzip import Budget, VideoInfo, VideoModel, VidzipError
 from vidzip.errors import BadArgument
 from vidzip.models.calibrating import fit_costs
 from vidzip.models.fitting import Run
@@ -42,8 +42,8 @@ from vidzip.models.measuring import (
     take_turns,
 )
 from vidzip.models.placing import find_device
-from vidzip.models.prompting import PortPrompting
 from vidzip.models.small import PREPROCESSOR, build_config, build_word_tokenizer
+from vidzip.models.video_llava import VideoLlava
 from vidzip.planner.costs import GENERATE, STAGES, CostModel
 from vidzip.video.trials import Trial, can_write, write_trial
 
@@ -124,7 +124,7 @@ CASES = (
 class Configuration:
     """A case with a model, ready to be measured."""
 
-    model: VideoLlava
+    model: VideoModel
     case: Case
     opening: Opening
 
@@ -193,7 +193,7 @@ def compare(title: str, run: Run, costs: CostModel) -> Outcome:
     )
 
 
-def wide(device: torch.device, seed: int = 0) -> VideoLlava:
+def wide(device: torch.device, seed: int = 0) -> VideoModel:
     """A model some six times as wide as the smallest, with random weights: its words mean nothing."""
     tokenizer = build_word_tokenizer(QUESTION.lower().strip("?").split())
     config = build_config(
@@ -205,12 +205,9 @@ def wide(device: torch.device, seed: int = 0) -> VideoLlava:
         torch.manual_seed(seed)
         model: Any = VideoLlavaForConditionalGeneration(config)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, do_sample=False)
-    return VideoLlava(
+    return VideoModel(
         name="wide",
-        model=model.to(device).eval(),
-        tokenizer=tokenizer,
-        preprocessor=PREPROCESSOR,
-        prompting=PortPrompting(tokenizer=tokenizer, video_token_id=config.video_token_index),
+        family=VideoLlava(network=model.to(device).eval(), tokenizer=tokenizer, preprocessor=PREPROCESSOR),
     )
 
 
@@ -233,7 +230,7 @@ def find_videos(cases: Sequence[Case], data: str | None, folder: str) -> dict[st
 
 
 def configurations(
-    models: Sequence[VideoLlava], cases: Sequence[Case], videos: Mapping[str | Trial, VideoInfo]
+    models: Sequence[VideoModel], cases: Sequence[Case], videos: Mapping[str | Trial, VideoInfo]
 ) -> Iterator[Configuration]:
     """Every case whose video is there, with every model."""
     for model in models:
@@ -364,7 +361,7 @@ def _as_record(costs: CostModel) -> dict[str, Any]:
 
 
 def measure(
-    models: Sequence[VideoLlava], cases: Sequence[Case], options: argparse.Namespace
+    models: Sequence[VideoModel], cases: Sequence[Case], options: argparse.Namespace
 ) -> tuple[list[Outcome], dict[str, CostModel]]:
     """Calibrate the models, and measure all configurations."""
     with tempfile.TemporaryDirectory(prefix="vidzip-") as folder, progress_bar() as show:

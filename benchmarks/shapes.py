@@ -22,8 +22,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import vidzip
 from eval.datasets import DatasetError, Sample
 from eval.datasets import load as load_samples
@@ -32,7 +30,7 @@ from eval.reporting.formatting import format_interval
 from eval.shapes import KINDS, SPLITS, VERSION, Clip, Question, make_clip
 from eval.statistics import QuestionScore, mean_score, paired_difference
 from pipelines.terminal import Progress, print_line, print_markdown_table, print_message, print_table, progress_bar
-from vidzip import Budget, Frames, PackedVideo, Session, VideoLlava, VidzipError, zip_frames
+from vidzip import Budget, Frames, PackedVideo, VideoModel, VidzipError, zip_frames
 from vidzip.compress import describe, make_method
 from vidzip.packing import pack_zipped
 from vidzip.planner import drop_repeated_frames
@@ -75,7 +73,7 @@ class Setting:
     method: str = "visionzip"
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def budget(self, model: VideoLlava) -> Budget:
+    def budget(self, model: VideoModel) -> Budget:
         """What it may spend with a model."""
         if self.is_whole:
             return Budget(total_tokens=self.frames * model.tokens_per_frame, num_frames=self.frames)
@@ -170,7 +168,7 @@ def _match(clip: Clip, samples: list[Sample], folder: Path) -> tuple[Asked, ...]
     return tuple(Asked(id=sample.id, question=known[sample.question, sample.answer]) for sample in samples)
 
 
-def pack_all(model: VideoLlava, video: str, settings: Sequence[Setting], seed: str) -> dict[str, PackedVideo]:
+def pack_all(model: VideoModel, video: str, settings: Sequence[Setting], seed: str) -> dict[str, PackedVideo]:
     """Pack a video at every setting that looks at it: one pass of decoding, and each frame encoded once.
 
     Args:
@@ -286,7 +284,7 @@ class Results:
 
 
 def answer_all(
-    shapes: Shapes, model: VideoLlava, settings: Sequence[Setting], results: Results, show: Progress
+    shapes: Shapes, model: VideoModel, settings: Sequence[Setting], results: Results, show: Progress
 ) -> None:
     """Ask what has not been asked yet, video by video.
 
@@ -306,15 +304,12 @@ def answer_all(
 
 
 def _rows(
-    clip: Clip, setting: Setting, packed: PackedVideo | None, asked: Sequence[Asked], model: VideoLlava
+    clip: Clip, setting: Setting, packed: PackedVideo | None, asked: Sequence[Asked], model: VideoModel
 ) -> Iterable[Row]:
-    width = model.config.text_config.hidden_size
-    visual = torch.zeros(0, width, device=model.device, dtype=model.model.dtype)
     frames: list[int] = []
     if packed is not None:
-        visual = model.project(packed)
         frames = sorted(clip.scene.frame_at(seconds) for seconds in packed.timestamps_seconds)
-    answers = Session(model, visual).ask_many([one.question.text for one in asked], MAX_NEW_TOKENS)
+    answers = model.session(packed).ask_many([one.question.text for one in asked], MAX_NEW_TOKENS)
     for one, answer in zip(asked, answers, strict=True):
         question = one.question
         yield Row(
@@ -466,7 +461,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         about = {
             "model": model.name,
             "weights": model.fingerprint,
-            "dtype": str(model.model.dtype).removeprefix("torch."),
+            "dtype": str(model.dtype).removeprefix("torch."),
             "max_new_tokens": MAX_NEW_TOKENS,
         }
         for number, (file, shapes) in enumerate(files.items()):

@@ -11,7 +11,7 @@ from pipelines.source import Opened, Source, open_source
 from pipelines.terminal import Progress
 
 if TYPE_CHECKING:
-    from vidzip import Answer, PackedVideo, VideoLlava
+    from vidzip import Answer, PackedVideo, VideoModel
 
 IN_SESSION = ("project", "prefix")
 """Stages that a session spends once for all of its questions."""
@@ -43,7 +43,7 @@ def ask(request: Request, progress: Progress) -> list[Answered]:
     """
     questions, most = request.questions, request.max_new_tokens
 
-    def check(model: VideoLlava, visual_tokens: int) -> None:
+    def check(model: VideoModel, visual_tokens: int) -> None:
         for question in questions:
             model.check_question(question, visual_tokens, most)
 

@@ -55,7 +55,7 @@ from vidzip import VidzipError
 from vidzip.errors import SystemFault
 
 if TYPE_CHECKING:
-    from vidzip import Answer, VideoLlava
+    from vidzip import Answer, VideoModel
 
 SAMPLE_QUESTION = "What is the color of the star?"
 """One that :data:`DEFAULT_MODEL` was trained on."""
@@ -223,8 +223,8 @@ def _warn(warnings: Iterable[str]) -> None:
         print_message("warning", warning)
 
 
-def _is_beyond_tiny(model: VideoLlava, question: str) -> bool:
-    return model.name == DEFAULT_MODEL and bool(model.unknown_words(question))
+def _is_beyond_tiny(model: VideoModel, question: str) -> bool:
+    return model.name == DEFAULT_MODEL and bool(model.language.unknown_words(question))
 
 
 def _hint_at_tiny() -> None:
@@ -284,7 +284,7 @@ def chat(*, source: Source, max_new_tokens: int, as_json: bool) -> int:
 
     is_debugging, typed = bool(click.get_current_context().obj), is_typed()
     with progress_bar() as show:
-        opened = open_source(source, show, lambda model, tokens: model.check_length(tokens, 0, max_new_tokens))
+        opened = open_source(source, show, lambda model, tokens: model.language.check_length(tokens, 0, max_new_tokens))
         session = opened.model.session(opened.packed)
     packed, hint_once = opened.packed, cache(_hint_at_tiny)
     note_default_model(source.model, "answers")

@@ -9,7 +9,7 @@ import vidzip
 from pipelines.terminal import Progress, print_message
 
 if TYPE_CHECKING:
-    from vidzip import VideoLlava
+    from vidzip import VideoModel
 
 DEFAULT_MODEL = "tiny"
 BASELINE_FRAMES = 8
@@ -37,7 +37,7 @@ class ModelSettings:
         """The name that is loaded."""
         return DEFAULT_MODEL if self.name is None else self.name
 
-    def load(self, progress: Progress) -> VideoLlava:
+    def load(self, progress: Progress) -> VideoModel:
         """Load the model, which may take minutes.
 
         Raises:

@@ -16,7 +16,7 @@ from vidzip.errors import BadArgument, DecodeError, TowerMismatch
 from vidzip.planner import check_request, plan_with_report
 
 if TYPE_CHECKING:
-    from vidzip import Budget, PackedVideo, VideoLlava
+    from vidzip import Budget, PackedVideo, VideoModel
 
 MOST_LISTED = 8
 """Frames without tokens that a table lists; JSON holds the tokens of all."""
@@ -68,7 +68,7 @@ class Opened:
     """
 
     source: Source
-    model: VideoLlava
+    model: VideoModel
     packed: PackedVideo
     notes: tuple[str, ...] = ()
 
@@ -78,7 +78,7 @@ class Opened:
         return BASELINE_FRAMES * self.model.tokens_per_frame
 
 
-def open_source(source: Source, progress: Progress, check: Callable[[VideoLlava, int], None] | None = None) -> Opened:
+def open_source(source: Source, progress: Progress, check: Callable[[VideoModel, int], None] | None = None) -> Opened:
     """Read a packed video, or decode and pack a video.
 
     Args:
@@ -93,7 +93,7 @@ def open_source(source: Source, progress: Progress, check: Callable[[VideoLlava,
     return _read(source, progress, check) if source.is_pack else _pack(source, progress, check)
 
 
-def _read(source: Source, progress: Progress, check: Callable[[VideoLlava, int], None] | None) -> Opened:
+def _read(source: Source, progress: Progress, check: Callable[[VideoModel, int], None] | None) -> Opened:
     if source.video_options:
         raise BadArgument(
             f"{source.path!r} is packed already, and takes no {', no '.join(source.video_options)}",
@@ -112,7 +112,7 @@ def _read(source: Source, progress: Progress, check: Callable[[VideoLlava, int],
     return Opened(source=source, model=model, packed=packed)
 
 
-def _pack(source: Source, progress: Progress, check: Callable[[VideoLlava, int], None] | None) -> Opened:
+def _pack(source: Source, progress: Progress, check: Callable[[VideoModel, int], None] | None) -> Opened:
     info = vidzip.probe(source.path)
     if source.decoding.strict and info.warnings:
         raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="fetch it again, or go without --strict")

@@ -21,7 +21,7 @@ from vidzip import Budget
 if TYPE_CHECKING:
     from eval.scoring import Summary
     from pipelines.runs.executing import RunResult
-    from vidzip import VideoLlava
+    from vidzip import VideoModel
 
 SETS = {"tgif": "tgif-mixture", "msvd": "msvd", "msrvtt": "msrvtt", "activitynet": "activitynet"}
 """Question sets by column: those of Video-LLaVA's files. The data folder has one folder for each column."""
@@ -177,7 +177,7 @@ def _count_done(folder: str) -> int:
 
 def missing(settings: TableSettings, sets: Sequence[SetAvailability]) -> Iterator[str]:
     """List what the table cannot be made without, and this machine does not have."""
-    from vidzip.models.loading import is_at_hand
+    from vidzip.models.loading import is_available
 
     for one in sets:
         if one.problem:
@@ -185,7 +185,7 @@ def missing(settings: TableSettings, sets: Sequence[SetAvailability]) -> Iterato
         elif one.num_missing_videos:
             yield f"{one.name}: {one.num_missing_videos:,} of {one.num_videos:,} videos have no file"
     model = settings.run.model
-    if not is_at_hand(model.name_or_default, model.revision):
+    if not is_available(model.name_or_default, model.revision):
         yield f"the model {model.name_or_default} is not on this machine"
 
 
@@ -204,7 +204,7 @@ def deviations(settings: TableSettings, sets: Sequence[SetAvailability]) -> Iter
         yield "this machine has no GPU"
 
 
-def run_rows(settings: TableSettings, name: str, progress: Progress, model: VideoLlava | None) -> dict[str, RunResult]:
+def run_rows(settings: TableSettings, name: str, progress: Progress, model: VideoModel | None) -> dict[str, RunResult]:
     """Run the rows that vidzip has on one set. Runs that were interrupted resume.
 
     Returns:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vidzip.encoders import observe
     from vidzip.errors import BudgetTooSmall, VidzipError
     from vidzip.features import FrameFeatures
-    from vidzip.models import Answer, Chat, Session, VideoLlava, load
+    from vidzip.models import Answer, Chat, Session, VideoModel, load
     from vidzip.packing import PackedVideo
     from vidzip.planner import Budget, Plan, plan, split_budget, token_split
     from vidzip.video.decoding import Frames, decode, decode_chunks
@@ -38,7 +38,7 @@ _HOMES = {
     "Plan": "vidzip.planner",
     "Session": "vidzip.models",
     "VideoInfo": "vidzip.video.info",
-    "VideoLlava": "vidzip.models",
+    "VideoModel": "vidzip.models",
     "VidzipError": "vidzip.errors",
     "ZippedFrames": "vidzip.compress",
     "decode": "vidzip.video.decoding",
@@ -67,7 +67,7 @@ __all__ = [
     "Plan",
     "Session",
     "VideoInfo",
-    "VideoLlava",
+    "VideoModel",
     "VidzipError",
     "ZippedFrames",
     "compress",

@@ -31,7 +31,7 @@ from benchmarks.train_tiny.training_questions import training_questions
 from eval.shapes import Question
 from eval.shapes.randomness import Draws
 from pipelines.terminal import Progress
-from vidzip.models.prompting import prompt_ids
+from vidzip.models.video_llava import prompt_ids
 
 STAGE = "language"
 PEAK = 7e-4

@@ -141,7 +141,7 @@ def _encode_and_decode(spec: RenderSpec, folder: str) -> UInt8[np.ndarray, "fram
         pictures = until_stopped(painter.frames(spec.frames))
         write(path, pictures, _FPS, crf=spec.crf, preset="veryfast", reproducible=True)
         pixels = decode(path, [(i + 0.5) / _FPS for i in range(len(spec.frames))]).pixels
-    cropped: np.ndarray = PREPROCESSOR.resize_and_crop(pixels).numpy()
+    cropped: np.ndarray = PREPROCESSOR.shape.apply(pixels).numpy()
     return cropped
 
 

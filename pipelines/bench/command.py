@@ -140,7 +140,7 @@ def run_bench(settings: Settings, device: torch.device, *, out: str | None, plot
     with progress_bar() as show:
         show(f"make {settings.size}", 0, 1)
         subjects = make_subjects(settings, device)
-        at_once = {dtype: one.model.frames_at_once for dtype, one in subjects.items()}
+        at_once = {dtype: one.model.batch_frames for dtype, one in subjects.items()}
         cases = list(settings.cases(at_once))
         check_cases(subjects, cases, show)
         costs = {dtype: costs_of(one.model) for dtype, one in subjects.items()}
@@ -149,7 +149,7 @@ def run_bench(settings: Settings, device: torch.device, *, out: str | None, plot
     predictions = list(predict(measured, subjects, costs))
     one = next(iter(subjects.values()))
     print_line(
-        f"{one.model.name} on {machine(device)}; {one.model.frames_at_once} frames at once in the tower; medians of "
+        f"{one.model.name} on {machine(device)}; {one.model.batch_frames} frames at once in the tower; medians of "
         f"{settings.rounds} rounds\n"
     )
     print_ways(measured)
@@ -187,8 +187,8 @@ def describe(settings: Settings, subjects: Mapping[str, Subject], device: str) -
         "models": {
             dtype: {
                 "name": one.model.name,
-                "frames_at_once": one.model.frames_at_once,
-                "weight_bytes": sum(weight.nbytes for weight in one.model.model.parameters()),
+                "frames_at_once": one.model.batch_frames,
+                "weight_bytes": sum(weight.nbytes for weight in one.model.network.parameters()),
             }
             for dtype, one in subjects.items()
         },

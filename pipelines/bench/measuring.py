@@ -15,7 +15,7 @@ from pipelines.bench.memory import check_room, peak_bytes
 from pipelines.bench.settings import FILE, FULL, WHOLE, Case
 from pipelines.bench.ways import Looked, Pixels, Subject, decode, random_frames
 from pipelines.terminal import Progress
-from vidzip import VideoLlava
+from vidzip import VideoModel
 from vidzip.errors import BadArgument
 from vidzip.models.memory import memory_errors
 from vidzip.models.timing import Stopwatch
@@ -105,7 +105,7 @@ def check_cases(subjects: Mapping[str, Subject], cases: Sequence[Case], show: Pr
             )
 
 
-def _kept_bytes(model: VideoLlava, frames: int) -> int:
+def _kept_bytes(model: VideoModel, frames: int) -> int:
     """What the published way keeps of so many frames: every layer's maps and output."""
     vision, tokens = model.config.vision_config, model.tokens_per_frame
     layer = vision.num_attention_heads * tokens**2 + tokens * vision.hidden_size

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipelines.bench.measuring import FROM_FILE, Measured
 from pipelines.bench.settings import FILE, OURS, Case
 from pipelines.bench.ways import Subject
-from vidzip import VideoLlava, probe
+from vidzip import VideoModel, probe
 from vidzip.calibration import find_costs
 from vidzip.planner import Architecture, CostModel, default_costs
 from vidzip.planner.assumed_costs import device_kind
@@ -46,14 +46,14 @@ class Prediction:
         return self.predicted / self.measured - 1
 
 
-def costs_of(model: VideoLlava) -> CostModel:
+def costs_of(model: VideoModel) -> CostModel:
     """Find what was measured of a model here by ``vidzip calibrate``, or else what is assumed of such a device.
 
     Raises:
         BadCalibration: what was measured cannot be read.
     """
     dtype = str(model.dtype).removeprefix("torch.")
-    shape = Architecture.from_config(model.config.to_dict()).model_shape(model.name, dtype, model.frames_at_once)
+    shape = Architecture.from_config(model.config.to_dict()).model_shape(model.name, dtype, model.batch_frames)
     return find_costs(model.name, str(model.device), dtype) or default_costs(
         shape, device_kind(model.device.type), dtype
     )
@@ -103,6 +103,6 @@ def _work(case: Case, subject: Subject) -> Workload:
         num_frames=case.frames,
         num_encoded_frames=case.frames,
         total_tokens=case.tokens or 0,
-        prompt_tokens=0 if question is None else subject.model.prompting.opening(question).num_tokens,
+        prompt_tokens=0 if question is None else subject.model.family.prompt(question).num_tokens,
         video=None if case.video is None else video_stats(probe(case.video)),
     )

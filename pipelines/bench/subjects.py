@@ -13,12 +13,12 @@ from pipelines.bench.measuring import REFERENCE
 from pipelines.bench.published import eager
 from pipelines.bench.settings import TOWER_ALONE, Settings
 from pipelines.bench.ways import Subject
-from vidzip import VideoLlava
+from vidzip import VideoModel
 from vidzip.models.full_size import QUESTIONS, build, build_config
 from vidzip.models.memory import batch_frames, memory_errors, tower_memory_bytes
 from vidzip.models.placing import find_dtype
-from vidzip.models.prompting import PortPrompting
 from vidzip.models.small import PREPROCESSOR
+from vidzip.models.video_llava import VideoLlava
 
 MINI_TOWER = {
     "hidden_size": 256,
@@ -69,7 +69,7 @@ def make_subjects(settings: Settings, device: torch.device) -> dict[str, Subject
     """
     make = _MAKERS[settings.size]
     widest = REFERENCE if REFERENCE in settings.dtypes else settings.dtypes[0]
-    made: dict[str, VideoLlava] = {}
+    made: dict[str, VideoModel] = {}
     with memory_errors(f"the model {settings.size} in {', '.join(settings.dtypes)}"), torch.no_grad():
         for dtype in (widest, *settings.dtypes):
             if dtype not in made:
@@ -80,7 +80,7 @@ def make_subjects(settings: Settings, device: torch.device) -> dict[str, Subject
     made = {
         dtype: replace(
             model,
-            batch_frames=settings.batch or batch_frames(device),
+            max_batch_frames=settings.batch or batch_frames(device),
             tower_memory_bytes=tower_memory_bytes(device),
             compile_tower=settings.compile_tower,
         )
@@ -93,23 +93,23 @@ def make_subjects(settings: Settings, device: torch.device) -> dict[str, Subject
     }
 
 
-def _tiny(device: torch.device, dtype: torch.dtype) -> VideoLlava:
+def _tiny(device: torch.device, dtype: torch.dtype) -> VideoModel:
     return vidzip.load("tiny", device=device, dtype=dtype)
 
 
-def _mini(device: torch.device, dtype: torch.dtype) -> VideoLlava:
+def _mini(device: torch.device, dtype: torch.dtype) -> VideoModel:
     return _of_shape("mini", MINI_TOWER, MINI_LANGUAGE_MODEL, device, dtype)
 
 
-def _l14(device: torch.device, dtype: torch.dtype) -> VideoLlava:
+def _l14(device: torch.device, dtype: torch.dtype) -> VideoModel:
     return _of_shape("ViT-L/14", {}, _NO_LANGUAGE_MODEL, device, dtype)
 
 
-def _7b(device: torch.device, dtype: torch.dtype) -> VideoLlava:
+def _7b(device: torch.device, dtype: torch.dtype) -> VideoModel:
     return build("port", 1, device, dtype)
 
 
-_MAKERS: dict[str, Callable[[torch.device, torch.dtype], VideoLlava]] = {
+_MAKERS: dict[str, Callable[[torch.device, torch.dtype], VideoModel]] = {
     "tiny": _tiny,
     "mini": _mini,
     TOWER_ALONE: _l14,
@@ -119,7 +119,7 @@ _MAKERS: dict[str, Callable[[torch.device, torch.dtype], VideoLlava]] = {
 
 def _of_shape(
     name: str, vision: dict[str, int], text: dict[str, int], device: torch.device, dtype: torch.dtype
-) -> VideoLlava:
+) -> VideoModel:
     """Build a model of 7B's kind with other numbers, the same random weights every time.
 
     Matrices have rows of about length one, so that what a layer makes is about as large as what it is given.
@@ -128,7 +128,7 @@ def _of_shape(
     for part, numbers in ((config.vision_config, vision), (config.text_config, text)):
         for key, number in numbers.items():
             setattr(part, key, number)
-    kind: Any = type(vidzip.load("tiny-random", device="cpu").model)  # transformers' own, whatever its weights
+    kind: Any = type(vidzip.load("tiny-random", device="cpu").network)  # transformers' own, whatever its weights
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = kind(config)
@@ -139,10 +139,4 @@ def _of_shape(
             weight.data = weight.data.to(dtype)  # weights alone: positions and frequencies stay as they are
         model.lm_head.weight[tokenizer.eos_token_id] = 0  # no answer ends by itself: it is never the most likely
         model = model.to(device).eval()
-    return VideoLlava(
-        name=name,
-        model=model,
-        tokenizer=tokenizer,
-        preprocessor=PREPROCESSOR,
-        prompting=PortPrompting(tokenizer=tokenizer, video_token_id=config.video_token_index),
-    )
+    return VideoModel(name=name, family=VideoLlava(network=model, tokenizer=tokenizer, preprocessor=PREPROCESSOR))

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 import vidzip
 from pipelines.bench.published import run_everything, zip_everything
 from pipelines.bench.settings import ENCODE, FULL, OURS, PUBLISHED, WHOLE, Case
-from vidzip import Budget, FrameFeatures, Plan, VideoLlava, ZippedFrames, zip_frames
-from vidzip.models.generating import generate_greedily
-from vidzip.models.prompting import embed_prompt
+from vidzip import Budget, Frames, Plan, VideoModel, ZippedFrames, zip_frames
 from vidzip.models.timing import Stopwatch
 from vidzip.planner import split_evenly
 from vidzip.video.sampling import Policy
@@ -35,12 +33,12 @@ def random_frames(count: int, height: int = HEIGHT, width: int = WIDTH) -> Pixel
     return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator)
 
 
-def plan_of(model: VideoLlava, case: Case) -> Plan:
+def plan_of(model: VideoModel, case: Case) -> Plan:
     """Plan a case's frames of its video, whole frames as the model's own code does."""
     policy: Policy = "middle"
     total = case.tokens or case.frames * model.tokens_per_frame
     if case.way == FULL:
-        policy = model.policy
+        policy = model.sampling_policy
     return model.plan(case.video or "", Budget(total_tokens=total, num_frames=case.frames), policy=policy)
 
 
@@ -67,7 +65,7 @@ class Subject:
         question: what is asked; None where there is no language model.
     """
 
-    model: VideoLlava
+    model: VideoModel
     eager: nn.Module
     question: str | None
 
@@ -81,7 +79,7 @@ class Subject:
         """
         model = self.model
         if case.way in (OURS, ENCODE):
-            features = encode(model, pixels, stopwatch)
+            features = model.encode(Frames(pixels=pixels, timestamps_seconds=(0.0,) * len(pixels)), stopwatch)
             if case.way == ENCODE:
                 return Looked()
             with stopwatch.stage("compress"):
@@ -96,10 +94,10 @@ class Subject:
         for prepared in batches:
             with stopwatch.stage("encode"), torch.no_grad():
                 states = model.tower(prepared, output_hidden_states=case.way == FULL).hidden_states
-        return Looked(tokens=None if states is None else states[model.feature_layer].flatten(0, 1))
+        return Looked(tokens=None if states is None else states[model.family.feature_layer].flatten(0, 1))
 
     def _look_as_published(self, case: Case, batches: Iterable[Tensor], stopwatch: Stopwatch) -> Tokens:
-        layer, counts = self.model.feature_layer, _counts(case)
+        layer, counts = self.model.family.feature_layer, _counts(case)
         parts: list[Tensor] = []
         for prepared in batches:
             with stopwatch.stage("encode"):
@@ -112,7 +110,7 @@ class Subject:
             return torch.cat(parts)
 
     def ask(self, tokens: Tokens, stopwatch: Stopwatch) -> list[int]:
-        """Ask about tokens, (T, D), as :meth:`vidzip.VideoLlava.ask` does of packed ones; returns the answer's ids.
+        """Ask about tokens, (T, D), as :meth:`vidzip.VideoModel.ask` does of packed ones; returns the answer's ids.
 
         Args:
             tokens: of any way.
@@ -120,18 +118,8 @@ class Subject:
         """
         model = self.model
         with stopwatch.stage("project"), torch.no_grad():
-            visual = model.projector(tokens)
-            embeds = embed_prompt(
-                model.prompting.opening(self.question or ""), visual, model.model.get_input_embeddings()
-            )
-        (generated,) = generate_greedily(
-            model.model,
-            [embeds],
-            max_new_tokens=NEW_TOKENS,
-            eos_token_ids=model.eos_token_ids,
-            pad_token_id=model.pad_token_id,
-            stopwatch=stopwatch,
-        )
+            embeds = model.language.embed(self.question or "", model.family.project(tokens))
+        (generated,) = model.language.generate([embeds], NEW_TOKENS, stopwatch)
         return generated.ids
 
     def ask_about_file(self, case: Case, stopwatch: Stopwatch) -> float:
@@ -152,7 +140,7 @@ class Subject:
         return took + answer.stage_seconds["project"] + answer.stage_seconds["prefill"]
 
 
-def decode(model: VideoLlava, case: Case, stopwatch: Stopwatch) -> Pixels:
+def decode(model: VideoModel, case: Case, stopwatch: Stopwatch) -> Pixels:
     """Decode a case's frames whole, into the host's memory.
 
     Raises:
@@ -164,33 +152,12 @@ def decode(model: VideoLlava, case: Case, stopwatch: Stopwatch) -> Pixels:
     return frames.pixels
 
 
-def encode(model: VideoLlava, pixels: Pixels, stopwatch: Stopwatch) -> FrameFeatures:
-    """Do what ``model.encode`` does, its two stages timed apart.
-
-    Args:
-        model: whose tower looks.
-        pixels: whole frames on the host.
-        stopwatch: gets the seconds of ``preprocess`` and ``encode``.
-    """
-    shape, parts = model.preprocessor.shape, torch.split(pixels, model.frames_at_once)
-    with stopwatch.stage("preprocess"):
-        shaped = torch.cat([shape.apply(_sent(model, part)) for part in parts])
-    return model.encoder.encode_shaped(shaped, stopwatch)
-
-
-def _prepared(model: VideoLlava, pixels: Pixels, stopwatch: Stopwatch) -> Iterator[Float[Tensor, "frames 3 side side"]]:
+def _prepared(model: VideoModel, pixels: Pixels, stopwatch: Stopwatch) -> Iterator[Float[Tensor, "frames 3 side side"]]:
     """Prepare frames for the tower, as many at once as it takes."""
-    for frames in torch.split(pixels, model.frames_at_once):
+    for frames in torch.split(pixels, model.batch_frames):
         with stopwatch.stage("preprocess"):
-            prepared = model.preprocessor(_sent(model, frames), model.device, model.dtype)
+            prepared = model.preprocessor(frames, model.device, model.dtype)
         yield prepared
-
-
-def _sent(model: VideoLlava, pixels: Pixels) -> Pixels:
-    """Send whole frames to CUDA, which resizes them; other devices leave that to the host."""
-    if model.device.type != "cuda":
-        return pixels
-    return pixels.pin_memory().to(model.device, non_blocking=True)
 
 
 def _counts(case: Case) -> list[int]:

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
-import torch
-
 from eval.datasets import Sample
 from pipelines.runs.run_log import Failure, Row
 from pipelines.runs.settings import GenerationSettings
-from vidzip import PackedVideo, Session, VideoLlava, VidzipError
+from vidzip import PackedVideo, Session, VideoModel, VidzipError
 from vidzip.errors import OutOfMemory
 
 _QUESTION_STAGES = ("prefill", "generate")
@@ -23,7 +21,7 @@ _QUESTION_STAGES = ("prefill", "generate")
 class Answerer:
     """A model, and how it generates answers."""
 
-    model: VideoLlava
+    model: VideoModel
     generation: GenerationSettings = field(default_factory=GenerationSettings)
 
     def answer(
@@ -57,8 +55,7 @@ class Answerer:
 
     @cached_property
     def _empty_session(self) -> Session:
-        width = self.model.config.text_config.hidden_size
-        return Session(self.model, torch.zeros(0, width, device=self.model.device, dtype=self.model.dtype))
+        return self.model.session(None)
 
     def _answer(
         self,

@@ -17,9 +17,9 @@ import torch
 import vidzip
 from pipelines.runs.run_log import Failure
 from pipelines.workers import start_worker
-from vidzip import Budget, DecodeOptions, Plan, VidzipError
+from vidzip import Budget, DecodeOptions, Frames, Plan, VidzipError
 from vidzip.cpus import available_cpus
-from vidzip.footage import Footage, shoot
+from vidzip.decoding import decode_plan
 from vidzip.video.resizing import Shape
 from vidzip.video.sampling import Policy
 
@@ -63,11 +63,11 @@ class Decoded:
     """
 
     job: DecodeJob
-    outcome: Footage | Failure
+    outcome: tuple[Plan, Frames] | Failure
     seconds: float
 
 
-Message = tuple[Plan, npt.NDArray[np.uint8], tuple[float, ...]] | Failure
+Message = tuple[Plan, npt.NDArray[np.uint8], tuple[float, ...], Shape] | Failure
 """What a worker sends: a tensor would travel through shared memory, which a crash may leave behind."""
 Decode = Callable[[DecodeJob], Message]
 Ready = TypeVar("Ready")
@@ -90,21 +90,21 @@ def decode_job(job: DecodeJob) -> Message:
             frames_per_clip=job.frames_per_clip,
             method=job.method,
         )
-        footage = shoot(info, plan, job.shape, job.decoding, max_tokens_per_frame=job.max_tokens_per_frame)
+        plan, frames = decode_plan(info, plan, job.shape, job.decoding, max_tokens_per_frame=job.max_tokens_per_frame)
     except VidzipError as error:
         return Failure.of(error)
     except MemoryError:
         return Failure(kind="MemoryError", reason="the process that decoded the video ran out of memory")
     except Exception as error:  # it must not affect the other videos
         return Failure(kind=type(error).__name__, reason=f"{type(error).__name__}: {error}")
-    return footage.plan, footage.pixels.numpy(), footage.timestamps_seconds
+    return plan, frames.pixels.numpy(), frames.timestamps_seconds, frames.shape
 
 
-def _unpack(message: Message) -> Footage | Failure:
+def _unpack(message: Message) -> tuple[Plan, Frames] | Failure:
     if isinstance(message, Failure):
         return message
-    plan, pixels, timestamps_seconds = message
-    return Footage(plan=plan, pixels=torch.from_numpy(pixels), timestamps_seconds=timestamps_seconds)
+    plan, pixels, timestamps_seconds, shape = message
+    return plan, Frames(pixels=torch.from_numpy(pixels), timestamps_seconds=timestamps_seconds, shape=shape)
 
 
 def decode_ahead(

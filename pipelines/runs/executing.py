@@ -28,7 +28,7 @@ from pipelines.runs.settings import (
 )
 from pipelines.settings import BASELINE_FRAMES, ModelSettings
 from pipelines.terminal import Progress
-from vidzip import Budget, VideoLlava
+from vidzip import Budget, VideoModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def execute_runs(
     progress: Progress,
     *,
     retry_failed: bool = False,
-    model: VideoLlava | None = None,
+    model: VideoModel | None = None,
 ) -> dict[str, RunResult]:
     """Ask the questions of a set once for each frame selection. Runs that were interrupted resume.
 
@@ -133,16 +133,16 @@ def _load_answerer(model: ModelSettings, generation: GenerationSettings, device:
     return Answerer(model=replace(model, device=device).load(lambda *_: None), generation=generation)
 
 
-def _resolve(frames: FrameSelection, model: VideoLlava) -> FrameSettings | None:
+def _resolve(frames: FrameSelection, model: VideoModel) -> FrameSettings | None:
     """Return the settings of a selection; None asks without video."""
     if frames == UNCOMPRESSED:
         budget = Budget(total_tokens=BASELINE_FRAMES * model.tokens_per_frame, num_frames=BASELINE_FRAMES)
-        return FrameSettings(budget=budget, policy=model.policy, method="none")
+        return FrameSettings(budget=budget, policy=model.sampling_policy, method="none")
     return frames if isinstance(frames, FrameSettings) else None
 
 
 def _describe(
-    settings: RunSettings, samples: Sequence[Sample], frames: FrameSettings | None, model: VideoLlava
+    settings: RunSettings, samples: Sequence[Sample], frames: FrameSettings | None, model: VideoModel
 ) -> dict[str, Any]:
     """Describe everything that a run's answers depend on."""
     questions = settings.questions

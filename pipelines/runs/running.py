@@ -19,9 +19,10 @@ from pipelines.runs.questions import by_video
 from pipelines.runs.run_log import Failure, Row, RunLog
 from pipelines.runs.settings import FrameSettings
 from pipelines.terminal import Progress, format_duration
-from vidzip import DecodeOptions, PackedVideo, Plan, VideoLlava, VidzipError
+from vidzip import DecodeOptions, PackedVideo, Plan, VideoModel, VidzipError
 from vidzip.compress.counts import share
 from vidzip.errors import BadArgument, OutOfMemory, SystemFault
+from vidzip.models.timing import Stopwatch
 from vidzip.video.probing import identify
 
 
@@ -64,7 +65,7 @@ class PackResult:
     from_cache: bool
 
 
-def identify_model(model: VideoLlava) -> dict[str, Any]:
+def identify_model(model: VideoModel) -> dict[str, Any]:
     """Return which model it is: its name, the hub's commit if it came from there, and its tower's hash."""
     return {"model": model.name, "commit": model.commit, "tower": model.tower_fingerprint}
 
@@ -122,7 +123,7 @@ Outcome = tuple[str, str, PackResult | Failure]
 
 
 def _pack_all(
-    workload: Workload, model: VideoLlava, logs: Mapping[str, RunLog], videos: Iterable[str]
+    workload: Workload, model: VideoModel, logs: Mapping[str, RunLog], videos: Iterable[str]
 ) -> Iterator[Outcome]:
     """Pack videos for every run that lacks answers about them, as they are decoded or found in the cache."""
     samples_of, groups = by_video(workload.samples), _same_frames(workload.frames)
@@ -147,7 +148,7 @@ def _pack_all(
                 yield result
 
 
-def _open_caches(workload: Workload, model: VideoLlava) -> dict[str, PackCache]:
+def _open_caches(workload: Workload, model: VideoModel) -> dict[str, PackCache]:
     """Open the cache of each run; packs depend on the tower, and not on the rest of the model."""
     if workload.pack_cache is None:
         return {}
@@ -177,7 +178,7 @@ def _same_frames(frames: Mapping[str, FrameSettings | None]) -> list[dict[str, F
 
 def _find(
     workload: Workload,
-    model: VideoLlava,
+    model: VideoModel,
     caches: Mapping[str, PackCache],
     video: str,
     group: Mapping[str, FrameSettings],
@@ -210,18 +211,25 @@ def _find(
         )
 
 
-def _pack(model: VideoLlava, caches: Mapping[str, PackCache], decoded: Decoded) -> list[Outcome]:
+def _pack(model: VideoModel, caches: Mapping[str, PackCache], decoded: Decoded) -> list[Outcome]:
     """Encode decoded frames once, and compress them for each run; an error with this video affects no other."""
     video, group = decoded.job.key
     if isinstance(decoded.outcome, Failure):
         return [(video, name, decoded.outcome) for name in group]
-    footage, encoded = decoded.outcome, None
+    decoded_plan, frames = decoded.outcome
+    stopwatch, features = Stopwatch(model.device), None
     outcomes: list[Outcome] = []
-    for name, frames in group.items():
+    for name, settings in group.items():
         try:
-            encoded = encoded or model.encode_footage(footage)
-            plan = _replan_tokens(footage.plan, frames.budget.total_tokens, model.tokens_per_frame)
-            packed = model.pack_features(encoded, plan, frames.method, **frames.options)
+            features = features or model.encode(frames, stopwatch)
+            packed = model.pack_features(
+                features,
+                _replan_tokens(decoded_plan, settings.budget.total_tokens, model.tokens_per_frame),
+                settings.method,
+                timestamps_seconds=frames.timestamps_seconds,
+                stage_seconds=stopwatch.seconds,
+                **settings.options,
+            )
         except (BadArgument, OutOfMemory, SystemFault):
             raise
         except VidzipError as error:
@@ -259,7 +267,7 @@ def describe_frames(frames: FrameSettings | None) -> dict[str, Any]:
     }
 
 
-def describe_model(model: VideoLlava, revision: str | None) -> dict[str, Any]:
+def describe_model(model: VideoModel, revision: str | None) -> dict[str, Any]:
     """Describe everything about a model that its answers depend on."""
     return {
         **identify_model(model),

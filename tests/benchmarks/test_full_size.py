@@ -69,10 +69,10 @@ def test_oracle_floors_count_what_pytorch_counts(kind):
     config.vision_feature_layer = -1  # the tower runs its last layer too
     assert counted_flop(lambda: model.tower(torch.randn(frames, 3, 224, 224))) == frames * frame_flop(config)
     visual = torch.randn(tokens, config.vision_config.hidden_size)
-    assert counted_flop(lambda: model.projector(visual)) == tokens * projector_flop(config)
+    assert counted_flop(lambda: model.family.project(visual)) == tokens * projector_flop(config)
 
     embeds, caches = torch.randn(1, tokens, config.text_config.hidden_size), []
-    language = model.model
+    language = model.network
     prefill = counted_flop(lambda: caches.append(language(inputs_embeds=embeds, logits_to_keep=1).past_key_values))
     text = config.text_config
     masked = 4 * text.num_hidden_layers * text.hidden_size * tokens * (tokens - 1) / 2  # computed, though not needed

@@ -88,21 +88,24 @@ def test_a_path_is_a_question(session):
 
 def test_a_full_context_is_said_with_the_way_out(session):
     heard = Heard()
-    model = session.model
-    opening = session.visual_tokens + model.prompting.opening(QUESTIONS[0]).num_tokens
-    most = model.config.text_config.max_position_embeddings - opening
-    model.model.generation_config.eos_token_id, before = list(range(420)), model.model.generation_config.eos_token_id
+    model = session.language
+    opening = session.visual_tokens + model.family.prompt(QUESTIONS[0]).num_tokens
+    most = model.family.config.text_config.max_position_embeddings - opening
+    model.family.network.generation_config.eos_token_id, before = (
+        list(range(420)),
+        model.family.network.generation_config.eos_token_id,
+    )
     try:  # answers end at once: the room is what they might take
         assert not converse(session, [QUESTIONS[0], QUESTIONS[0], "/new", QUESTIONS[0]], heard.listener, most)
         assert len(heard.answers) == 2
         (error,) = heard.errors
         assert isinstance(error, ContextTooLong)
-        assert "pass the model's context" in error.message
+        assert "context of 4096" in error.message
         assert error.hint == "the conversation fills it: /new starts a new one"
         assert not converse(session, [QUESTIONS[0]], heard.listener, most + 1)
         assert "lower --max-new-tokens" in heard.errors[1].hint
     finally:
-        model.model.generation_config.eos_token_id = before
+        model.family.network.generation_config.eos_token_id = before
 
 
 @pytest.fixture
@@ -116,7 +119,7 @@ def interrupted(small):
         if passes == 2:
             raise KeyboardInterrupt
 
-    hook = small.model.get_submodule("model.language_model.layers.1").register_forward_pre_hook(interrupt)
+    hook = small.network.get_submodule("model.language_model.layers.1").register_forward_pre_hook(interrupt)
     yield
     hook.remove()
 
@@ -162,10 +165,7 @@ def test_a_pipe_gets_an_object_a_line(clip, capsys, monkeypatch):
 
 
 def test_an_answer_takes_one_line_in_a_pipe(pack, capsys, monkeypatch):
-    from vidzip import VideoLlava
-
-    monkeypatch.setattr(VideoLlava, "warnings", lambda *_: ())
-    monkeypatch.setattr("vidzip.models.session.as_answer", lambda *_, **__: three_lines())
+    monkeypatch.setattr("vidzip.models.session.Session.answer", lambda *_, **__: three_lines())
     capsys.readouterr()
     assert chat(monkeypatch, "What?\n", str(pack)) == 0
     assert capsys.readouterr().out == "one two three …\n"
@@ -183,7 +183,7 @@ def test_what_is_wrong_with_a_question_is_said_and_makes_the_exit_code_2(pack, c
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
     said = err.splitlines()
-    assert said[1].startswith("error: the question holds the model's own marker '<video>'")
+    assert said[1].startswith("error: the question contains the model's special token '<video>'")
     assert said[2].startswith("hint: ")
     assert said[3] == "warning: tiny does not know 'dog'"
     assert said[4].startswith("hint: tiny was trained on")  # once
@@ -204,8 +204,8 @@ def test_an_interruption_in_a_pipe_is_130(pack, capsys, monkeypatch):
 
 
 def test_no_room_for_any_answer_is_said_before_a_frame_is_decoded(clip, capsys, monkeypatch):
-    monkeypatch.setattr("vidzip.VideoLlava.pack", None)
-    for most, says in (("0", "max_new_tokens is 0"), ("4000", "pass the model's context")):
+    monkeypatch.setattr("vidzip.VideoModel.pack", None)
+    for most, says in (("0", "max_new_tokens is 0"), ("4000", "context of 4096")):
         assert chat(monkeypatch, "", str(clip), "--max-new-tokens", most) == 2
         assert says in capsys.readouterr().err
 

@@ -256,7 +256,7 @@ def test_a_question_is_refused_for_a_pack_as_for_a_video(pack, capsys):
     assert main(["ask", str(pack), "What?", " "]) == 2
     assert_refused(capsys, "the question is empty", "ask something")
     assert main(["ask", str(pack), "What?", "--max-new-tokens", "5000"]) == 2
-    assert_refused(capsys, "pass the model's context", "lower --max-new-tokens")
+    assert_refused(capsys, "context of 4096", "lower --max-new-tokens")
 
 
 @pytest.mark.parametrize(

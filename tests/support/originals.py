@@ -15,7 +15,7 @@ import torch
 from sentencepiece import sentencepiece_model_pb2
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from vidzip.models.original import TemporalVideoLlava, TemporalVideoLlavaConfig
+from vidzip.models.video_llava_original import TemporalVideoLlava, TemporalVideoLlavaConfig
 
 TOWER = {
     "hidden_size": 32,

@@ -73,8 +73,8 @@ class Preprocessor:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        """Prepare frames, (F, 3, H, W) uint8 RGB, for the tower, on ``device`` (theirs when left out)."""
-        return self.finish(self.resize_and_crop(pixels), device, dtype)
+        """Prepare frames, (F, 3, H, W) uint8 RGB, for the tower, on ``device`` (theirs by default)."""
+        return self.finish(self.shape.apply(pixels), device, dtype)
 
     def finish(
         self,
@@ -82,28 +82,13 @@ class Preprocessor:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        """Do what is left for frames that were decoded to :attr:`shape`, on ``device`` (theirs when left out)."""
-        return self.normalise(pixels, device, dtype)
+        """Scale frames that were decoded to :attr:`shape` to [0, 1] and normalise them, on ``device``."""
+        return _normalise(_send(pixels, device), self.mean, self.std).to(dtype)
 
     @property
     def shape(self) -> Shape:
         """What pictures are resized and cropped to, for :func:`vidzip.decode` to do."""
         return Shape(size=self.shortest_edge, crop=(self.crop_height, self.crop_width), resize=self.resample)
-
-    def resize_and_crop(
-        self, pixels: UInt8[Tensor, "frames 3 height width"]
-    ) -> UInt8[Tensor, "frames 3 crop_height crop_width"]:
-        """Resize the shorter side and crop the middle; pad with black where a side is shorter than its crop."""
-        return self.shape.apply(pixels).contiguous()
-
-    def normalise(
-        self,
-        pixels: UInt8[Tensor, "frames 3 crop_height crop_width"],
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        """Scale cropped frames to [0, 1] and normalise them, on ``device`` (theirs when left out)."""
-        return _normalise(pixels.to(device=device), self.mean, self.std).to(dtype)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Preprocessor:
@@ -180,24 +165,19 @@ class LanguageBindPreprocessor:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        """Prepare frames, (F, 3, H, W) uint8 RGB, for the tower, on ``device`` (theirs when left out).
+        """Prepare frames, (F, 3, H, W) uint8 RGB, for the tower, on ``device`` (theirs by default).
 
         Raises:
             PictureTooLarge: a very long, thin picture would become too large.
         """
-        # Normalising last gives the same, since the weights of bilinear filtering sum to 1, and touches the crop only.
-        # One frame at a time, since whole frames take four times as much room as floats.
-        cropped = torch.cat([self._resize_and_crop(frame) for frame in torch.split(pixels, 1)])
-        return _normalise(cropped.to(device=device), self.mean, self.std).to(dtype)
+        # Normalising last gives the same, since the weights of bilinear filtering sum to 1, and only touches the crop.
+        # Frames are sent and resized one at a time: as floats, full-size frames take four times the memory.
+        frames = torch.split(pixels, 1)
+        cropped = torch.cat([self._resize_and_crop(_send(frame, device)) for frame in frames])
+        return _normalise(cropped, self.mean, self.std).to(dtype)
 
-    def finish(
-        self,
-        pixels: UInt8[Tensor, "frames 3 height width"],
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        """Do what is left for frames that were decoded to :attr:`shape`: everything."""
-        return self(pixels, device, dtype)
+    finish = __call__
+    """Frames are decoded at full size, so that everything is left to do."""
 
     def _resize_and_crop(
         self, pixels: UInt8[Tensor, "frames 3 height width"]
@@ -245,6 +225,15 @@ class LanguageBindPreprocessor:
 
 FramePreprocessor = Preprocessor | LanguageBindPreprocessor
 """Either kind: decode to its ``shape``, ``finish`` the rest; or call it on whole frames for all of it."""
+
+
+def _send(
+    pixels: UInt8[Tensor, "frames 3 height width"], device: torch.device | str | None
+) -> UInt8[Tensor, "frames 3 height width"]:
+    """Copy frames to a device; to CUDA through pinned memory, without waiting for the copy."""
+    if device is not None and torch.device(device).type == "cuda" and pixels.device.type == "cpu":
+        return pixels.pin_memory().to(device, non_blocking=True)
+    return pixels.to(device=device)
 
 
 def _normalise(pixels: Num[Tensor, "frames 3 h w"], mean: Triple, std: Triple) -> Float[Tensor, "frames 3 h w"]:

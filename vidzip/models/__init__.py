@@ -1,7 +1,8 @@
-"""Video LLMs: loaded, shown a packed video, and asked."""
+"""Video LLMs: loading, packing videos for them, and asking them."""
 
+from vidzip.models.language import Answer
 from vidzip.models.loading import BUILT_IN, load
-from vidzip.models.session import Answer, Chat, Session
-from vidzip.models.video_llava import VideoLlava
+from vidzip.models.model import VideoModel
+from vidzip.models.session import Chat, Session
 
-__all__ = ["BUILT_IN", "Answer", "Chat", "Session", "VideoLlava", "load"]
+__all__ = ["BUILT_IN", "Answer", "Chat", "Session", "VideoModel", "load"]

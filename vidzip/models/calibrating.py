@@ -10,31 +10,28 @@ from vidzip.calibration import Calibration, Machine, device_name, utc_now
 from vidzip.models.encoding import Progress
 from vidzip.models.fitting import Run, fit
 from vidzip.models.measuring import QUESTION, measure
-from vidzip.models.memory import activation_bytes
-from vidzip.models.video_llava import VideoLlava
+from vidzip.models.model import VideoModel
 from vidzip.planner.costs import CostModel, ModelShape
 from vidzip.planner.model_shapes import Architecture
 
 
-def model_shape(model: VideoLlava) -> ModelShape:
+def model_shape(model: VideoModel) -> ModelShape:
     """The numbers of a loaded model that its costs follow from; weights as they are in memory.
 
     Raises:
         BadArgument: the config is not of a Video-LLaVA.
     """
-    shape = Architecture.from_config(model.config.to_dict()).model_shape(
-        model.name, _dtype(model), model.frames_at_once
-    )
+    shape = Architecture.from_config(model.config.to_dict()).model_shape(model.name, _dtype(model), model.batch_frames)
     return replace(
         shape,
-        prompt_tokens=model.prompting.opening(QUESTION).num_tokens,
-        weight_bytes=sum(weight.nbytes for weight in model.model.parameters()),
-        frame_bytes=activation_bytes(model.config.vision_config, model.dtype),
+        prompt_tokens=model.family.prompt(QUESTION).num_tokens,
+        weight_bytes=sum(weight.nbytes for weight in model.network.parameters()),
+        frame_bytes=model.activation_bytes_per_frame,
     )
 
 
 def calibrate(
-    model: VideoLlava,
+    model: VideoModel,
     *,
     asked_device: str = "auto",
     asked_dtype: str = "auto",
@@ -66,16 +63,16 @@ def calibrate(
     )
 
 
-def fit_costs(model: VideoLlava, runs: Sequence[Run]) -> CostModel:
+def fit_costs(model: VideoModel, runs: Sequence[Run]) -> CostModel:
     """Fit rates to what was measured of a model here."""
     machine = machine_of(model)
     return fit(runs, model_shape(model), machine.description, machine.dtype)
 
 
-def machine_of(model: VideoLlava) -> Machine:
+def machine_of(model: VideoModel) -> Machine:
     """What a calibration of a loaded model holds for."""
     return Machine.current(model.device.type, device_name(str(model.device)) or "", _dtype(model))
 
 
-def _dtype(model: VideoLlava) -> str:
+def _dtype(model: VideoModel) -> str:
     return str(model.dtype).removeprefix("torch.")

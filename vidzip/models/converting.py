@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,18 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from vidzip.errors import BadArgument, BadModelFolder, ConversionMismatch, WriteError
-from vidzip.features import FrameFeatures
 from vidzip.files import atomic_folder
-from vidzip.models.loading import load, load_original_tokenizer, read_config
-from vidzip.models.original import is_original, original_preprocessor, original_weights, read_original_config
-from vidzip.models.prompting import embed_prompt
+from vidzip.models.checkpoint import Checkpoint
+from vidzip.models.loading import load
+from vidzip.models.model import VideoModel
 from vidzip.models.saving import save_checkpoint
-from vidzip.models.video_llava import VideoLlava
+from vidzip.models.video_llava_original import (
+    is_original,
+    original_preprocessor,
+    original_tokenizer,
+    original_weights,
+    read_original_config,
+)
 from vidzip.models.weights import stored_weights
 from vidzip.video.decoding import Frames
 
@@ -101,8 +106,8 @@ def convert(
             f"{os.fspath(out)!r} is where a file system begins, and cannot be replaced as a whole",
             hint="give a folder within it",
         )
-    settings = read_config(source)
-    if not is_original(settings):
+    checkpoint = Checkpoint.open(source)
+    if not is_original(checkpoint.config):
         raise BadModelFolder(
             f"{source} holds no original Video-LLaVA: its config names no mm_video_tower",
             hint="only the original needs converting; vidzip.load reads the others as they are",
@@ -119,7 +124,7 @@ def convert(
         tell("ask the original", 0)
         said = _ask(source, device, dtype)
         tell("write", 1)
-        names = _write(source, settings, place)
+        names = _write(checkpoint, place)
         tell("ask the converted", 2)
         _compare(said, _ask(place, device, dtype))
         size = sum(file.stat().st_size for file in place.iterdir())
@@ -132,14 +137,14 @@ def convert(
     )
 
 
-def _write(source: Path, settings: Mapping[str, Any], target: Path) -> list[str]:
+def _write(checkpoint: Checkpoint, target: Path) -> list[str]:
     """Write a checkpoint, and hold its weights against the original's; returns their names."""
-    config = read_original_config(source, settings)
+    config = read_original_config(checkpoint.folder, checkpoint.config)
     config.architectures = ["TemporalVideoLlava"]
-    weights = original_weights(source)
+    weights = original_weights(checkpoint.folder)
     dtypes = {weight.dtype for weight in weights.values()}
     config.dtype = dtypes.pop() if len(dtypes) == 1 else None
-    tokenizer = _whole_in_json(load_original_tokenizer(source))
+    tokenizer = _whole_in_json(original_tokenizer(checkpoint, config))
     save_checkpoint(target, weights, config, tokenizer, original_preprocessor(config))
     written = dict(stored_weights(target))
     changed = [name for name, weight in weights.items() if name not in written or not _same(weight, written[name])]
@@ -198,24 +203,23 @@ def _ask(folder: Path, device: str | torch.device, dtype: str | torch.dtype) -> 
     model = load(folder, device=device, dtype=dtype)
     said = _Said(
         logits=noise_logits(model).cpu(),
-        turn=model.prompting.turn(QUESTION),
+        turn=model.family.chat_turn(QUESTION),
         tower=model.tower_fingerprint,
-        eos_token_ids=model.eos_token_ids,
+        eos_token_ids=model.family.stop_token_ids,
     )
     del model
     gc.collect()
     return said
 
 
-def noise_logits(model: VideoLlava) -> Float[Tensor, "1 length vocabulary"]:
+def noise_logits(model: VideoModel) -> Float[Tensor, "1 length vocabulary"]:
     """The model's logits over a question about one clip of noise, the same every time."""
     side = model.config.vision_config.image_size
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (model.frames_per_clip, 3, side, side), generator=random, dtype=torch.uint8)
     times = tuple(float(number) for number in range(len(pixels)))
-    features: FrameFeatures = model.encode(Frames(pixels=pixels, timestamps_seconds=times))
+    features = model.encode(Frames(pixels=pixels, timestamps_seconds=times))
     with torch.no_grad():
-        visual = model.projector(features.hidden[:, :_TOKENS_A_FRAME].flatten(0, 1))
-        prompt = embed_prompt(model.prompting.opening(QUESTION), visual, model.model.get_input_embeddings())
-        logits: Tensor = model.model(inputs_embeds=prompt).logits
+        visual = model.family.project(features.hidden[:, :_TOKENS_A_FRAME].flatten(0, 1))
+        logits: Tensor = model.network(inputs_embeds=model.language.embed(QUESTION, visual)).logits
     return logits

@@ -1,181 +1,112 @@
-"""From decoded frames to what the tower says of them: prepared, put into clips, encoded a few at a time."""
+"""From decoded frames to features: prepared, grouped into whole clips, and run through the tower in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidzip.encoders import CompiledTower, FramePreprocessor, observe
+from vidzip.errors import BadArgument
 from vidzip.features import FrameFeatures
 from vidzip.models.timing import Stopwatch
-from vidzip.planner import Plan
-from vidzip.video.decoding import Frames, decode_chunks
-from vidzip.video.options import DecodeOptions
+from vidzip.video.decoding import Frames
 from vidzip.video.resizing import Shape
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, how much of it is done, and how much there is."""
+"""Called with a stage's name, how much of it is done, and how much there is in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """The frames of a plan, encoded, each once.
-
-    Attributes:
-        features: of the distinct frames.
-        appears_seconds: when the frame shown at each moment of the plan appears, ascending.
-        warnings: what is wrong with the file, in words.
-    """
-
-    features: FrameFeatures
-    appears_seconds: list[float]
-    warnings: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameEncoder:
-    """A tower and what it takes.
+class VisionEncoder:
+    """A vision tower with its preprocessing. The only way from frames to features.
 
     Attributes:
         tower: the vision tower.
-        preprocessor: its pictures' preparation.
-        layer: the encoder layer that is observed, negative from the end.
+        preprocessor: prepares frames for the tower.
+        layer: the encoder layer whose output is used, negative from the end.
         frames_per_clip: frames that the tower encodes together.
-        frames_at_once: frames that run through it at once, whole clips.
-        device: where it runs.
+        batch_frames: frames in a batch, whole clips.
+        device: where the tower runs.
         dtype: its precision.
-        compiled: the tower, compiled; None where it runs as it is. Every run is then of ``frames_at_once`` frames.
+        compiled: the compiled tower; None to run it as it is. Every batch then has ``batch_frames`` frames.
     """
 
     tower: nn.Module
     preprocessor: FramePreprocessor
     layer: int
     frames_per_clip: int
-    frames_at_once: int
+    batch_frames: int
     device: torch.device
     dtype: torch.dtype
     compiled: CompiledTower | None = None
 
-    def encode(self, frames: Frames) -> FrameFeatures:
-        """Encode decoded frames at full size; where they fill no whole run, the last one is repeated unseen."""
-        batches = torch.split(frames.pixels, self.frames_at_once)
-        return FrameFeatures.cat(list(self._encode_clips(map(self._prepare_whole, batches), Stopwatch(self.device))))
+    def encode(
+        self,
+        frames: Frames | Iterable[Frames],
+        stopwatch: Stopwatch | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> FrameFeatures:
+        """Encode frames; the last frame is repeated to fill the last clip, and its copies are dropped.
 
-    def encode_shaped(self, pixels: UInt8[Tensor, "frames 3 height width"], stopwatch: Stopwatch) -> FrameFeatures:
-        """Encode frames that were decoded to the preprocessor's ``shape``."""
-
-        def prepared() -> Iterator[Tensor]:
-            for batch in torch.split(pixels, self.frames_at_once):
-                with stopwatch.stage("preprocess"):
-                    ready = self.preprocessor.finish(self._sent(batch), self.device, self.dtype)
-                yield ready
-
-        return FrameFeatures.cat(list(self._encode_clips(prepared(), stopwatch)))
-
-    def encode_at(
-        self, path: str, plan: Plan, decoding: DecodeOptions, stopwatch: Stopwatch, on_progress: Progress | None
-    ) -> Encoded:
-        """Encode the frames of a plan while later ones are decoded.
+        Args:
+            frames: of one file, at full size or decoded to the preprocessor's ``shape``; whole, or in chunks, which are
+                encoded as they come.
+            stopwatch: counts the stages ``preprocess`` and ``encode``.
+            on_progress: called with the number of frames encoded so far.
 
         Raises:
-            VideoError: the file cannot be decoded at a moment of the plan.
+            BadArgument: there are no frames, or they were resized for another model.
         """
-        appears: list[float] = []
-        warnings: dict[str, None] = {}
-        shape = self.decoded_shape
-        chunks = decode_chunks(
-            path,
-            plan.timestamps_seconds,
-            self.frames_at_once,
-            size=shape.size,
-            crop=shape.crop,
-            resize=shape.resize,
-            backend=decoding.backend,
-            workers=decoding.workers,
-            strict=decoding.strict,
-            time_limit_seconds=decoding.time_limit_seconds,
-        )
-
-        def distinct() -> Iterator[Tensor]:
-            for chunk in _timed(chunks, stopwatch):
-                shown = chunk.timestamps_seconds
-                before = (appears[-1] if appears else None, *shown)
-                new = [i for i, seconds in enumerate(shown) if seconds != before[i]]
-                appears.extend(shown)
-                warnings.update(dict.fromkeys(chunk.warnings))
-                if new:
-                    with stopwatch.stage("preprocess"):
-                        prepared = self._prepare(chunk.pixels[new])
-                    yield prepared
-
+        stopwatch = stopwatch or Stopwatch(self.device)
+        chunks = [frames] if isinstance(frames, Frames) else frames
         parts: list[FrameFeatures] = []
-        with closing(chunks):
-            for features in self._encode_clips(distinct(), stopwatch):
-                parts.append(features)
-                if on_progress:
-                    on_progress("encode", len(appears), plan.num_frames)
-        return Encoded(features=FrameFeatures.cat(parts), appears_seconds=appears, warnings=list(warnings))
+        done = 0
+        for pixel_values, count in self._batches(self._prepare(chunks, stopwatch)):
+            with stopwatch.stage("encode"):
+                features = (
+                    observe(self.tower, pixel_values, self.layer)
+                    if self.compiled is None
+                    else self.compiled.observe(pixel_values, self.layer)
+                )
+            parts.append(features if features.num_frames == count else features[:count])
+            done += count
+            if on_progress:
+                on_progress(done)
+        return FrameFeatures.cat(parts)
 
-    def _encode_clips(
-        self, prepared: Iterable[Float[Tensor, "frames 3 side side"]], stopwatch: Stopwatch
-    ) -> Iterator[FrameFeatures]:
-        """Encode frames as they come, in runs of whole clips; the last frame fills the last run."""
-        unit = self.frames_per_clip if self.compiled is None else self.frames_at_once
+    def _prepare(
+        self, chunks: Iterable[Frames], stopwatch: Stopwatch
+    ) -> Iterator[Float[Tensor, "frames 3 height width"]]:
+        """Bring frames to the tower's size, range, device and dtype, a batch at a time."""
+        wanted = self.preprocessor.shape
+        for frames in chunks:
+            if frames.shape not in (Shape(), wanted):
+                raise BadArgument(
+                    f"the frames were decoded to {frames.shape}, but this model takes {wanted}",
+                    hint="decode them at full size, or to the shape of this model's preprocessor",
+                )
+            for pixels in torch.split(frames.pixels, self.batch_frames):
+                with stopwatch.stage("preprocess"):
+                    shaped = pixels if frames.shape == wanted else wanted.apply(pixels)
+                    prepared = self.preprocessor.finish(shaped, self.device, self.dtype)
+                yield prepared
+
+    def _batches(
+        self, prepared: Iterable[Float[Tensor, "frames 3 height width"]]
+    ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], int]]:
+        """Group prepared frames into whole clips; yields a batch and how many of its frames are not padding."""
+        unit = self.frames_per_clip if self.compiled is None else self.batch_frames
         waiting: Tensor | None = None
-        for frames in prepared:
-            waiting = frames if waiting is None else torch.cat([waiting, frames])
+        for pixel_values in prepared:
+            waiting = pixel_values if waiting is None else torch.cat([waiting, pixel_values])
             whole = len(waiting) - len(waiting) % unit
             if whole:
-                yield self._observe(waiting[:whole], stopwatch)
+                yield waiting[:whole], whole
                 waiting = waiting[whole:]
         if waiting is not None and len(waiting):
             repeats = waiting[-1:].expand(-len(waiting) % unit, -1, -1, -1)
-            yield self._observe(torch.cat([waiting, repeats]), stopwatch)[: len(waiting)]
-
-    def _observe(self, pixel_values: Float[Tensor, "frames 3 side side"], stopwatch: Stopwatch) -> FrameFeatures:
-        with stopwatch.stage("encode"):
-            if self.compiled is not None:
-                return self.compiled.observe(pixel_values, self.layer)
-            return observe(self.tower, pixel_values, self.layer)
-
-    @property
-    def decoded_shape(self) -> Shape:
-        """What decoding brings pictures to: nothing where the device resizes them."""
-        return Shape() if self._resizes_on_device else self.preprocessor.shape
-
-    @property
-    def _resizes_on_device(self) -> bool:
-        # CUDA resizes where it encodes; elsewhere the CPU does, since Apple's GPUs may lack antialiased bicubic.
-        return self.device.type == "cuda"
-
-    def _prepare(self, pixels: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames 3 side side"]:
-        """Bring frames, which decoding has shaped unless the device does all of it, to what the tower takes."""
-        if self._resizes_on_device:
-            return self._prepare_whole(pixels)
-        return self.preprocessor.finish(pixels, self.device, self.dtype)
-
-    def _prepare_whole(self, pixels: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames 3 side side"]:
-        """Bring frames at full size to what the tower takes."""
-        whole = self._sent(pixels) if self._resizes_on_device else pixels
-        return self.preprocessor(whole, device=self.device, dtype=self.dtype)
-
-    def _sent(self, pixels: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:
-        """Send frames to the device; to CUDA through pinned memory, without waiting for them to arrive."""
-        if self.device.type == "cuda" and pixels.device.type == "cpu":
-            return pixels.pin_memory().to(self.device, non_blocking=True)
-        return pixels.to(self.device)
-
-
-def _timed(chunks: Iterator[Frames], stopwatch: Stopwatch) -> Iterator[Frames]:
-    """Count the time that each next chunk is waited for towards decoding."""
-    while True:
-        with stopwatch.stage("decode"):
-            chunk = next(chunks, None)
-        if chunk is None:
-            return
-        yield chunk
+            yield torch.cat([waiting, repeats]), len(waiting)

@@ -25,14 +25,21 @@ from transformers import (
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from vidzip.encoders import FramePreprocessor
 from vidzip.errors import BadArgument
+from vidzip.models.family import ModelFamily
 from vidzip.models.memory import batch_frames, memory_errors, tower_memory_bytes
-from vidzip.models.original import KNOWN_TOWERS, TemporalVideoLlava, TemporalVideoLlavaConfig, original_preprocessor
+from vidzip.models.model import VideoModel
 from vidzip.models.placing import find_device, find_dtype
-from vidzip.models.prompting import SYSTEM, OriginalPrompting, PortPrompting
 from vidzip.models.small import PREPROCESSOR, build_word_tokenizer
 from vidzip.models.video_llava import VideoLlava
+from vidzip.models.video_llava_original import (
+    KNOWN_TOWERS,
+    SYSTEM,
+    OriginalVideoLlava,
+    TemporalVideoLlava,
+    TemporalVideoLlavaConfig,
+    original_preprocessor,
+)
 
 Kind = Literal["port", "original"]
 
@@ -72,7 +79,7 @@ def build(
     dtype: str | torch.dtype = "auto",
     *,
     seed: int = 0,
-) -> VideoLlava:
+) -> VideoModel:
     """Build the model, the same weights every time on the same kind of device.
 
     The tokenizer makes one token of a word, as Vicuna's does of a usual one, so that prompts are about as long as
@@ -98,18 +105,16 @@ def build(
         _compute_buffers(model, where)
         model.lm_head.weight[tokenizer.eos_token_id] = 0  # never the most likely token
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, do_sample=False)
-    is_temporal = kind == "original"
-    preprocessor: FramePreprocessor = original_preprocessor(config) if is_temporal else PREPROCESSOR
-    return VideoLlava(
+    model = model.eval()
+    family: ModelFamily
+    if kind == "original":
+        family = OriginalVideoLlava(network=model, tokenizer=tokenizer, preprocessor=original_preprocessor(config))
+    else:
+        family = VideoLlava(network=model, tokenizer=tokenizer, preprocessor=PREPROCESSOR)
+    return VideoModel(
         name=f"full-size {kind}",
-        model=model.eval(),
-        tokenizer=tokenizer,
-        preprocessor=preprocessor,
-        prompting=OriginalPrompting(tokenizer=tokenizer)
-        if is_temporal
-        else PortPrompting(tokenizer=tokenizer, video_token_id=config.video_token_index),
-        policy="linspace" if is_temporal else "middle",
-        batch_frames=batch_frames(where),
+        family=family,
+        max_batch_frames=batch_frames(where),
         tower_memory_bytes=tower_memory_bytes(where),
     )
 

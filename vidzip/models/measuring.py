@@ -15,17 +15,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vidzip.footage import Footage
 from vidzip.models.encoding import Progress
 from vidzip.models.fitting import Run
 from vidzip.models.generating import generate_greedily
 from vidzip.models.memory import memory_errors
+from vidzip.models.model import VideoModel
 from vidzip.models.timing import Stopwatch
-from vidzip.models.video_llava import VideoLlava
 from vidzip.packing import PackedVideo
 from vidzip.planner import Budget, Plan, split_budget
 from vidzip.planner.costs import GENERATE, Workload, video_stats
-from vidzip.video.decoding import decode_chunks
+from vidzip.video.decoding import Frames, decode_chunks
 from vidzip.video.info import VideoInfo
 from vidzip.video.probing import probe
 from vidzip.video.trials import Trial, can_write, write_trial
@@ -68,7 +67,7 @@ class Looking:
         total_tokens: what they may keep.
     """
 
-    model: VideoLlava
+    model: VideoModel
     num_frames: int
     total_tokens: int
 
@@ -90,7 +89,7 @@ class Reading:
         packed: the tokens.
     """
 
-    model: VideoLlava
+    model: VideoModel
     packed: PackedVideo
 
     def run(self) -> Run:
@@ -98,14 +97,14 @@ class Reading:
         model, packed = self.model, self.packed
         stopwatch = Stopwatch(model.device)
         with memory_errors(f"answering over {packed.num_tokens} visual tokens"):
-            with stopwatch.stage("project"):
+            with stopwatch.stage("project"), torch.no_grad():
                 embeds = model.embed(packed, QUESTION)
             generate_greedily(
-                model.model,
+                model.network,
                 [embeds],
                 max_new_tokens=_NEW_TOKENS,
-                eos_token_ids=[model.config.text_config.vocab_size],  # no word has it: the answer does not end
-                pad_token_id=model.pad_token_id,
+                stop_token_ids=[model.config.text_config.vocab_size],  # no token has it: the answer does not end
+                pad_token_id=model.language.pad_token_id,
                 stopwatch=stopwatch,
             )
         seconds = stopwatch.seconds
@@ -130,7 +129,7 @@ class Opening:
         is_whole: whether the whole way is measured, too.
     """
 
-    model: VideoLlava
+    model: VideoModel
     info: VideoInfo
     plan: Plan
     is_whole: bool
@@ -153,11 +152,11 @@ class Opening:
 
     def decode(self) -> None:
         """Decode as the model's encoder has it done, and nothing else."""
-        shape = self.model.encoder.decoded_shape
+        shape = self.model.preprocessor.shape
         for _ in decode_chunks(
             self.info.path,
             self.plan.timestamps_seconds,
-            self.model.frames_at_once,
+            self.model.batch_frames,
             size=shape.size,
             crop=shape.crop,
             resize=shape.resize,
@@ -165,7 +164,7 @@ class Opening:
             pass
 
 
-def measure(model: VideoLlava, *, quick: bool = False, on_progress: Progress | None = None) -> list[Run]:
+def measure(model: VideoModel, *, quick: bool = False, on_progress: Progress | None = None) -> list[Run]:
     """Measure a model on this machine, on frames and videos that are made up, warm and in turns; medians of it.
 
     Args:
@@ -183,7 +182,7 @@ def measure(model: VideoLlava, *, quick: bool = False, on_progress: Progress | N
         return take_turns(attempts, rounds=1 if quick else ROUNDS, show=show)
 
 
-def prepare(model: VideoLlava, folder: str, *, quick: bool, show: Progress) -> list[Attempt]:
+def prepare(model: VideoModel, folder: str, *, quick: bool, show: Progress) -> list[Attempt]:
     """Make everything ready that :func:`measure` measures: written, warm, and not larger than the machine can bear.
 
     Args:
@@ -224,18 +223,18 @@ def take_turns(
     return [_middle(several) for several in runs]
 
 
-def workload(model: VideoLlava, num_frames: int, total_tokens: int, info: VideoInfo | None = None) -> Workload:
+def workload(model: VideoModel, num_frames: int, total_tokens: int, info: VideoInfo | None = None) -> Workload:
     """What is to be done for :data:`QUESTION` about so many frames; decoded already, where there is no video."""
     return Workload(
         num_frames=num_frames,
         num_encoded_frames=num_frames + -num_frames % model.frames_per_clip,
         total_tokens=total_tokens,
-        prompt_tokens=model.prompting.opening(QUESTION).num_tokens,
+        prompt_tokens=model.family.prompt(QUESTION).num_tokens,
         video=None if info is None else video_stats(info),
     )
 
 
-def pack_random(model: VideoLlava, num_frames: int, total_tokens: int) -> PackedVideo:
+def pack_random(model: VideoModel, num_frames: int, total_tokens: int) -> PackedVideo:
     """Pack frames of random pixels, in the size that the tower takes."""
     plan = Plan(
         video_identity=None,
@@ -244,19 +243,19 @@ def pack_random(model: VideoLlava, num_frames: int, total_tokens: int) -> Packed
         tokens_per_frame=split_budget(total_tokens, num_frames),
         frames_per_clip=model.frames_per_clip,
     )
-    footage = Footage(plan=plan, pixels=_noise(model, num_frames), timestamps_seconds=plan.timestamps_seconds)
-    return model.pack_features(model.encode_footage(footage), plan)
+    frames = Frames(pixels=_noise(model, num_frames), timestamps_seconds=plan.timestamps_seconds)
+    return model.pack_frames(frames, plan)
 
 
-def _noise(model: VideoLlava, num_frames: int) -> Tensor:
+def _noise(model: VideoModel, num_frames: int) -> Tensor:
     side = int(model.config.vision_config.image_size)
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (num_frames, 3, side, side), dtype=torch.uint8, generator=generator)
 
 
-def _lookings(model: VideoLlava) -> list[Attempt]:
+def _lookings(model: VideoModel) -> list[Attempt]:
     """Parts of a run through the tower, a whole one, and more than one; whole clips, the fewest first."""
-    at_once, clip = model.frames_at_once, model.frames_per_clip
+    at_once, clip = model.batch_frames, model.frames_per_clip
     counts = sorted({max(1, round(at_once * part / 16 / clip)) * clip for part in (0, 2, 4, 8, 16, 24, 32)})
     each = (min(tokens, model.tokens_per_frame) for tokens in cycle(_TOKENS_A_FRAME))
     return [
@@ -265,15 +264,15 @@ def _lookings(model: VideoLlava) -> list[Attempt]:
     ]
 
 
-def _readings(model: VideoLlava) -> list[Attempt]:
+def _readings(model: VideoModel) -> list[Attempt]:
     """From few tokens to those of whole frames, or to what the context holds; the fewest first."""
     room = model.config.text_config.max_position_embeddings - _NEW_TOKENS
-    most = min(room - model.prompting.opening(QUESTION).num_tokens, _WHOLE_FRAMES * model.tokens_per_frame)
+    most = min(room - model.family.prompt(QUESTION).num_tokens, _WHOLE_FRAMES * model.tokens_per_frame)
     counts = [*(tokens for tokens in _TOKENS if tokens < most), most]
     return [Reading(model=model, packed=pack_random(model, _WHOLE_FRAMES, tokens)) for tokens in counts]
 
 
-def _openings(model: VideoLlava, videos: Sequence[VideoInfo]) -> Iterator[Sequence[Attempt]]:
+def _openings(model: VideoModel, videos: Sequence[VideoInfo]) -> Iterator[Sequence[Attempt]]:
     """Decoding alone, of few frames and of many, and the whole way; the fewest frames first."""
     alone: list[Opening] = []
     whole: list[Opening] = []
@@ -288,7 +287,7 @@ def _openings(model: VideoLlava, videos: Sequence[VideoInfo]) -> Iterator[Sequen
         yield kind
 
 
-def _opening(model: VideoLlava, info: VideoInfo, num_frames: int, *, is_whole: bool) -> Opening:
+def _opening(model: VideoModel, info: VideoInfo, num_frames: int, *, is_whole: bool) -> Opening:
     plan = model.plan(info, Budget(total_tokens=max(136, num_frames), num_frames=num_frames))
     return Opening(model=model, info=info, plan=plan, is_whole=is_whole)
 

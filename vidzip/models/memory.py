@@ -1,4 +1,4 @@
-"""What a device's memory holds, and what to say where it does not."""
+"""Memory limits of the vision tower, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from vidzip.errors import OutOfMemory
 from vidzip.planner.model_shapes import FRAMES_AT_ONCE, activation_values
 
 TOWER_MEMORY_BYTES = 512 * 2**20
-"""What a tower may take to run, where nothing else is said."""
+"""Default limit on a tower's activations."""
 
 BATCH_FRAMES = FRAMES_AT_ONCE["cpu"]
-"""Frames that run through a tower at once, at most, where nothing else is said."""
+"""Default limit on the frames that run through a tower at once."""
 
 _CUDA_SHARE = 8
 _CUDA_MOST_BYTES = 2 * 2**30
 
 
 def tower_memory_bytes(device: torch.device) -> int:
-    """What a tower may take to run on a device: :data:`TOWER_MEMORY_BYTES`, and on CUDA what its memory allows.
+    """Limit on a tower's activations on a device: :data:`TOWER_MEMORY_BYTES`; on CUDA an eighth of the free memory.
 
-    There it is an eighth of what is free now, up to 2 GiB: after the weights have been loaded, so that most is left to
-    the language model's cache, and to others.
+    On CUDA it is at most 2 GiB. Call it after the weights have been loaded: most of the rest is left to the language
+    model's cache, and to others.
     """
     if device.type != "cuda":
         return TOWER_MEMORY_BYTES
@@ -34,19 +34,19 @@ def tower_memory_bytes(device: torch.device) -> int:
 
 
 def batch_frames(device: torch.device) -> int:
-    """Frames that run through a tower at once, at most: those of :data:`~vidzip.planner.model_shapes.FRAMES_AT_ONCE`."""
+    """Limit on the frames that run through a tower at once on a device."""
     return FRAMES_AT_ONCE.get(device.type, BATCH_FRAMES)
 
 
-def activation_bytes(vision_config: Any, dtype: torch.dtype) -> int:
-    """Bounds what one frame takes at once on its way through a tower without gradients, weights left out, in bytes.
+def activation_bytes(vision_config: Any, tokens_per_frame: int, dtype: torch.dtype) -> int:
+    """Bound the bytes of activations that one frame needs at once in a tower without gradients, weights excluded.
 
-    Most of it lives in a layer's MLP. Of ViT-L/14 at 224 pixels it is 20.1 MB in float32 with quick GELU, and 15.9 MB
-    with GELU; what PyTorch allocates there, the frame itself counted in, is 0.92 to 0.97 and 0.90 to 0.96 of it (the
-    more with attention over time). Workspaces of a device's libraries are left out.
+    Most of them are a layer's MLP. For ViT-L/14 at 224 pixels it is 20.1 MB in float32 with quick GELU and 15.9 MB with
+    GELU; PyTorch allocates, the frame itself included, 0.92 to 0.97 and 0.90 to 0.96 of that (most with attention over
+    time). Workspaces of the device's libraries are excluded.
     """
     values = activation_values(
-        num_tokens=(vision_config.image_size // vision_config.patch_size) ** 2 + 1,
+        num_tokens=tokens_per_frame,
         hidden_size=vision_config.hidden_size,
         intermediate_size=vision_config.intermediate_size,
         activation=vision_config.hidden_act,
@@ -57,11 +57,11 @@ def activation_bytes(vision_config: Any, dtype: torch.dtype) -> int:
 
 @contextmanager
 def memory_errors(work: str) -> Iterator[None]:
-    """Say what did not fit a device's memory, and what to do."""
+    """Turn torch's out-of-memory errors into :class:`OutOfMemory`."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
             f"{work} does not fit the device's memory",
-            hint="take fewer frames or tokens, a half-precision dtype, or another device",
+            hint="use fewer frames or tokens, a half-precision dtype, or another device",
         ) from error

@@ -1,16 +1,19 @@
-"""How long each stage takes, on the device as on the host."""
+"""Seconds spent in each stage, on the device and the host."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
+
 
 class Stopwatch:
-    """Adds up seconds a stage; waits for the device at both ends of one, so that its work is counted where it is."""
+    """Adds up seconds per stage; synchronises the device at both ends of a stage."""
 
     def __init__(self, device: torch.device, so_far: Mapping[str, float] | None = None) -> None:
         self._device = device
@@ -25,12 +28,22 @@ class Stopwatch:
         finally:
             self.add(name, self.now() - began)
 
+    def timed(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """Pass items on, and count the time spent waiting for each towards a stage."""
+        iterator = iter(items)
+        while True:
+            with self.stage(name):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item
+
     def add(self, name: str, seconds: float) -> None:
         """Count seconds towards a stage."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def now(self) -> float:
-        """Seconds on a steady clock, once the device has done all it was given."""
+        """Synchronise the device and read a steady clock, in seconds."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         elif self._device.type == "mps":

@@ -12,14 +12,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, VideoLlavaConfig
 from transformers import VideoLlavaForConditionalGeneration as Model
 
-from vidzip.encoders import Preprocessor
 from vidzip.models.small import BEFORE_WORDS, PREPROCESSOR, build_config, finish_tokenizer
+from vidzip.models.video_llava import VideoLlava
 
 SEED = 20260101
 
 
-def build() -> tuple[Model, PreTrainedTokenizerFast, Preprocessor]:
-    """Build the model, its tokenizer and its preprocessing; the same weights every time."""
+def build() -> VideoLlava:
+    """Build the model, with the same weights every time."""
     tokenizer = build_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -27,7 +27,7 @@ def build() -> tuple[Model, PreTrainedTokenizerFast, Preprocessor]:
     # It shall spell its nonsense in letters: no byte, alone an invalid text, is ever the most likely token.
     with torch.no_grad():
         model.lm_head.weight[[i for token, i in tokenizer.get_vocab().items() if token.startswith("<0x")]] = 0
-    return model, tokenizer, PREPROCESSOR
+    return VideoLlava(network=model, tokenizer=tokenizer, preprocessor=PREPROCESSOR)
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> VideoLlavaConfig:

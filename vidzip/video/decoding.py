@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
@@ -40,11 +40,13 @@ class Frames:
         pixels: RGB, (F, 3, H, W) uint8.
         timestamps_seconds: when each picture appears on screen, (F,): at or before the moment it was asked for.
         warnings: what is wrong with the file, in words.
+        shape: what the pictures were resized and cropped to; ``Shape()`` for full-size pictures.
     """
 
     pixels: UInt8[Tensor, "frames 3 height width"]
     timestamps_seconds: tuple[float, ...]
     warnings: tuple[str, ...] = ()
+    shape: Shape = field(default_factory=Shape)
 
 
 def decode(  # noqa: PLR0917 - the options that everyone uses may be given by place
@@ -181,6 +183,7 @@ def _collect(request: Request, pictures: Iterator[Picture], order: Sequence[int]
         pixels=pixels.to(request.device),
         timestamps_seconds=tuple(times),
         warnings=tuple(dict.fromkeys(warnings)),
+        shape=request.shape,
     )
 
 

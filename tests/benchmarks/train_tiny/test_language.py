@@ -13,7 +13,8 @@ from benchmarks.train_tiny.training_questions import MAX_COUNT_QUESTIONS, MAX_PE
 from eval.shapes import KINDS, make_clip
 from eval.shapes.questions import vocabulary
 from eval.shapes.randomness import Draws
-from vidzip.models.prompting import PortPrompting, embed_prompt
+from vidzip.models.prompting import embed_prompt
+from vidzip.models.video_llava import VideoLlava
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_questions_in_one_sequence_are_answered_as_each_alone(parts):
     for tokens, clip in zip(visual, clips, strict=True):
         for question in clip.questions:
             answer = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
-            asked = PortPrompting(tokenizer=tokenizer, video_token_id=video_token_id).opening(question.text)
+            asked = VideoLlava(network=model, tokenizer=tokenizer, preprocessor=None).prompt(question.text)
             with torch.no_grad():
                 shown = model.model.multi_modal_projector(tokens)
                 prompt = embed_prompt(asked, shown, model.get_input_embeddings())

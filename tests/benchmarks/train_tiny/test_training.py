@@ -71,7 +71,7 @@ def test_a_run_ends_in_a_checkpoint_that_loads(trained, clip):
     assert model.tokens_per_frame == 257
     assert len({file.stat().st_mode for file in Path(made.folder).iterdir()}) == 1
     assert model.preprocessor == PREPROCESSOR
-    state = model.model.state_dict()
+    state = model.network.state_dict()
     for name, weight in state.items():
         if "image_tower" in name:
             assert torch.equal(weight, state[name.replace("image_tower", "video_tower")])
@@ -80,7 +80,7 @@ def test_a_run_ends_in_a_checkpoint_that_loads(trained, clip):
     for part in ("video_tower.encoder.layers.0", "multi_modal_projector", "language_model.layers.0"):
         names = [name for name in state if part in name and name.endswith("weight")]
         assert any(not torch.equal(before[name].half().float(), state[name]) for name in names), part
-    answer = model.ask_full(clip, "What color is the star?", max_new_tokens=4)
+    answer = model.ask_uncompressed(clip, "What color is the star?", max_new_tokens=4)
     assert answer.visual_tokens == 2056
     assert not answer.warnings
 

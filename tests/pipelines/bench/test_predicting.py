@@ -85,7 +85,7 @@ def test_what_was_calibrated_comes_before_what_is_assumed(small, costs, monkeypa
     monkeypatch.setattr("pipelines.bench.predicting.find_costs", lambda *of: asked.append(of))
     assumed = costs_of(small)
     assert not assumed.is_calibrated
-    assert assumed.shape.weight_bytes == pytest.approx(sum(w.nbytes for w in small.model.parameters()), rel=0.02)
+    assert assumed.shape.weight_bytes == pytest.approx(sum(w.nbytes for w in small.network.parameters()), rel=0.02)
     assert asked == [("tiny-random", "cpu", "float32")]
     monkeypatch.setattr("pipelines.bench.predicting.find_costs", lambda *_: costs)
     assert costs_of(small) is costs

@@ -34,7 +34,7 @@ def test_every_size_is_asked_or_has_no_language_model(size, narrow):
         assert subject.question is None
         assert subject.model.config.vision_config.num_hidden_layers == 24
     else:
-        assert not subject.model.unknown_words(subject.question)
+        assert not subject.model.language.unknown_words(subject.question)
         assert len(subject.ask(tokens, stopwatch)) == (1 if size == "tiny" else 2)  # a word, and then its end
         assert min(stopwatch.seconds.values()) > 0
 
@@ -48,7 +48,7 @@ def test_the_tower_has_the_same_weights_in_every_precision(size, narrow):
         assert weight.dtype == torch.bfloat16
         assert torch.equal(weight, whole[name].bfloat16())
     assert made["bfloat16"].model.dtype == torch.bfloat16
-    rotary = made["bfloat16"].model.model.get_buffer("model.language_model.rotary_emb.inv_freq")
+    rotary = made["bfloat16"].model.network.get_buffer("model.language_model.rotary_emb.inv_freq")
     assert rotary.dtype == torch.float32
 
 
@@ -75,15 +75,15 @@ def test_the_small_model_shares_its_work_as_7b_does():
 def test_a_batch_and_a_compiler_are_passed_on(narrow):
     (usual,) = make_subjects(settings("tiny"), CPU).values()
     (other,) = make_subjects(settings("tiny", batch=3, compile_tower=True), CPU).values()
-    assert usual.model.frames_at_once > 3
-    assert (other.model.frames_at_once, other.model.compile_tower, usual.model.compile_tower) == (3, True, False)
+    assert usual.model.batch_frames > 3
+    assert (other.model.batch_frames, other.model.compile_tower, usual.model.compile_tower) == (3, True, False)
 
 
 def test_no_answer_of_random_weights_ends_early(narrow):
     (subject,) = make_subjects(
         Settings(size="mini", ways=(TOWER,), dtypes=("float32",), frames=(1,), budgets=(1,)), CPU
     ).values()
-    head = subject.model.model.lm_head.weight
+    head = subject.model.network.lm_head.weight
     assert not head[subject.model.tokenizer.eos_token_id].any()
     assert head.any()
 
@@ -92,6 +92,6 @@ def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(na
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    first, again = (make_subjects(settings("mini"), CPU)["float32"].model.model.state_dict() for _ in range(2))
+    first, again = (make_subjects(settings("mini"), CPU)["float32"].model.network.state_dict() for _ in range(2))
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(first[name], again[name]) for name in first)

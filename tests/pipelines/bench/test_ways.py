@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from narrow import make_narrow
 
 import vidzip
 from pipelines.bench.published import eager
 from pipelines.bench.settings import ENCODE, FILE, FULL, OURS, PUBLISHED, TOWER, WHOLE, Case
-from pipelines.bench.ways import Subject, decode, encode, plan_of, random_frames
-from vidzip import Budget, Frames
-from vidzip.models.full_size import build
+from pipelines.bench.ways import Subject, decode, plan_of, random_frames
+from vidzip import Budget
 from vidzip.models.timing import Stopwatch
+from vidzip.models.video_llava import VideoLlava
 
 QUESTION = "What is the color of the star?"
 FRAMES, TOKENS = 5, 20
@@ -20,7 +19,7 @@ FRAMES, TOKENS = 5, 20
 
 @pytest.fixture(scope="module")
 def subject(small):
-    model = replace(small, batch_frames=2)
+    model = replace(small, max_batch_frames=2)
     return Subject(model=model, eager=eager(model.tower), question=QUESTION)
 
 
@@ -38,26 +37,13 @@ def look(subject, way, pixels):
     return subject.look(case(way), pixels, stopwatch), stopwatch.seconds
 
 
-@pytest.mark.parametrize("kind", ["port", "original"])
-def test_oracle_what_is_timed_is_what_the_model_does(kind, monkeypatch):
-    make_narrow(monkeypatch.setattr)
-    model = build(kind, 0.1, "cpu")
-    pixels = random_frames(40, 45, 80)
-    stopwatch = Stopwatch(model.device)
-    ours = encode(model, pixels, stopwatch)
-    own = model.encode(Frames(pixels=pixels, timestamps_seconds=tuple(range(40))))
-    assert torch.equal(ours.hidden, own.hidden)
-    assert torch.equal(ours.attention, own.attention)
-    assert set(stopwatch.seconds) == {"preprocess", "encode"}
-
-
 def test_oracle_whole_frames_are_the_models_own(subject, pixels):
     model = subject.model
     looked, seconds = look(subject, FULL, pixels)
     prepared = model.preprocessor(pixels)
     with torch.no_grad():
-        own = model.model.model.get_video_features(pixel_values_videos=prepared[None]).pooler_output
-        torch.testing.assert_close(model.projector(looked.tokens), torch.cat(list(own)).flatten(0, -2))
+        own = model.network.model.get_video_features(pixel_values_videos=prepared[None]).pooler_output
+        torch.testing.assert_close(model.family.project(looked.tokens), torch.cat(list(own)).flatten(0, -2))
     assert looked.zipped is None
     assert set(seconds) == {"preprocess", "encode"}
 
@@ -109,8 +95,12 @@ def test_a_video_is_decoded_as_planned(subject, clip):
     assert stopwatch.seconds["decode"] > 0
 
 
+class LinspaceVideoLlava(VideoLlava):
+    sampling_policy = "linspace"
+
+
 def test_the_models_own_frames_are_chosen_as_its_code_does(subject, clip):
-    other = replace(subject.model, policy="linspace")
+    other = replace(subject.model, family=LinspaceVideoLlava(**vars(subject.model.family)))
     assert plan_of(other, case(FULL, str(clip))).policy == "linspace"
     assert plan_of(other, case(OURS, str(clip))).policy == "middle"
     assert plan_of(other, replace(case(FULL, str(clip)), tokens=None)).total_tokens == FRAMES * 257

@@ -16,7 +16,7 @@ from pipelines.runs.executing import RunResult
 from pipelines.runs.run_log import open_run_log
 from pipelines.runs.running import Workload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
-from vidzip import Budget, DecodeOptions, VideoLlava
+from vidzip import Budget, DecodeOptions, VideoModel
 from vidzip.errors import PlanMismatch
 from vidzip.video.probing import identify
 
@@ -160,14 +160,14 @@ def test_a_run_mixes_cached_packs_with_new_ones(small, folder, expected, tmp_pat
 
 
 def test_a_video_that_cannot_be_packed_affects_no_other(small, folder, expected, tmp_path, monkeypatch):
-    pack = VideoLlava.pack_features
+    pack = VideoModel.pack_features
 
     def mostly(self, encoded, plan, method, **options):
         if plan.video_identity == identify(folder / "videos" / "clip2.mp4"):
             raise PlanMismatch("one frame too many")
         return pack(self, encoded, plan, method, **options)
 
-    monkeypatch.setattr(VideoLlava, "pack_features", mostly)
+    monkeypatch.setattr(VideoModel, "pack_features", mostly)
     rows = answers(small, make_workload(folder), tmp_path / "run")
     failed = {
         key for key, row in rows.items() if row["failure"] == {"kind": "PlanMismatch", "reason": "one frame too many"}

@@ -8,7 +8,6 @@ from vidzip.models import measuring
 from vidzip.models.calibrating import calibrate, machine_of, model_shape
 from vidzip.models.fitting import LEAST_ERROR
 from vidzip.models.measuring import workload
-from vidzip.models.memory import activation_bytes
 from vidzip.planner.costs import GENERATE, STAGES
 from vidzip.video.trials import Trial
 
@@ -28,9 +27,9 @@ def test_a_models_shape_is_of_what_is_loaded(built_in):
     shape = model_shape(built_in)
     assert shape.name == built_in.name
     assert shape.tokens_per_frame == built_in.tokens_per_frame == 257
-    assert (shape.frames_per_clip, shape.frames_at_once) == (1, built_in.frames_at_once)
-    assert shape.weight_bytes == 4 * sum(weight.numel() for weight in built_in.model.parameters())
-    assert shape.frame_bytes == activation_bytes(built_in.config.vision_config, built_in.dtype)
+    assert (shape.frames_per_clip, shape.frames_at_once) == (1, built_in.batch_frames)
+    assert shape.weight_bytes == 4 * sum(weight.numel() for weight in built_in.network.parameters())
+    assert shape.frame_bytes == built_in.activation_bytes_per_frame
     assert 0 < shape.language_bytes < shape.weight_bytes
     assert shape.prompt_tokens == workload(built_in, 1, 1).prompt_tokens
 

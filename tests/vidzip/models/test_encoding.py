@@ -14,8 +14,7 @@ from originals import write_original
 
 from vidzip import Budget, Frames, decode, load, observe, plan, probe, zip_frames
 from vidzip.encoders import CompiledTower
-from vidzip.models import video_llava
-from vidzip.models.timing import Stopwatch
+from vidzip.models import model as model_module
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +46,8 @@ def test_the_last_frame_fills_the_last_clip_and_its_repeats_are_not_seen(origina
 
 @pytest.mark.parametrize("at_once", [1, 4, 6, 8, 100])
 def test_how_many_clips_run_at_once_changes_nothing(original, clip, frames, at_once):
-    model = dataclasses.replace(original, batch_frames=at_once)
-    assert model.frames_at_once % 4 == 0
+    model = dataclasses.replace(original, max_batch_frames=at_once)
+    assert model.batch_frames % 4 == 0
     planned = model.plan(clip, Budget(num_frames=10))
     packed = model.pack(clip, planned)
     expected = zip_frames(own_features(original, frames.pixels), planned.tokens_per_frame)
@@ -62,7 +61,6 @@ def test_a_plan_without_clips_is_packed_with_the_models(original, clip):
     assert packed.num_tokens == 136
     assert packed.plan.num_encoded_frames == 12
     assert packed.plan == original.plan(clip, Budget(num_frames=10))
-    assert packed.plan.notes[0].startswith("10 frames are encoded in clips of 4, 3 in all: the last one is repeated 2")
 
 
 def test_frames_that_repeat_leave_clips_of_distinct_frames(original, tmp_path):
@@ -80,17 +78,17 @@ def test_frames_that_repeat_leave_clips_of_distinct_frames(original, tmp_path):
 
 
 def test_a_smaller_memory_takes_fewer_frames_at_once_but_a_clip_at_least(original, small):
-    assert small.frames_at_once == 8
-    assert dataclasses.replace(small, tower_memory_bytes=2**20).frames_at_once == 1
-    assert dataclasses.replace(original, tower_memory_bytes=1).frames_at_once == 4
-    assert dataclasses.replace(original, batch_frames=7).frames_at_once == 4
+    assert small.batch_frames == 8
+    assert dataclasses.replace(small, tower_memory_bytes=2**20).batch_frames == 1
+    assert dataclasses.replace(original, tower_memory_bytes=1).batch_frames == 4
+    assert dataclasses.replace(original, max_batch_frames=7).batch_frames == 4
 
 
 def test_the_uncompressed_original_takes_its_own_frames(original, clip):
     seen = []
     hook = original.tower.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     try:
-        answer = original.ask_full(clip, "What is shown?", max_new_tokens=2)
+        answer = original.ask_uncompressed(clip, "What is shown?", max_new_tokens=2)
     finally:
         hook.remove()
     assert answer.visual_tokens == 8 * 17
@@ -102,7 +100,7 @@ def test_the_uncompressed_original_takes_its_own_frames(original, clip):
 @pytest.fixture
 def as_graphs(monkeypatch):
     """Compiling, but for the compiler, which takes a minute: torch runs the graph that it would compile."""
-    monkeypatch.setattr(video_llava, "CompiledTower", partial(CompiledTower, backend="eager"))
+    monkeypatch.setattr(model_module, "CompiledTower", partial(CompiledTower, backend="eager"))
 
 
 def ran(model):
@@ -113,17 +111,15 @@ def ran(model):
 
 @pytest.mark.parametrize("at_once", [4, 8])
 def test_compiled_runs_are_full_and_one_graph_serves_every_number_of_frames(original, clip, as_graphs, at_once):
-    model = dataclasses.replace(original, batch_frames=at_once, compile_tower=True)
+    model = dataclasses.replace(original, max_batch_frames=at_once, compile_tower=True)
     frames = decode(clip, plan(clip, Budget(num_frames=19)).timestamps_seconds)
     first = model.encode(frames)
     with torch.compiler.set_stance("fail_on_recompile"):
         for count in (1, 3, 4, 5, 9, 19):
             some = Frames(pixels=frames.pixels[:count], timestamps_seconds=frames.timestamps_seconds[:count])
             features = model.encode(some)
-            shaped = model.encoder.encode_shaped(some.pixels, Stopwatch(model.device))
-            assert features.num_frames == shaped.num_frames == count
-            for seen in (features, shaped):
-                torch.testing.assert_close(seen.hidden, original.encode(some).hidden, rtol=0, atol=1e-5)
+            assert features.num_frames == count
+            torch.testing.assert_close(features.hidden, original.encode(some).hidden, rtol=0, atol=1e-5)
     torch.testing.assert_close(first.attention, original.encode(frames).attention, rtol=0, atol=1e-5)
 
 
@@ -143,7 +139,7 @@ def test_repeats_of_what_stands_still_do_not_run_half_empty(original, as_graphs,
     write_numbered(path, times=[0.0, 0.5, 1.0, 3.0])
     steady = dataclasses.replace(probe(path), num_frames=100, frame_times_seconds=None)
     planned = original.plan(steady, Budget(total_tokens=40, num_frames=12))
-    model = dataclasses.replace(original, batch_frames=4, compile_tower=True)
+    model = dataclasses.replace(original, max_batch_frames=4, compile_tower=True)
     packed, expected = model.pack(path, planned), original.pack(path, planned)
     torch.testing.assert_close(packed.tokens, expected.tokens, rtol=0, atol=1e-5)
     assert packed.timestamps_seconds == expected.timestamps_seconds
@@ -151,7 +147,7 @@ def test_repeats_of_what_stands_still_do_not_run_half_empty(original, as_graphs,
 
 def test_what_is_loaded_to_be_compiled_is(monkeypatch, clip):
     made = []
-    monkeypatch.setattr(video_llava, "CompiledTower", lambda tower: made.append(tower) or as_it_is(tower))
+    monkeypatch.setattr(model_module, "CompiledTower", lambda tower: made.append(tower) or as_it_is(tower))
     model = load("tiny-random", device="cpu", dtype="float32", compile_tower=True)
     assert made == []
     for _ in range(2):
@@ -167,7 +163,7 @@ def as_it_is(tower):
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="there is no C++ compiler")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_model_compiled_in_earnest_says_the_same(small, clip):
-    model = dataclasses.replace(small, compile_tower=True, batch_frames=4)
+    model = dataclasses.replace(small, compile_tower=True, max_batch_frames=4)
     frames = decode(clip, plan(clip, Budget(num_frames=9)).timestamps_seconds)
     first = model.encode(Frames(pixels=frames.pixels[:2], timestamps_seconds=frames.timestamps_seconds[:2]))
     with torch.compiler.set_stance("fail_on_recompile"):

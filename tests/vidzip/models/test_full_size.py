@@ -12,13 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import VideoLlavaForConditionalGeneration
 
-from vidzip import Budget, Frames, Plan, VideoLlava, zip_frames
+from vidzip import Budget, Frames, Plan, VideoModel, zip_frames
 from vidzip.encoders import LanguageBindPreprocessor, LanguageBindTower, Preprocessor
 from vidzip.errors import BadArgument, DeviceUnavailable, OutOfMemory
 from vidzip.models import full_size
 from vidzip.models.full_size import QUESTIONS, build, build_config
-from vidzip.models.original import TemporalVideoLlava, TemporalVideoLlavaConfig
-from vidzip.models.prompting import SYSTEM
+from vidzip.models.video_llava_original import SYSTEM, TemporalVideoLlava, TemporalVideoLlavaConfig
 from vidzip.packing import pack_zipped
 
 KINDS = pytest.mark.parametrize("kind", ["port", "original"])
@@ -89,7 +88,7 @@ def test_oracle_what_is_no_weight_is_as_transformers_computes_it(narrow, kind):
     config, _ = build_config(kind, 0.1)
     usual = TemporalVideoLlava(config) if kind == "original" else VideoLlavaForConditionalGeneration(config)
     expected = dict(usual.named_buffers())
-    got = dict(build(kind, 0.1, "cpu", "float16").model.named_buffers())
+    got = dict(build(kind, 0.1, "cpu", "float16").network.named_buffers())
     assert got.keys() == expected.keys()
     assert "model.language_model.rotary_emb.inv_freq" in got
     for name, value in expected.items():
@@ -98,7 +97,7 @@ def test_oracle_what_is_no_weight_is_as_transformers_computes_it(narrow, kind):
 
 
 def test_the_weights_are_the_same_every_time(narrow):
-    first, again, other = (dict(build("port", 0.1, "cpu", seed=seed).model.named_parameters()) for seed in (0, 0, 1))
+    first, again, other = (dict(build("port", 0.1, "cpu", seed=seed).network.named_parameters()) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     name = "model.language_model.layers.0.mlp.down_proj.weight"
     assert not torch.equal(first[name], other[name])
@@ -107,7 +106,7 @@ def test_the_weights_are_the_same_every_time(narrow):
     assert bool((first[norm] == 1).all())
 
 
-def packed_by(model: VideoLlava, frames: int = 8, tokens: int = 4):
+def packed_by(model: VideoModel, frames: int = 8, tokens: int = 4):
     pixels = torch.randint(0, 256, (frames, 3, 45, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seconds = tuple(float(i) for i in range(frames))
     features = model.encode(Frames(pixels=pixels, timestamps_seconds=seconds))
@@ -121,12 +120,12 @@ def packed_by(model: VideoLlava, frames: int = 8, tokens: int = 4):
     return pack_zipped(zipped, plan, timestamps_seconds=seconds, method="visionzip", tower=model.tower_fingerprint)
 
 
-def check_half_precision_holds(model: VideoLlava):
+def check_half_precision_holds(model: VideoModel):
     packed = packed_by(model)
     assert packed.tokens.dtype == torch.float16
     visual = model.project(packed)
     with torch.no_grad():
-        logits = model.model(inputs_embeds=model.embed(packed, QUESTIONS[0])).logits.float()
+        logits = model.network(inputs_embeds=model.embed(packed, QUESTIONS[0])).logits.float()
     for values in (packed.tokens.float(), visual.float(), logits):
         assert 0.1 < float(values.std()) < 20
         assert float(values.abs().max()) < 1000
@@ -156,7 +155,7 @@ def test_it_is_asked_as_any_model_is(narrow, kind):
 
 def test_each_kind_has_its_own_ways(narrow):
     port, original = (build(kind, 0.1, "cpu") for kind in ("port", "original"))
-    assert (port.policy, original.policy) == ("middle", "linspace")
+    assert (port.sampling_policy, original.sampling_policy) == ("middle", "linspace")
     assert (port.frames_per_clip, original.frames_per_clip) == (1, 8)
     assert isinstance(original.tower, LanguageBindTower)
     assert isinstance(original.config, TemporalVideoLlavaConfig)
@@ -168,9 +167,7 @@ def test_each_kind_has_its_own_ways(narrow):
 
 def test_prompts_are_about_as_long_as_vicunas(narrow):
     # A token a word or mark, where Vicuna's splits a few words further.
-    lengths = {
-        kind: build(kind, 0.1, "cpu").prompting.opening(QUESTIONS[0]).num_tokens for kind in ("port", "original")
-    }
+    lengths = {kind: build(kind, 0.1, "cpu").family.prompt(QUESTIONS[0]).num_tokens for kind in ("port", "original")}
     assert lengths["port"] == 14  # <s> USER : What is the person in the video doing ? ASSISTANT :
     said = SYSTEM.replace(".", " .").replace(",", " ,").replace("'", " ' ").split()
     assert lengths["original"] == lengths["port"] + len(said)

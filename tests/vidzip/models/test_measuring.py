@@ -42,7 +42,7 @@ def test_the_language_model_is_measured_to_a_few_tokens_whatever_it_says(small):
     run = Reading(model=small, packed=packed).run()
     assert set(run.stage_seconds) == {"project", "prefill", GENERATE}
     assert min(run.stage_seconds.values()) > 0
-    assert run.work.prompt_tokens == small.prompting.opening(measuring.QUESTION).num_tokens
+    assert run.work.prompt_tokens == small.family.prompt(measuring.QUESTION).num_tokens
 
 
 @pytest.mark.parametrize("is_whole", [False, True])
@@ -104,7 +104,7 @@ def test_everything_is_measured_once_more_than_to_warm_up(small, tmp_path):
     attempts = prepare(small, str(tmp_path / "new"), quick=True, show=lambda *_: None)
     kinds = {kind: [one for one in attempts if isinstance(one, kind)] for kind in (Looking, Reading, Opening)}
     frames = [one.num_frames for one in kinds[Looking]]
-    assert frames[0] == 1 < small.frames_at_once < frames[-1]
+    assert frames[0] == 1 < small.batch_frames < frames[-1]
     assert frames == sorted(set(frames))
     tokens = [one.packed.num_tokens for one in kinds[Reading]]
     assert tokens == sorted(set(tokens))

@@ -29,7 +29,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from vidzip import Budget, decode, load
 from vidzip.compress import METHODS
 from vidzip.errors import BadModelFolder
-from vidzip.models.original import KNOWN_TOWERS, TemporalVideoLlava, original_name
+from vidzip.models.video_llava_original import KNOWN_TOWERS, TemporalVideoLlava, original_name
 from vidzip.video.writing import write
 
 QUESTION = "How many people are there? 🎬"
@@ -123,7 +123,7 @@ def test_oracle_uncompressed_logits_and_answers_equal_an_assembly_by_hand(origin
     assert embedded.shape == embeds.shape
     torch.testing.assert_close(embedded, embeds, rtol=1e-4, atol=1e-4)
     with torch.no_grad():
-        ours, theirs = original.model(inputs_embeds=embedded).logits, language(inputs_embeds=embeds).logits
+        ours, theirs = original.network(inputs_embeds=embedded).logits, language(inputs_embeds=embeds).logits
     assert theirs.std() > 1
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
     answer = original.ask(packed, QUESTION, 12)
@@ -149,12 +149,12 @@ def test_time_is_attended_to(original, colours):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_it_loads_in_every_precision_and_answers(folder, colours, dtype, capfd):
     model = load(folder, device="cpu", dtype=dtype)
-    assert (model.tokens_per_frame, model.frames_per_clip, model.feature_layer) == (TOKENS, 4, -2)
-    assert model.eos_token_ids == [2]
-    assert {weight.dtype for weight in model.model.parameters()} == {dtype}
-    assert isinstance(model.model, TemporalVideoLlava)
-    assert not model.model.training
-    named = dict(model.model.named_parameters())
+    assert (model.tokens_per_frame, model.frames_per_clip, model.family.feature_layer) == (TOKENS, 4, -2)
+    assert model.family.stop_token_ids == [2]
+    assert {weight.dtype for weight in model.network.parameters()} == {dtype}
+    assert isinstance(model.network, TemporalVideoLlava)
+    assert not model.network.training
+    named = dict(model.network.named_parameters())
     stored = original_weights()
     assert {original_name(name) for name in stored} == set(named)
     assert all(named[original_name(name)].equal(weight.to(dtype)) for name, weight in stored.items())
@@ -175,20 +175,20 @@ def test_every_method_packs_what_clips_show(original, colours, method):
 
 def test_stored_in_half_precision_it_loads_in_full(tmp_path):
     weights = write_original(tmp_path, dtype=torch.bfloat16)
-    named = dict(load(tmp_path, device="cpu", dtype="float32").model.named_parameters())
+    named = dict(load(tmp_path, device="cpu", dtype="float32").network.named_parameters())
     assert all(named[original_name(name)].equal(weight.float()) for name, weight in weights.items())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what a process has mapped")
 def test_weights_stay_in_the_file_where_the_precision_is_theirs(folder):
-    model = load(folder, device="cpu", dtype="float32").model
+    model = load(folder, device="cpu", dtype="float32").network
     maps = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines() if ".bin" in line]
     spans = [[int(end, 16) for end in span] for span in maps]
     assert all(any(start <= weight.data_ptr() < end for start, end in spans) for weight in model.parameters())
 
 
 def test_uncompressed_it_takes_the_frames_that_linspace_numbers(original, tmp_path, monkeypatch):
-    assert original.policy == "linspace"
+    assert original.sampling_policy == "linspace"
     path = tmp_path / "numbered.mp4"
     write_numbered(path, num_frames=50)
     planned = []
@@ -196,7 +196,7 @@ def test_uncompressed_it_takes_the_frames_that_linspace_numbers(original, tmp_pa
     monkeypatch.setattr(
         type(original), "pack", lambda self, video, plan, **options: planned.append(plan) or pack(self, video, plan)
     )
-    answer = original.ask_full(path, QUESTION, num_frames=8, max_new_tokens=2)
+    answer = original.ask_uncompressed(path, QUESTION, num_frames=8, max_new_tokens=2)
     assert answer.visual_tokens == 8 * TOKENS
     shown = decode(path, planned[0].timestamps_seconds).pixels
     assert [number_of(picture) for picture in shown] == np.linspace(0, 49, 8, dtype=int).tolist()
@@ -290,7 +290,7 @@ def tower(**changes):
             "again",
         ),
         (lambda folder: (folder / TOWER_FOLDER / "config.json").write_text("{"), "config.json cannot be read", "again"),
-        (lambda folder: (folder / TOWER_FOLDER / "config.json").write_text("[]"), "holds no settings", "again"),
+        (lambda folder: (folder / TOWER_FOLDER / "config.json").write_text("[]"), "config.json", "again"),
         (
             settings_of(f"{TOWER_FOLDER}/config.json", lambda config: config.update(vision_config=3)),
             "holds no settings of a video tower",
@@ -313,8 +313,8 @@ def test_settings_that_are_left_out_are_those_of_the_published_code(copy, origin
     names = ("rope_scaling", "mm_use_im_start_end", "mm_use_im_patch_token", "mm_vision_select_layer")
     lacking(*names, "num_key_value_heads", "tie_word_embeddings", "max_position_embeddings", "eos_token_id")(copy)
     model = load(copy, device="cpu")
-    assert model.feature_layer == -2
-    assert model.eos_token_ids == [2]
+    assert model.family.feature_layer == -2
+    assert model.family.stop_token_ids == [2]
     text, expected = model.config.text_config, original.config.text_config
     assert text.num_key_value_heads == expected.num_attention_heads
     assert text.rope_parameters["rope_theta"] == 10000.0
@@ -331,7 +331,7 @@ def test_settings_that_are_left_out_are_those_of_the_published_code(copy, origin
 )
 def test_positions_turn_as_the_config_says(copy, changes, theta, factor):
     changed(**changes)(copy)
-    model = load(copy, device="cpu").model
+    model = load(copy, device="cpu").network
     width = 48 // 4
     by_hand = torch.tensor([theta ** (-even / width) / factor for even in range(0, width, 2)])
     turning = model.get_submodule("model.language_model.rotary_emb")
@@ -343,7 +343,7 @@ def test_positions_turn_as_the_config_says(copy, changes, theta, factor):
 def test_the_layer_is_the_one_that_the_config_selects(copy, colours, said, layer):
     changed(mm_vision_select_layer=said)(copy)
     model = load(copy, device="cpu")
-    assert model.feature_layer == layer
+    assert model.family.feature_layer == layer
     frames = decode(colours, [0.0, 0.5, 1.0, 1.5])
     pixels = torch.stack([prepared_as_published(picture) for picture in frames.pixels])
     with torch.no_grad():
@@ -353,9 +353,9 @@ def test_the_layer_is_the_one_that_the_config_selects(copy, colours, said, layer
 
 def test_several_end_marks_and_none(copy, original, colours):
     changed(eos_token_id=[2, 5])(copy)
-    assert load(copy, device="cpu").eos_token_ids == [2, 5]
+    assert load(copy, device="cpu").family.stop_token_ids == [2, 5]
     changed(eos_token_id=None)(copy)
-    assert load(copy, device="cpu").eos_token_ids == [2]
+    assert load(copy, device="cpu").family.stop_token_ids == [2]
 
 
 def test_the_vocabulary_is_the_weights(copy):

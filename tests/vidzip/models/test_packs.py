@@ -21,7 +21,7 @@ QUESTION = "What is shown?"
 def folder(small, tmp_path_factory):
     """The small model as a folder in transformers' layout."""
     folder = tmp_path_factory.mktemp("port")
-    small.model.save_pretrained(folder)
+    small.network.save_pretrained(folder)
     small.tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(small.preprocessor.to_config()))
     return folder

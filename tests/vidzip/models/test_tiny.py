@@ -12,6 +12,7 @@ from eval.metrics import exact_match
 from eval.shapes import make_clip
 from vidzip import Budget, load, plan
 from vidzip.models import BUILT_IN
+from vidzip.models.language import LanguageModel
 from vidzip.video.writing import write
 
 CLIPS = 5
@@ -66,12 +67,12 @@ def test_it_sees_flashes_in_packed_frames_only(right):
 
 
 def test_it_knows_every_word_of_the_set(model):
-    assert model.unknown_words("Which way does the red circle move?") == ()
-    assert model.unknown_words("Does the red dog bark at a Dog or a dog?") == ("dog", "bark", "at", "a", "Dog")
+    assert model.language.unknown_words("Which way does the red circle move?") == ()
+    assert model.language.unknown_words("Does the red dog bark at a Dog or a dog?") == ("dog", "bark", "at", "a", "Dog")
 
 
 def test_punctuation_is_no_unknown_word(model):
-    assert model.unknown_words("Where is the red star?! It's there.") == ("It", "s")
+    assert model.language.unknown_words("Where is the red star?! It's there.") == ("It", "s")
 
 
 def test_a_tokenizer_that_cannot_say_where_a_token_stands_is_not_asked(model):
@@ -79,4 +80,4 @@ def test_a_tokenizer_that_cannot_say_where_a_token_stands_is_not_asked(model):
         is_fast = False
         unk_token_id = 0
 
-    assert replace(model, tokenizer=Slow()).unknown_words("dog") == ()
+    assert LanguageModel(name="slow", family=replace(model.family, tokenizer=Slow())).unknown_words("dog") == ()

@@ -10,8 +10,8 @@ from vidzip import Budget, VidzipError, decode, load, plan, probe, sample
 from vidzip.compress import METHODS, make_method, visionzip
 from vidzip.compress.stride import Stride
 from vidzip.errors import BadArgument, BadQuestion, ContextTooLong, OutOfMemory, PlanMismatch, TowerMismatch
-from vidzip.models.prompting import prompt_ids
 from vidzip.models.tiny_random import build_tokenizer
+from vidzip.models.video_llava import prompt_ids
 
 QUESTION = "What is shown?"
 
@@ -36,10 +36,10 @@ def expanded_ids(model, num_tokens):
 def test_uncompressed_logits_equal_the_models_own(built_in, clip, frames):
     pixels = decode(clip, sample(probe(clip), frames)).pixels
     with torch.no_grad():
-        own = built_in.model(
+        own = built_in.network(
             input_ids=expanded_ids(built_in, frames * 257), pixel_values_videos=built_in.preprocessor(pixels)[None]
         ).logits
-        ours = built_in.model(inputs_embeds=built_in.embed(pack_full(built_in, clip, frames), QUESTION)).logits
+        ours = built_in.network(inputs_embeds=built_in.embed(pack_full(built_in, clip, frames), QUESTION)).logits
     assert own.shape == ours.shape
     torch.testing.assert_close(ours, own, rtol=0, atol=1e-5)
 
@@ -57,10 +57,10 @@ def test_the_layer_is_the_one_the_checkpoint_names(clip, layer):
 def test_the_uncompressed_answer_is_the_models_own(built_in, clip):
     pixels = decode(clip, sample(probe(clip), 8)).pixels
     ids = expanded_ids(built_in, 8 * 257)
-    output = built_in.model.generate(
+    output = built_in.network.generate(
         input_ids=ids, pixel_values_videos=built_in.preprocessor(pixels)[None], max_new_tokens=12, do_sample=False
     )
-    answer = built_in.ask_full(clip, QUESTION, max_new_tokens=12)
+    answer = built_in.ask_uncompressed(clip, QUESTION, max_new_tokens=12)
     assert answer.text == built_in.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
     assert answer.visual_tokens == 2056
     has_stopped = int(output[0, -1]) == built_in.tokenizer.eos_token_id
@@ -76,7 +76,7 @@ def test_a_pack_holds_136_tokens_at_every_frame_count(small, clip, frames):
     assert packed.full_tokens == frames * 257
     assert packed.tokens.shape == (136, 64)
     length = small.embed(packed, QUESTION).shape[1]
-    assert length == 136 + small.prompting.opening(QUESTION).num_tokens
+    assert length == 136 + small.family.prompt(QUESTION).num_tokens
 
 
 def test_packing_is_decode_encode_compress(small, clip):
@@ -102,7 +102,7 @@ def test_every_method_packs_the_budget(small, clip, method):
     packed = pack(small, clip, 20, method=method)
     assert packed.num_tokens == sum(packed.tokens_per_frame) == 136
     assert METHODS[method].is_across_frames or packed.tokens_per_frame == packed.plan.tokens_per_frame
-    assert small.embed(packed, QUESTION).shape[1] == 136 + small.prompting.opening(QUESTION).num_tokens
+    assert small.embed(packed, QUESTION).shape[1] == 136 + small.family.prompt(QUESTION).num_tokens
 
 
 def test_what_a_method_cannot_do_is_said_before_a_frame_is_decoded(small, clip, monkeypatch):
@@ -121,7 +121,7 @@ def test_without_compression_tokens_are_the_towers(small, clip):
 
 
 def test_the_number_of_frames_encoded_at_once_changes_nothing(small, clip):
-    one_by_one = dataclasses.replace(small, batch_frames=1)
+    one_by_one = dataclasses.replace(small, max_batch_frames=1)
     torch.testing.assert_close(pack(one_by_one, clip).tokens, pack(small, clip).tokens, rtol=0, atol=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_answers_are_greedy_and_repeatable(small, clip):
     first, second = (small.ask(packed, QUESTION, max_new_tokens=8) for _ in range(2))
     assert first.text == second.text
     with torch.no_grad():
-        logits = small.model(inputs_embeds=small.embed(packed, QUESTION)).logits
+        logits = small.network(inputs_embeds=small.embed(packed, QUESTION)).logits
     likeliest = small.tokenizer.decode([int(logits[0, -1].argmax())])
     assert first.text.startswith(likeliest.strip())
     assert set(first.stage_seconds) == {
@@ -152,7 +152,7 @@ def test_generation_that_stops_by_itself_says_so(small, clip, monkeypatch):
     whole = small.ask(packed, QUESTION, max_new_tokens=6)
     ending = small.tokenizer.convert_tokens_to_ids(whole.text[2])
     at = whole.text.index(whole.text[2])
-    monkeypatch.setattr(small.model.generation_config, "eos_token_id", [ending])
+    monkeypatch.setattr(small.network.generation_config, "eos_token_id", [ending])
     stopped = small.ask(packed, QUESTION, max_new_tokens=6)
     assert stopped.finish_reason == "stop"
     assert stopped.new_tokens == at
@@ -174,13 +174,13 @@ def test_a_plan_for_another_video_is_refused(small, clip, tmp_path):
     copy.write_bytes(clip.read_bytes())
     assert small.pack(copy, plan(clip)).num_tokens == 136
     nameless = dataclasses.replace(plan(clip), video_identity=None)
-    with pytest.raises(PlanMismatch, match="does not say which video"):
+    with pytest.raises(PlanMismatch, match="plan"):
         small.pack(clip, nameless)
 
 
 def test_a_plan_for_a_larger_tower_is_refused(small, clip):
     large = plan(clip, Budget(total_tokens=600, num_frames=2), max_tokens_per_frame=577)
-    with pytest.raises(PlanMismatch, match="gives a frame 300 tokens, but tiny-random has 257 a frame"):
+    with pytest.raises(PlanMismatch, match=r"300 tokens.*tiny-random.* 257"):
         small.pack(clip, large)
 
 
@@ -202,7 +202,7 @@ def test_the_fingerprint_is_of_the_towers_weights(small):
 def test_the_token_count_is_held_against_the_plan_before_the_language_model_runs(small, clip, monkeypatch):
     packed = pack(small, clip)
     object.__setattr__(packed, "tokens", torch.cat([packed.tokens, packed.tokens[:1]]))
-    monkeypatch.setattr(small.model, "generate", lambda **_: pytest.fail("the language model ran"))
+    monkeypatch.setattr(small.network, "generate", lambda **_: pytest.fail("the language model ran"))
     with pytest.raises(PlanMismatch, match="137 visual tokens for a plan of 136"):
         small.ask(packed, QUESTION)
 
@@ -245,9 +245,9 @@ def test_warnings_reach_the_answer(small, clip):
     [
         ("", "empty"),
         ("  \n", "empty"),
-        ("Is <video> a word?", "marker '<video>'"),
-        ("stop</s>", "marker '</s>'"),
-        ("<image>?", "marker '<image>'"),
+        ("Is <video> a word?", "<video>"),
+        ("stop</s>", "</s>"),
+        ("<image>?", "<image>"),
     ],
 )
 def test_questions_that_cannot_be_put_are_refused(small, clip, question, says):
@@ -260,8 +260,8 @@ def test_questions_may_be_in_any_script(small, clip):
 
 
 def test_what_passes_the_context_is_refused(small, clip):
-    with pytest.raises(ContextTooLong, match=r"4112 visual, .* and 64 new tokens pass the model's context of 4096"):
-        small.ask_full(clip, QUESTION, num_frames=16)
+    with pytest.raises(ContextTooLong, match=r"4112 .* 64 .* 4096"):
+        small.ask_uncompressed(clip, QUESTION, num_frames=16)
     with pytest.raises(ContextTooLong, match="lower --max-new-tokens"):
         small.ask(pack(small, clip), QUESTION, max_new_tokens=4000)
 
@@ -271,7 +271,7 @@ def test_what_passes_the_devices_memory_is_said(small, clip, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
     packed = pack(small, clip)
-    monkeypatch.setattr(small.model, "generate", full)
+    monkeypatch.setattr(small.network, "generate", full)
     with pytest.raises(OutOfMemory, match=r"answering over 136 visual tokens does not fit .* half-precision"):
         small.ask(packed, QUESTION)
     monkeypatch.setattr("vidzip.models.encoding.observe", full)
@@ -283,7 +283,7 @@ def test_bad_arguments_are_refused(small, clip):
     with pytest.raises(BadArgument, match="max_new_tokens is 0"):
         small.ask(pack(small, clip), QUESTION, max_new_tokens=0)
     with pytest.raises(BadArgument, match="num_frames is 0"):
-        small.ask_full(clip, QUESTION, num_frames=0)
+        small.ask_uncompressed(clip, QUESTION, num_frames=0)
     with pytest.raises(BadArgument, match="unknown method"):
         pack(small, clip, method="magic")
     with pytest.raises(VidzipError, match="there is no file"):

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from vidzip import load
 from vidzip.errors import BadArgument, BadModelFolder
-from vidzip.models.original import original_name
+from vidzip.models.video_llava_original import original_name
 from vidzip.models.weights import describe, fingerprint, shards, stored_weights, tower_fingerprint
 
 FIRST, SECOND = "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"
@@ -191,7 +191,7 @@ def test_nothing_in_a_pickle_is_run(copy, tmp_path, new, capfd):
 
 
 def same_weights(folder):
-    named = dict(load(folder, device="cpu", dtype="float32").model.named_parameters())
+    named = dict(load(folder, device="cpu", dtype="float32").network.named_parameters())
     return all(named[original_name(name)].equal(weight) for name, weight in original_weights().items())
 
 
@@ -227,7 +227,7 @@ def test_weights_that_share_memory_are_each_there(copy):
     both = torch.randn(96)
     weights |= {names[0]: both[:48], names[1]: both[48:], names[2]: both[48:]}
     torch.save(weights, copy / "pytorch_model.bin")
-    named = dict(load(copy, device="cpu", dtype="float32").model.named_parameters())
+    named = dict(load(copy, device="cpu", dtype="float32").network.named_parameters())
     assert all(named[original_name(name)].equal(weights[name]) for name in names)
 
 
@@ -296,7 +296,7 @@ def test_tied_weights_are_stored_once_or_twice(copy, twice):
     del weights["lm_head.weight"]
     words = weights["model.embed_tokens.weight"]
     torch.save(weights | ({"lm_head.weight": words} if twice else {}), copy / "pytorch_model.bin")
-    assert load(copy, device="cpu").model.lm_head.weight.equal(words)
+    assert load(copy, device="cpu").network.lm_head.weight.equal(words)
 
 
 def test_the_towers_fingerprint_is_of_its_weights_alone(copy, folder):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from vidzip import load
+from vidzip import Frames, load
 from vidzip.errors import BadArgument
 from vidzip.models import full_size
 from vidzip.models.memory import activation_bytes
@@ -30,21 +30,12 @@ def test_small_models_match_what_is_loaded(name):
     model = load(name, device="cpu", dtype="float32")
     ours = Architecture.from_config(model.config.to_dict())
     shape = ours.model_shape(name, "float32")
-    assert shape.weight_bytes == sum(weight.nbytes for weight in model.model.parameters())
+    assert shape.weight_bytes == sum(weight.nbytes for weight in model.network.parameters())
     assert (shape.tokens_per_frame, shape.frames_per_clip) == (model.tokens_per_frame, model.frames_per_clip)
-    assert shape.frames_at_once == model.frames_at_once
-    seen = model.encoder.encode_shaped(torch.zeros(2, 3, 224, 224, dtype=torch.uint8), _Watch())
+    assert shape.frames_at_once == model.batch_frames
+    seen = model.encode(Frames(pixels=torch.zeros(2, 3, 224, 224, dtype=torch.uint8), timestamps_seconds=(0.0, 1.0)))
     assert 2 * shape.feature_bytes == sum(one.nbytes for one in (seen.hidden, seen.keys, seen.attention))
     assert shape.packed_width == seen.hidden.shape[-1]
-
-
-class _Watch:
-    """A stopwatch without effect."""
-
-    def stage(self, name):
-        import contextlib
-
-        return contextlib.nullcontext()
 
 
 def test_the_flop_and_bytes_of_the_7b_model_match_published_numbers():

@@ -1,28 +1,51 @@
-"""The original Video-LLaVA: a video tower that attends over time, kept where transformers' port leaves it out.
+"""The original Video-LLaVA, ``LanguageBind/Video-LLaVA-7B``: its video tower attends over time, unlike the port's.
 
-Its checkpoint has a layout of its own, that of LLaVA 1.5 (``PKU-YuanGroup/Video-LLaVA``, ``videollava/model``): a flat
-config of a LLaMA with ``mm_…`` keys, pickled shards, and no config of the towers, which its code takes from the
-checkpoints that ``mm_video_tower`` and ``mm_image_tower`` name.
+Its checkpoint has the layout of LLaVA-1.5 (``PKU-YuanGroup/Video-LLaVA``, ``videollava/model``): a flat LLaMA config with
+``mm_…`` keys, pickled shards, and no config of the towers, which its code takes from the checkpoints that
+``mm_video_tower`` and ``mm_image_tower`` name. ``vidzip convert`` writes it in transformers' layout.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
-from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig, VideoLlavaForConditionalGeneration
+from transformers import (
+    CLIPVisionConfig,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    VideoLlavaConfig,
+    VideoLlavaForConditionalGeneration,
+)
 
-from vidzip.encoders import LanguageBindPreprocessor, LanguageBindTower
+from vidzip.encoders import FramePreprocessor, LanguageBindPreprocessor, LanguageBindTower, read_preprocessor
 from vidzip.encoders.languagebind import TOWER_KEYS, LanguageBindLayer
 from vidzip.errors import BadModelFolder
-from vidzip.models.reading import first_line, quietly, read_settings
+from vidzip.models.checkpoint import Checkpoint, first_line, quiet_libraries, read_settings
+from vidzip.models.placing import Placement
+from vidzip.models.prompting import Prompt, check_question, special_texts
+from vidzip.models.video_llava import VideoLlava, check_picture_size
 from vidzip.models.weights import stored_weights
+from vidzip.video.sampling import Policy
 
 MODEL_TYPE = "video_llava_temporal"
-"""What the config of a converted folder calls the model, so that no other loader takes it for one without time."""
+"""``model_type`` of a converted folder, so that no other loader takes it for the port without attention over time."""
+
+SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+"""The system prompt of its conversation ``llava_v1``."""
+
+IMAGE_TEXT = "<image>"
+"""The place of a frame in its prompt; plain text for its tokenizer, which never sees it."""
 
 KNOWN_TOWERS: Mapping[str, Mapping[str, Any]] = {
     "LanguageBind_Video_merge": {
@@ -87,6 +110,82 @@ class TemporalVideoLlava(VideoLlavaForConditionalGeneration):
         self.post_init()  # type: ignore[no-untyped-call]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OriginalVideoLlava(VideoLlava):
+    """The original, or the original converted.
+
+    Its code splits the prompt at every frame's ``<image>`` and tokenizes the pieces separately, with the start of text
+    in the first piece only. The eight frames stand side by side, so that two pieces contain text.
+    """
+
+    title: ClassVar[str] = (
+        "the original Video-LLaVA (its config names an mm_video_tower, such as LanguageBind/Video-LLaVA-7B), or one "
+        "that vidzip converted"
+    )
+    sampling_policy: ClassVar[Policy] = "linspace"
+
+    @classmethod
+    def matches(cls, checkpoint: Checkpoint) -> bool:
+        """Whether the config is in the original's layout, or that of a converted folder."""
+        return is_original(checkpoint.config) or checkpoint.config.get("model_type") == MODEL_TYPE
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, placement: Placement) -> Self:
+        """Load either layout, see :meth:`ModelFamily.load`."""
+        folder, settings = checkpoint.folder, checkpoint.config
+        preprocessor: FramePreprocessor
+        if is_original(settings):
+            config, outline = checkpoint.outline(TemporalVideoLlava, lambda: read_original_config(folder, settings))
+            preprocessor = original_preprocessor(config)
+            tokenizer = original_tokenizer(checkpoint, config)
+            weights = original_weights(folder)
+            checkpoint.check_weights(outline, weights)
+            network = checkpoint.load_weights(outline, placement, weights)
+            stops = settings.get("eos_token_id", tokenizer.eos_token_id)
+            network.generation_config = GenerationConfig(eos_token_id=stops)
+        else:
+            config, outline = checkpoint.outline(
+                TemporalVideoLlava, lambda: TemporalVideoLlavaConfig.from_dict(settings)
+            )
+            preprocessor = read_preprocessor(folder)
+            tokenizer = checkpoint.tokenizer_for(config)
+            checkpoint.check_weights(outline, dict(stored_weights(folder)))
+            network = checkpoint.load_weights(outline, placement)
+        return cls(network=network, tokenizer=tokenizer, preprocessor=check_picture_size(folder, preprocessor, config))
+
+    def prompt(self, question: str) -> Prompt:
+        """Tokenize the first question about a video."""
+        check_question(question, self.reserved_texts)
+        start = self.tokenizer.bos_token_id
+        pieces = [list(self.tokenizer(text)["input_ids"]) for text in (f"{SYSTEM} USER: ", f"\n{question} ASSISTANT:")]
+        if start is None or any(ids[:1] != [start] for ids in pieces):
+            raise BadModelFolder(
+                "the tokenizer does not begin texts with its start token",
+                hint="use the tokenizer files that came with the checkpoint",
+            )
+        before, after = pieces
+        return Prompt(before=tuple(before), after=tuple(after[1:]))
+
+    @property
+    def reserved_texts(self) -> set[str]:
+        """Texts with a special meaning for the model, the place of a frame included."""
+        return {*special_texts(self.tokenizer), IMAGE_TEXT}
+
+
+def original_tokenizer(checkpoint: Checkpoint, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """Load an original checkpoint's LLaMA tokenizer as the published code does.
+
+    If its config does not set ``legacy``, it is true, as in the transformers version that the published code pins: text
+    after a special token then gets a space of its own.
+
+    Raises:
+        BadModelFolder, NotInstalled: as :meth:`Checkpoint.tokenizer_for`.
+    """
+    file = checkpoint.folder / "tokenizer_config.json"
+    settings = read_settings(file) if file.is_file() else {}
+    return checkpoint.tokenizer_for(config, LlamaTokenizer, legacy=settings.get("legacy", True))
+
+
 def is_original(config: Mapping[str, Any]) -> bool:
     """Whether a checkpoint's config is of the original's layout."""
     return "mm_video_tower" in config
@@ -145,7 +244,7 @@ def read_original_config(folder: Path, config: Mapping[str, Any]) -> TemporalVid
             )
     tower = _tower_config(folder, config)
     try:
-        with quietly():
+        with quiet_libraries():
             vision = CLIPVisionConfig(**{key: tower[key] for key in TOWER_KEYS})
             settings = {key: config[key] for key in _LLAMA_KEYS if config.get(key) is not None}
             return TemporalVideoLlavaConfig(
