@@ -204,7 +204,7 @@ def test_probe(clip, tmp_path, capsys):
         (["ask", "{clip}", "What?", "--model", "{folder}"], "holds no config.json", "checkpoint's folder"),
         (["ask", "{clip}", "What?", "--device", "abacus"], "unknown device", "use auto, cpu"),
         (["ask", "{clip}", "What?", "--start", "9:59"], "the video ends at 2 s", "start earlier"),
-        (["ask", "{clip}", "What?", "--start", "soon"], "'soon' is no moment", "see 'vidzip ask --help'"),
+        (["ask", "{clip}", "What?", "--start", "soon"], "'soon'", "see 'vidzip ask --help'"),
         (["ask", "{clip}", "What?", "--frames", "many"], "not a valid integer", "see 'vidzip ask --help'"),
         (["ask", "{clip}", "Is <video> a word?"], "the model's own marker '<video>'", "other words"),
         (

@@ -194,7 +194,7 @@ def test_what_cannot_be_packed_is_refused_before_a_model_is_loaded(
         ["--budget", "136"],
         ["--start", "1"],
         ["--end", "1"],
-        ["--snap"],
+        ["--snap-to-keyframes"],
         ["--decoder", "auto"],
         ["--workers", "1"],
         ["--strict", "--time-limit", "600"],

@@ -115,7 +115,7 @@ def test_a_plan_tells_that_moments_were_moved(seconds_apart):
 
 def test_the_command_line_snaps_where_it_is_told_to(seconds_apart, capsys):
     made = []
-    for options in ([], ["--snap"]):
+    for options in ([], ["--snap-to-keyframes"]):
         assert main(["plan", str(seconds_apart), "--frames", "4", "--json", *options]) == 0
         made.append(json.loads(capsys.readouterr().out))
     plain, snapped = made
