@@ -1,18 +1,23 @@
-"""What measurement refuses."""
+"""The base class of errors in eval."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class EvalError(Exception):
-    """Base class of what the rooms of measurement raise on purpose.
+    """Base class of the errors that eval raises on purpose.
 
     Attributes:
-        message: what came and what is needed, in one line.
-        hint: what to do about it, in one line; empty where the message says it all.
+        message: what happened and what was expected, in one line.
+        hint: what to do about it, in one line; empty if the message says it.
+        is_system_fault: whether the cause is the system, not the input.
     """
 
+    is_system_fault: ClassVar[bool] = False
+
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)  # what pickle makes it of again, in another process
+        super().__init__(message, hint)  # pickle passes these arguments to the copy in another process
         self.message = message
         self.hint = hint
 

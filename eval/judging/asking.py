@@ -1,4 +1,4 @@
-"""Asking a judge: many answers at a time, patiently, each one kept as it comes."""
+"""Asking a judge about answers: concurrently, with retries, keeping each reply as it comes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from eval.judging.errors import JudgeError, JudgeUnreachable
 from eval.judging.judge import HOSTED_URL, Judge
@@ -22,45 +23,52 @@ from eval.results import QuestionResult
 if TYPE_CHECKING:
     import openai
 
-MOST_REPLIES = 3
-"""An answer of which a judge said so often what cannot be read is not asked about again: it is unjudged."""
+MAX_REPLIES = 3
+"""After so many unreadable replies about an answer, the judge is not asked again, and the answer is unjudged."""
 
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
-"""Waits double between tries of one request; a server that names a time is heeded, up to :data:`HEEDED_SECONDS`."""
+FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.5, 60.0
+"""Waits double between attempts. A server may ask for longer ones, up to :data:`MAX_RETRY_AFTER_SECONDS`."""
 
-HEEDED_SECONDS = 300.0
+MAX_RETRY_AFTER_SECONDS = 300.0
 
-SILENT_IN_A_ROW = 20
-"""So many answers in a row without any reply end the run: the judge is down. (Never fewer than are asked at a time.)"""
+MAX_FAILURES_IN_A_ROW = 20
+"""After so many answers in a row without a reply, the judge is considered down. (At least the concurrency.)"""
 
-SHORTEST_SECRET = 8
-"""A key of fewer characters is a placeholder, such as ``x``, and no secret to be hidden in what a server says."""
+MIN_SECRET_LENGTH = 8
+"""A shorter key is a placeholder, such as ``x``, not a secret to be hidden in a server's messages."""
 
 NO_KEY = "no-key-needed"
-"""What a server on this machine is sent where there is no key: the client does not do without."""
+"""Sent to a local server without a key: the client requires one."""
 
-PROBE = ("What color is the sky on a clear day?", "blue", "it is blue")
-"""A harmless answer, asked about to learn whether a judge refuses one answer or all of them; no score has it."""
 
-_Triple = tuple[str, str, str]
+class Prompt(NamedTuple):
+    """The texts that a judge compares."""
 
-_PASSING = {408, 409, 425, 429}
-"""Statuses, besides those from 500 on, that another try may mend."""
+    question: str
+    answer: str
+    prediction: str
 
-_OF_THE_REQUEST = {400, 413, 422}
-"""Statuses that may mean this one request: too long, say, or caught by a filter."""
+
+PROBE = Prompt("What color is the sky on a clear day?", "blue", "it is blue")
+"""A harmless prompt that shows whether a judge refuses one answer or all of them; it has no score."""
+
+_RETRIED_STATUSES = {408, 409, 425, 429}
+"""HTTP statuses below 500 that another attempt may resolve."""
+
+_STATUSES_OF_THE_REQUEST = {400, 413, 422}
+"""HTTP statuses that may concern this request only: too long, say, or caught by a filter."""
 
 _HINTS = {
     401: "check the key in the environment variable that holds it (--judge-key-env names it)",
-    402: "the account has to be topped up",
-    403: "the key may not use this model",
+    402: "add credit to the account",
+    403: "this key may not use the model",
     404: "check the model's name, and that the URL ends in /v1",
 }
-_HINT_FOR_ALL = "check the URL, the model's name, and whether it takes a temperature and max_completion_tokens"
+_DEFAULT_HINT = "check the URL, the model's name, and whether it accepts a temperature and max_completion_tokens"
 
 
 class _NoReply(Exception):
-    """No reply this time; another try may bring one."""
+    """There was no reply; another attempt may get one."""
 
     def __init__(self, reason: str, *, wait_seconds: float = 0.0, is_connection: bool = False) -> None:
         super().__init__(reason)
@@ -69,40 +77,36 @@ class _NoReply(Exception):
 
 
 class _Refused(Exception):
-    """The judge refuses this request, and will again."""
+    """The judge refuses this request; another attempt would be refused, too."""
 
 
-def triples(questions: Sequence[QuestionResult]) -> Iterator[tuple[QuestionResult, _Triple]]:
-    """The questions that have a prediction, with the three texts that a judge is shown."""
-    for one in questions:
-        if one.prediction is not None:
-            yield one, (one.question, one.answer, one.prediction)
+def prompts(results: Sequence[QuestionResult]) -> list[tuple[QuestionResult, Prompt]]:
+    """The questions with a prediction, each with its prompt."""
+    return [(one, Prompt(one.question, one.answer, one.prediction)) for one in results if one.prediction is not None]
 
 
-def missing(questions: Sequence[QuestionResult], fingerprint: str, replies: ReplyStore) -> list[_Triple]:
-    """What a judge has still to be asked: each three texts once, in order."""
-    every = dict.fromkeys(triple for _, triple in triples(questions))
-    return [triple for triple in every if not _is_settled(replies.find(fingerprint, *triple))]
+def pending_prompts(results: Sequence[QuestionResult], fingerprint: str, replies: ReplyStore) -> list[Prompt]:
+    """The prompts that a judge still has to be asked, each once, in order."""
+    unique = dict.fromkeys(prompt for _, prompt in prompts(results))
+    return [prompt for prompt in unique if not _is_done(replies.find(fingerprint, *prompt))]
 
 
-def replay(
-    questions: Sequence[QuestionResult], judge_fingerprint: str | None, replies: ReplyStore
-) -> dict[str, Judgement]:
-    """Judge from kept replies alone.
+def replay(results: Sequence[QuestionResult], judge_name: str | None, replies: ReplyStore) -> dict[str, Judgement]:
+    """Judge from kept replies only.
 
     Args:
-        questions: those without a prediction get no judgement.
-        judge_fingerprint: whose replies; None where the file holds those of one judge.
-        replies: the first that can be read counts; where there is none, the answer is unjudged.
+        results: the answers to judge; those without a prediction get no judgement.
+        judge_name: the judge's model or fingerprint; None if the file has replies of one judge only.
+        replies: the first readable reply counts; an answer without one is unjudged.
 
     Raises:
-        RepliesError: no judge is named and there are several, or the one named has not replied.
+        RepliesError: no judge matches, or more than one.
     """
-    return _judgements(questions, replies.choose(judge_fingerprint), replies, {})
+    return _judgements(results, replies.choose(judge_name), replies, {})
 
 
 async def judge_answers(
-    questions: Sequence[QuestionResult],
+    results: Sequence[QuestionResult],
     judge: Judge,
     replies: ReplyStore,
     *,
@@ -110,225 +114,208 @@ async def judge_answers(
     timeout_seconds: float = 60.0,
     max_attempts: int = 8,
     api_key: str | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> dict[str, Judgement]:
-    """Ask a judge about every answer of which no reply is kept.
+    """Ask a judge about every answer without a kept reply.
 
-    Rate limits (429), trouble of the server (5xx), timeouts and broken connections are met by waiting and trying again;
-    replies that cannot be read, by asking :data:`MOST_REPLIES` times. What is left then is unjudged, and says why.
-    Whatever ends the run, the replies that came stay kept, and a second call asks for the rest. An empty prediction is
-    asked about like any other.
+    Rate limits (429), server errors (5xx), timeouts and broken connections are retried after a wait, unreadable replies
+    up to :data:`MAX_REPLIES` times. Answers that are still without a verdict are unjudged, with the reason. However the
+    call ends, the replies so far are kept, and a second call asks for the rest. An empty prediction is judged like any
+    other.
 
     Args:
-        questions: those without a prediction get no judgement; equal question, answer and prediction are asked once.
-        judge: whom to ask.
-        replies: opened by :func:`eval.judging.open_replies`.
-        concurrency: requests at a time.
-        timeout_seconds: how long one request may take, from its first byte to its reply's last.
-        max_attempts: tries of one request.
-        api_key: the secret; it is neither kept nor shown. A server on this machine needs none.
-        on_progress: told how many of how many were asked.
-        sleep: waits some seconds.
+        results: the answers to judge; those without a prediction get no judgement, and equal ones are asked once.
+        judge: the judge.
+        replies: opened with :func:`eval.judging.open_replies`.
+        concurrency: number of simultaneous requests.
+        timeout_seconds: limit on one attempt, from its first byte to the last byte of the reply.
+        max_attempts: limit on the attempts of one request.
+        api_key: the secret; it is neither kept nor shown. A local server needs none.
+        on_progress: receives the numbers of finished and of all prompts.
+        sleep: waits for some seconds.
 
     Returns:
         Judgements by question id.
 
     Raises:
-        JudgeError: the openai package is missing, there is no key, or the judge refuses every request; its status and
-            words are in the message.
+        JudgeError: the openai package or the key is missing, or the judge refuses every request; the message contains
+            the server's status and text.
         JudgeUnreachable: it does not reply at all.
         RepliesError: replies cannot be kept.
     """
     if concurrency < 1 or max_attempts < 1 or not timeout_seconds > 0:
-        raise ValueError("concurrency and max_attempts need 1 or more, timeout_seconds more than 0")
-    todo = missing(questions, judge.fingerprint, replies)
-    reasons: dict[_Triple, str] = {}
-    if todo:
-        async with _client(judge, api_key, timeout_seconds) as client, _discreet():
+        raise ValueError("concurrency and max_attempts must be 1 or more, timeout_seconds more than 0")
+    pending = pending_prompts(results, judge.fingerprint, replies)
+    reasons: dict[Prompt, str] = {}
+    if pending:
+        async with _client(judge, api_key, timeout_seconds) as client, _quiet_http_logs():
             asker = _Asker(
                 client=client,
                 judge=judge,
                 replies=replies,
-                api_key=api_key or "",
+                secrets=_spellings(api_key or ""),
                 timeout_seconds=timeout_seconds,
                 max_attempts=max_attempts,
                 sleep=sleep,
-                most_silent=max(SILENT_IN_A_ROW, concurrency),
+                max_failures=max(MAX_FAILURES_IN_A_ROW, concurrency),
             )
-            reasons = await _ask_all(asker, todo, concurrency, on_progress or _tell_nobody)
-    return _judgements(questions, judge.fingerprint, replies, reasons)
+            reasons = await _ask_all(asker, pending, concurrency, on_progress)
+    return _judgements(results, judge.fingerprint, replies, reasons)
 
 
 async def _ask_all(
-    asker: _Asker, todo: Sequence[_Triple], concurrency: int, on_progress: Callable[[int, int], None]
-) -> dict[_Triple, str]:
-    """Ask about all of them, so many at a time; returns why there is nothing to be read, where there is not."""
-    reasons: dict[_Triple, str] = {}
-    left = iter(todo)
+    asker: _Asker, pending: Sequence[Prompt], concurrency: int, on_progress: Callable[[int, int], None]
+) -> dict[Prompt, str]:
+    """Ask about all prompts; returns why there is no readable reply, for those without one."""
+    reasons: dict[Prompt, str] = {}
+    queue = iter(pending)
     num_done = 0
 
     async def work() -> None:
         nonlocal num_done
-        for triple in left:
-            reason = await asker.settle(triple)
+        for prompt in queue:
+            reason = await asker.ask(prompt)
             if reason:
-                reasons[triple] = reason
+                reasons[prompt] = reason
             num_done += 1
-            on_progress(num_done, len(todo))
+            on_progress(num_done, len(pending))
 
-    on_progress(0, len(todo))
+    on_progress(0, len(pending))
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(todo))):
+            for _ in range(min(concurrency, len(pending))):
                 group.create_task(work())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return reasons
 
 
+@dataclass(kw_only=True)
 class _Asker:
-    """Asks one judge until it has replied, or will not."""
+    """Asks one judge until it has replied, or refuses to."""
 
-    def __init__(
-        self,
-        *,
-        client: openai.AsyncOpenAI,
-        judge: Judge,
-        replies: ReplyStore,
-        api_key: str,
-        timeout_seconds: float,
-        max_attempts: int,
-        sleep: Callable[[float], Awaitable[None]],
-        most_silent: int,
-    ) -> None:
-        self.judge = judge
-        self.replies = replies
-        self._client = client
-        self._secrets = _spellings(api_key)
-        self._timeout_seconds = timeout_seconds
-        self._max_attempts = max_attempts
-        self._sleep = sleep
-        self._most_silent = most_silent
-        self._num_silent = 0
-        self._has_replied = False
-        self._probing = asyncio.Lock()
-        self._chance = random.Random()  # noqa: S311 - it spreads waits, and guards nothing
-        self._fingerprint = judge.fingerprint
+    client: openai.AsyncOpenAI
+    judge: Judge
+    replies: ReplyStore
+    secrets: Sequence[str]
+    timeout_seconds: float
+    max_attempts: int
+    sleep: Callable[[float], Awaitable[None]]
+    max_failures: int
+    num_failures: int = 0
+    has_replied: bool = False
+    probing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def settle(self, triple: _Triple) -> str:
-        """Ask until a reply can be read, and keep what comes; returns why none can, or nothing."""
-        reason = ""
-        while not _is_settled(self.replies.find(self._fingerprint, *triple)):
+    async def ask(self, prompt: Prompt) -> str:
+        """Ask until a reply is readable, and keep all replies; returns why none is readable, or an empty text."""
+        while not _is_done(self.replies.find(self.judge.fingerprint, *prompt)):
             try:
-                reply = await self._patiently(triple)
+                reply = await self._with_retries(prompt)
             except _Refused as refused:
-                await self._check_it_is_not_all(refused)
+                await self._check_others_get_replies(refused)
                 return str(refused)
-            except _NoReply as silence:
-                self._note_silence(silence)
-                reason = f"no reply after {self._max_attempts} tries: {silence}"
-                break
-            self._num_silent, self._has_replied = 0, True
-            self.replies.add(self.judge, *triple, reply)
-        return reason
+            except _NoReply as error:
+                self.num_failures += 1
+                if self.num_failures >= self.max_failures:
+                    raise self._unreachable(error) from None
+                return f"no reply after {self.max_attempts} attempts: {error}"
+            self.num_failures, self.has_replied = 0, True
+            self.replies.add(self.judge, *prompt, reply)
+        return ""
 
-    async def _patiently(self, triple: _Triple) -> Reply:
-        """Ask, waiting longer each time there is no reply; three broken connections make sure that the judge is there."""
-        for attempt in range(1, self._max_attempts + 1):
+    async def _with_retries(self, prompt: Prompt) -> Reply:
+        """Ask, waiting longer after each failed attempt; after three broken connections, check that the judge is up."""
+        for attempt in range(1, self.max_attempts + 1):
             try:
-                return await self._once(triple)
-            except _NoReply as silence:
-                if attempt == self._max_attempts:
+                return await self._attempt(prompt)
+            except _NoReply as error:
+                if attempt == self.max_attempts:
                     raise
-                if silence.is_connection and attempt == 3 and triple != PROBE:
-                    await self._check_it_is_not_all(silence)
-                usual = min(FIRST_WAIT_SECONDS * 2 ** (attempt - 1), LONGEST_WAIT_SECONDS)
-                await self._sleep(max(self._chance.uniform(usual / 2, usual), silence.wait_seconds))
-        raise AssertionError("the last try returns or raises")
+                if error.is_connection and attempt == 3 and prompt != PROBE:
+                    await self._check_others_get_replies(error)
+                wait = min(FIRST_WAIT_SECONDS * 2 ** (attempt - 1), MAX_WAIT_SECONDS)
+                jittered = random.uniform(wait / 2, wait)  # noqa: S311 - not for security
+                await self.sleep(max(jittered, error.wait_seconds))
+        raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, triple: _Triple) -> Reply:
+    async def _attempt(self, prompt: Prompt) -> Reply:
         import openai
 
-        create = cast("Any", self._client.chat.completions.with_raw_response.create)
+        create = cast("Any", self.client.chat.completions.with_raw_response.create)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                answered = await create(**self.judge.request(*triple))
+            async with asyncio.timeout(self.timeout_seconds):
+                response = await create(**self.judge.request(*prompt))
         except (TimeoutError, openai.APITimeoutError):
-            raise _NoReply(f"nothing within {self._timeout_seconds:g} seconds") from None
+            raise _NoReply(f"nothing within {self.timeout_seconds:g} seconds") from None
         except openai.APIConnectionError as error:
-            why = self._shown(str(error.__cause__ or error))
-            raise _NoReply(f"the connection broke: {why}", is_connection=True) from None
+            cause = self._safe(str(error.__cause__ or error))
+            raise _NoReply(f"the connection broke: {cause}", is_connection=True) from None
         except openai.APIStatusError as error:
-            self._judge_status(error.response.status_code, error.response.headers, error.response.content)
-        return self._read(answered.http_response.content)
+            self._raise_for_status(error.response.status_code, error.response.headers, error.response.content)
+        return self._read_reply(response.http_response.content)
 
-    def _judge_status(self, status: int, headers: Any, content: bytes) -> NoReturn:
-        """Say what a status means that is no success: another try, not this request, or not this judge."""
-        says = f"HTTP {status}, {self._shown(_message(content)) or 'without a word'}"
-        is_spent = status == 429 and b"insufficient_quota" in content
-        if (status in _PASSING or status >= 500) and not is_spent:
-            raise _NoReply(says, wait_seconds=_asked_wait(headers)) from None
-        if status in _OF_THE_REQUEST:
-            raise _Refused(f"the judge refused it: {says}") from None
-        hint = _HINTS[402] if is_spent else _HINTS.get(status, _HINT_FOR_ALL)
-        raise JudgeError(f"the judge {self.judge.model!r} refuses: {says}", hint=hint) from None
+    def _raise_for_status(self, status: int, headers: Any, content: bytes) -> NoReturn:
+        """Raise what an error status means: another attempt may help, not this request, or not this judge."""
+        message = f"HTTP {status}, {self._safe(_error_message(content)) or 'without a message'}"
+        is_out_of_credit = status == 429 and b"insufficient_quota" in content
+        if (status in _RETRIED_STATUSES or status >= 500) and not is_out_of_credit:
+            raise _NoReply(message, wait_seconds=_retry_after_seconds(headers)) from None
+        if status in _STATUSES_OF_THE_REQUEST:
+            raise _Refused(f"the judge refused the request: {message}") from None
+        hint = _HINTS[402] if is_out_of_credit else _HINTS.get(status, _DEFAULT_HINT)
+        raise JudgeError(f"the judge {self.judge.model!r} refuses all requests: {message}", hint=hint) from None
 
-    def _read(self, content: bytes) -> Reply:
-        """Take the reply out of a chat completion."""
+    def _read_reply(self, content: bytes) -> Reply:
+        """Read the reply from a chat completion."""
         try:
             body = json.loads(content)
             choice = body["choices"][0]
             text = choice["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-            raise _NoReply(f"no chat completion came, but {self._shown(_message(content))!r}") from None
+            raise _NoReply(f"not a chat completion: {self._safe(_error_message(content))!r}") from None
         if text is not None and not isinstance(text, str):
-            raise _NoReply("the chat completion's content is no text")
+            raise _NoReply("the chat completion's content is not text")
         model, finish = body.get("model"), choice.get("finish_reason")
         return Reply(
-            text=self._hidden(text or ""),
-            model=self._shown(model) if isinstance(model, str) else "",
-            finish=self._shown(finish) if isinstance(finish, str) else "",
+            text=self._without_key(text or ""),
+            model=self._safe(model) if isinstance(model, str) else "",
+            finish=self._safe(finish) if isinstance(finish, str) else "",
             at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
 
-    async def _check_it_is_not_all(self, trouble: _Refused | _NoReply) -> None:
-        """Where the judge has not replied at all yet, ask it something harmless, and stop where that fares no better.
+    async def _check_others_get_replies(self, error: _Refused | _NoReply) -> None:
+        """If the judge has not replied to anything yet, ask about the probe.
 
         Raises:
-            JudgeError: it refuses that, too.
-            JudgeUnreachable: there is no reply to that, either.
+            JudgeError: it refuses the probe, too.
+            JudgeUnreachable: it does not reply to the probe, either.
         """
-        async with self._probing:
-            if self._has_replied:
+        async with self.probing:
+            if self.has_replied:
                 return
             try:
-                await (self._once(PROBE) if isinstance(trouble, _NoReply) else self._patiently(PROBE))
+                await (self._attempt(PROBE) if isinstance(error, _NoReply) else self._with_retries(PROBE))
             except _Refused as refused:
-                raise JudgeError(f"{self.judge.model!r}, {refused}", hint=_HINT_FOR_ALL) from None
-            except _NoReply as silence:
-                raise self._unreachable(silence) from None
-            self._has_replied = True
+                raise JudgeError(f"{self.judge.model!r}, {refused}", hint=_DEFAULT_HINT) from None
+            except _NoReply as no_reply:
+                raise self._unreachable(no_reply) from None
+            self.has_replied = True
 
-    def _note_silence(self, silence: _NoReply) -> None:
-        self._num_silent += 1
-        if self._num_silent >= self._most_silent:
-            raise self._unreachable(silence) from None
-
-    def _unreachable(self, silence: _NoReply) -> JudgeUnreachable:
+    def _unreachable(self, error: _NoReply) -> JudgeUnreachable:
         return JudgeUnreachable(
-            f"the judge at {self._hidden(self.judge.base_url or HOSTED_URL)} does not reply: {silence}",
-            hint="check that it runs; what it replied is kept, and the same command goes on",
+            f"the judge at {self._without_key(self.judge.base_url or HOSTED_URL)} does not reply: {error}",
+            hint="check that it is running, then run the same command again: replies are kept",
         )
 
-    def _hidden(self, text: str) -> str:
-        for secret in self._secrets:
+    def _without_key(self, text: str) -> str:
+        for secret in self.secrets:
             text = text.replace(secret, "[the key]")
         return text
 
-    def _shown(self, text: str) -> str:
-        """Bring what a server says into a short line that may be shown: the key is hidden before anything is cut."""
-        return " ".join(self._hidden(text).split())[:200]
+    def _safe(self, text: str) -> str:
+        """Shorten a server's message to one line, without the key."""
+        return " ".join(self._without_key(text).split())[:200]
 
 
 def _client(judge: Judge, api_key: str | None, timeout_seconds: float) -> openai.AsyncOpenAI:
@@ -337,25 +324,25 @@ def _client(judge: Judge, api_key: str | None, timeout_seconds: float) -> openai
     except ImportError as error:
         raise JudgeError("a judge needs the openai package", hint="pip install 'vidzip[judge]'") from error
     if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable() and " " not in api_key):
-        raise JudgeError("the key is empty or holds what no key does: spaces, line ends, other alphabets")
+        raise JudgeError("the key is empty, or contains spaces, line breaks or characters outside ASCII")
     if api_key is None and not judge.is_local:
         raise JudgeError("the judge needs a key", hint="put it into the environment")
     return openai.AsyncOpenAI(
         api_key=api_key or NO_KEY,
         base_url=judge.base_url or HOSTED_URL,
-        max_retries=0,  # waiting is done here
+        max_retries=0,  # _Asker retries
         timeout=timeout_seconds,
         http_client=openai.DefaultAsyncHttpxClient(
-            trust_env=not judge.is_local,  # no proxy stands before this machine
-            follow_redirects=False,  # a key goes nowhere else
+            trust_env=not judge.is_local,  # no proxy for a local server
+            follow_redirects=False,  # sends the key to no other server
             timeout=timeout_seconds,
         ),
     )
 
 
 @asynccontextmanager
-async def _discreet() -> AsyncIterator[None]:
-    """Keep the HTTP client from logging each byte that comes, in which a server may echo the key."""
+async def _quiet_http_logs() -> AsyncIterator[None]:
+    """Keep the HTTP client from logging received bytes, in which a server may echo the key."""
     loggers = [logging.getLogger(name) for name in ("httpcore", "httpcore2")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -368,39 +355,38 @@ async def _discreet() -> AsyncIterator[None]:
 
 
 def _judgements(
-    questions: Sequence[QuestionResult], fingerprint: str, replies: ReplyStore, reasons: dict[_Triple, str]
+    results: Sequence[QuestionResult], fingerprint: str, replies: ReplyStore, reasons: dict[Prompt, str]
 ) -> dict[str, Judgement]:
     return {
-        one.question_id: _judgement(one.question_id, replies.find(fingerprint, *triple), reasons.get(triple, ""))
-        for one, triple in triples(questions)
+        one.question_id: _judgement(one.question_id, replies.find(fingerprint, *prompt), reasons.get(prompt, ""))
+        for one, prompt in prompts(results)
     }
 
 
-def _judgement(question_id: str, kept: Sequence[Reply], reason: str) -> Judgement:
-    """What the kept replies say: the first that can be read counts."""
-    says = ""
-    for reply in kept:
+def _judgement(question_id: str, replies: Sequence[Reply], reason: str) -> Judgement:
+    """Judge from kept replies: the first readable one counts."""
+    unreadable = ""
+    for reply in replies:
         try:
             verdict, rating = parse_reply(reply.text)
         except UnreadableReply as error:
-            cut = ", and was cut off" if reply.finish == "length" else ""
-            says = f"{error}{cut}"
+            unreadable = f"{error}{', and was cut off' if reply.finish == 'length' else ''}"
             continue
         return Judgement(question_id=question_id, verdict=verdict, rating=rating, reply=reply.text)
     return Judgement(
         question_id=question_id,
         verdict=None,
         rating=None,
-        reason="; ".join(filter(None, (says, reason))) or "no reply is kept",
-        reply=kept[-1].text if kept else "",
+        reason="; ".join(filter(None, (unreadable, reason))) or "no reply is kept",
+        reply=replies[-1].text if replies else "",
     )
 
 
-def _is_settled(kept: Sequence[Reply]) -> bool:
-    return len(kept) >= MOST_REPLIES or any(_can_be_read(reply.text) for reply in kept)
+def _is_done(replies: Sequence[Reply]) -> bool:
+    return len(replies) >= MAX_REPLIES or any(_is_readable(reply.text) for reply in replies)
 
 
-def _can_be_read(text: str) -> bool:
+def _is_readable(text: str) -> bool:
     try:
         parse_reply(text)
     except UnreadableReply:
@@ -408,8 +394,8 @@ def _can_be_read(text: str) -> bool:
     return True
 
 
-def _message(content: bytes) -> str:
-    """What the body of an error says: its message where it has the usual form, else its text."""
+def _error_message(content: bytes) -> str:
+    """The message in an error's body if it has the usual form, else the whole body."""
     text = content.decode("utf-8", "replace")
     try:
         body = json.loads(text)
@@ -421,29 +407,25 @@ def _message(content: bytes) -> str:
     return body if isinstance(body, str) else json.dumps(body)
 
 
-def _asked_wait(headers: Any) -> float:
-    """How long a server asks to be left alone, in seconds; 0 where it does not say, or says nonsense."""
-    in_ms, named = headers.get("retry-after-ms"), headers.get("retry-after")
+def _retry_after_seconds(headers: Any) -> float:
+    """The wait that a server asks for, in seconds; 0 if it asks for none or the header is malformed."""
+    in_ms, value = headers.get("retry-after-ms"), headers.get("retry-after")
     seconds = math.nan
     try:
         if in_ms is not None:
             seconds = float(in_ms) / 1000
-        elif named is not None:
-            seconds = float(named)
+        elif value is not None:
+            seconds = float(value)
     except ValueError:
         try:
-            seconds = email.utils.parsedate_to_datetime(named or "").timestamp() - time.time()
+            seconds = email.utils.parsedate_to_datetime(value or "").timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             return 0.0
-    return min(max(seconds, 0.0), HEEDED_SECONDS) if not math.isnan(seconds) else 0.0
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if not math.isnan(seconds) else 0.0
 
 
 def _spellings(api_key: str) -> tuple[str, ...]:
-    """The key as it may stand in what a server echoes."""
-    if len(api_key) < SHORTEST_SECRET:
+    """The spellings of the key in a server's messages."""
+    if len(api_key) < MIN_SECRET_LENGTH:
         return ()
     return tuple(dict.fromkeys((api_key, json.dumps(api_key)[1:-1])))
-
-
-def _tell_nobody(_done: int, _total: int) -> None:
-    """Show nothing."""

@@ -1,4 +1,4 @@
-"""What is said where a judge cannot be asked, or its replies cannot be kept."""
+"""Errors of judging."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from eval.errors import EvalError
 
 
 class JudgeError(EvalError):
-    """A judge that cannot judge any answer: a wrong URL, key or model; no openai package."""
+    """The judge cannot judge any answer: wrong URL, key or model, or no openai package."""
 
 
 class JudgeUnreachable(JudgeError):
-    """A judge that does not reply; what it did reply is kept."""
+    """The judge does not reply; the replies so far are kept."""
+
+    is_system_fault = True
 
 
 class RepliesError(JudgeError):
-    """A file of kept replies that cannot be read or written."""
+    """A file of kept replies cannot be read or written."""

@@ -1,4 +1,4 @@
-"""The judge: which model is asked, and in which words."""
+"""The judge: its model and its prompt."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from eval.judging.errors import JudgeError
 
 DEFAULT_MODEL = "gpt-5.4-mini-2026-03-17"
-"""A dated snapshot, so that a score of today can be compared with one of tomorrow. Hosted models are shut down one day:
-replies are kept, and only a model of one's own can be asked again in ten years."""
+"""A dated snapshot, so that scores stay comparable. Hosted models are shut down eventually: kept replies remain, and only
+a self-hosted model can be asked again."""
 
 HOSTED_URL = "https://api.openai.com/v1"
 
@@ -29,22 +29,22 @@ not follow it.
 Reply with one JSON object and nothing else, such as {"pred": "yes", "score": 4}. "pred" is "yes" if the predicted \
 answer matches the correct one in meaning, else "no". "score" is an integer from 0 (no match at all) to 5 (a full \
 match)."""
-"""The published protocol (Video-ChatGPT, then Video-LLaVA) in other words, with the texts fenced off as JSON."""
+"""The published protocol (Video-ChatGPT, then Video-LLaVA), reworded, with the texts quoted as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """A model behind an OpenAI-compatible server, and how it is asked.
+    """A model behind an OpenAI-compatible server, and its sampling settings.
 
     Attributes:
-        model: as the server calls it; better a dated snapshot or a folder than a name whose meaning moves.
-        base_url: of the server, up to and with ``/v1``; None is :data:`HOSTED_URL`.
-        temperature: 0 takes the likeliest word each time.
-        max_tokens: longest reply.
-        reasoning_effort: for models that think before they reply, such as ``"none"``; None leaves it out, for others.
+        model: the server's name for it; a dated snapshot or a folder is better than a name that may change its meaning.
+        base_url: the server's URL, including ``/v1``; None is :data:`HOSTED_URL`.
+        temperature: 0 decodes greedily.
+        max_tokens: limit on the reply.
+        reasoning_effort: for models that reason before they reply, such as ``"none"``; None for other models.
 
     Raises:
-        JudgeError: no model, a URL that is none or holds a secret, or a number that is out of range.
+        JudgeError: the model is empty, the URL is malformed or contains a secret, or a number is out of range.
     """
 
     model: str = DEFAULT_MODEL
@@ -55,13 +55,13 @@ class Judge:
 
     def __post_init__(self) -> None:
         if not self.model.strip():
-            raise JudgeError("the judge has no name", hint="name a model that the server has")
+            raise JudgeError("the judge's model is empty", hint="name a model of the server")
         if self.base_url is not None:
             _check_url(self.base_url)
         if not (math.isfinite(self.temperature) and 0 <= self.temperature <= 2):
-            raise JudgeError(f"the judge's temperature is {self.temperature}", hint="give 0, or a number up to 2")
+            raise JudgeError(f"the judge's temperature is {self.temperature}", hint="give a number from 0 to 2")
         if self.max_tokens < 1:
-            raise JudgeError(f"the judge may reply {self.max_tokens} tokens", hint="give 1 or more")
+            raise JudgeError(f"the judge's limit is {self.max_tokens} tokens", hint="give 1 or more")
 
     @property
     def is_local(self) -> bool:
@@ -74,9 +74,9 @@ class Judge:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the whole request but its question: model, words, and all else replies depend on.
+        """A hash of the request without its question, 16 hexadecimal digits: model, prompt and sampling settings.
 
-        Where the server stands is no part of it, nor is a key.
+        It does not depend on the server or the key.
         """
         return _digest(self.request("", "", ""))
 
@@ -105,14 +105,14 @@ class Judge:
 
 
 def messages(question: str, answer: str, prediction: str) -> list[dict[str, str]]:
-    """The words in which a judge is asked.
+    """The messages that ask about one answer.
 
-    The three texts stand in one JSON object: quotes and line ends in them are escaped, so that none can end its field
-    and pose as another.
+    The three texts are in one JSON object: their quotes and line breaks are escaped, so that no text can end its field
+    and imitate another.
     """
     fields = {"question": question, "correct_answer": answer, "predicted_answer": prediction}
     text = json.dumps(fields, ensure_ascii=False)
-    text = text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair becomes JSON's escape of it
+    text = text.encode("utf-8", "backslashreplace").decode()  # escapes lone surrogates as JSON does
     return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": text}]
 
 
@@ -121,16 +121,16 @@ def _digest(value: Any) -> str:
 
 
 def _check_url(url: str) -> None:
-    """Make sure that a URL names a server, and nothing that may not be shown: no message here repeats it."""
+    """Check that a URL names a server and contains no secret; error messages do not repeat it."""
     try:
         parts = urlsplit(url)
-        port_is_fine = parts.port != 0
+        is_port_valid = parts.port != 0
     except ValueError:
-        raise JudgeError("the judge's URL is none", hint="give one such as http://localhost:8000/v1") from None
+        raise JudgeError("the judge's URL is malformed", hint="give one such as http://localhost:8000/v1") from None
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise JudgeError(
-            "the judge's URL holds a user name, a password or a query, which may be secret",
-            hint="take it out; a key comes from the environment",
+            "the judge's URL contains a user name, a password or a query, which may be secret",
+            hint="remove it; the key is read from the environment",
         )
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_fine:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_port_valid:
         raise JudgeError("the judge's URL names no server", hint="give one such as http://localhost:8000/v1")

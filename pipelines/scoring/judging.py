@@ -14,7 +14,7 @@ import click
 from eval.judging import (
     DEFAULT_MODEL,
     PRICES_OF,
-    Estimate,
+    CostEstimate,
     Judge,
     JudgeError,
     JudgeUnreachable,
@@ -193,7 +193,7 @@ def _check_unused(options: Mapping[str, Any], instead: str | None) -> None:
         )
 
 
-def _estimate(run: Run, judge: Judge, replies: ReplyStore, price: tuple[float, float] | None) -> Estimate:
+def _estimate(run: Run, judge: Judge, replies: ReplyStore, price: tuple[float, float] | None) -> CostEstimate:
     try:
         return estimate_cost(run.results, judge, replies, price)
     except ValueError as error:
@@ -224,7 +224,7 @@ def _agree(told: str, *, yes: bool) -> None:
         raise NotAsked("the judge was not asked", hint="without --judge, there are scores that cost nothing")
 
 
-def _told(judge: Judge, estimate: Estimate, *, is_own_price: bool) -> str:
+def _told(judge: Judge, estimate: CostEstimate, *, is_own_price: bool) -> str:
     if estimate.dollars is None:
         price = "at a price not known here (--judge-price)"
     else:

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server on this machine that behaves as badly as a test wants it to."""
+"""A local OpenAI-compatible server that misbehaves as a test asks it to."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Asked:
     """One request.
 
     Attributes:
-        question: what it asks about, as are answer and prediction.
-        attempt: the how-manieth about the same three texts, from 1 on.
-        body: all of it.
+        question: the question; answer and prediction likewise.
+        attempt: number of the request about the same three texts, from 1.
+        body: the whole body.
         authorization: the header.
     """
 
@@ -36,14 +36,14 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """What the server sends back.
+    """A response of the server.
 
     Attributes:
-        body: of the response.
+        body: the body.
         delay_seconds: before the first byte.
-        drip_seconds: between any two bytes.
-        cut: how many bytes of the body are left out, though the header promises them.
-        raw: sent in place of any HTTP; ``b""`` closes the connection without a word.
+        drip_seconds: between two bytes.
+        cut: number of bytes that are missing from the body, in spite of Content-Length.
+        raw: sent instead of HTTP; ``b""`` closes the connection.
     """
 
     status: int = 200
@@ -56,7 +56,7 @@ class Sent:
 
 
 def answered(number, **fields) -> QuestionResult:
-    """A question of a run: the number makes it one of its own."""
+    """A question of a run; the number makes it unique."""
     usual = {
         "question_id": f"id{number}",
         "video": "v",
@@ -71,7 +71,7 @@ def answered(number, **fields) -> QuestionResult:
 
 
 def completion(text, *, model=None, finish="stop", **how) -> Sent:
-    """A chat completion as it should be."""
+    """A well-formed chat completion."""
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}
     body = {"id": "1", "object": "chat.completion", "created": 0, "model": model, "choices": [choice]}
     return Sent(body=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, **how)
@@ -82,19 +82,19 @@ def verdict(pred: str, score: int, **how) -> Sent:
     return completion(json.dumps({"pred": pred, "score": score}), **how)
 
 
-def refusal(status: int, says: str = "no", **headers: str) -> Sent:
-    """An error as OpenAI words it."""
-    body = json.dumps({"error": {"message": says, "type": "error", "code": None}}).encode()
+def refusal(status: int, message: str = "no", **headers: str) -> Sent:
+    """An error in OpenAI's form."""
+    body = json.dumps({"error": {"message": message, "type": "error", "code": None}}).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Sent(status=status, body=body, headers={"Content-Type": "application/json", **named})
 
 
 class JudgeServer:
-    """Answers every request as ``behave`` says, in a thread of its own, until its block ends.
+    """Answers every request with ``behave``, in its own thread, until its block ends.
 
     Attributes:
         asked: all requests, in order.
-        most_at_once: the most requests that were being answered at a time.
+        most_at_once: largest number of simultaneous requests.
     """
 
     def __init__(self, behave: Callable[[Asked], Sent]) -> None:
@@ -112,7 +112,7 @@ class JudgeServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def questions(self) -> Counter:
-        """How often each question was asked about."""
+        """Number of requests about each question."""
         return Counter(one.question for one in self.asked)
 
     def __enter__(self) -> Self:
@@ -155,7 +155,7 @@ class _Quiet(ThreadingHTTPServer):
     request_queue_size = 100
 
     def handle_error(self, request, client_address) -> None:
-        """Say nothing: a client that gave up is what some tests want."""
+        """Ignore clients that gave up, as some tests want them to."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -182,4 +182,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, *_arguments) -> None:
-        """Say nothing."""
+        """Log nothing."""

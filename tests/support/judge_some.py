@@ -1,4 +1,4 @@
-"""Asks a judge about some answers, one at a time or several, until it is done or ended.
+"""Ask a judge about some answers, until it is done or interrupted.
 
 python judge_some.py URL FILE HOW_MANY CONCURRENCY
 """

@@ -20,12 +20,12 @@ from eval.judging import (
     JudgeUnreachable,
     RepliesError,
     judge_answers,
-    missing,
     open_replies,
+    pending_prompts,
     read_replies,
     replay,
 )
-from eval.judging.asking import PROBE, SILENT_IN_A_ROW
+from eval.judging.asking import MAX_FAILURES_IN_A_ROW, PROBE
 
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
 
@@ -35,7 +35,7 @@ def right(_asked) -> Sent:
 
 
 def ask(server, path, questions, **options):
-    """Judge the questions; returns the judgements and the waits between tries, in seconds, which are not waited."""
+    """Judge the questions; returns the judgements and the waits between attempts, in seconds, which are not waited."""
     waits = []
 
     async def sleep(seconds):
@@ -56,9 +56,9 @@ def path(tmp_path):
     return tmp_path / "judge.jsonl"
 
 
-# ---- what a hostile server does, and what becomes of the question; a number of tries after which it comes to its senses
+# ---- failures of the server that another attempt may resolve, and replies that are unreadable
 
-PASSING = {
+TRANSIENT = {
     "429": lambda: refusal(429, "slow down"),
     "429 with Retry-After": lambda: refusal(429, "slow down", Retry_After="1"),
     "500": lambda: refusal(500, "oops"),
@@ -83,8 +83,8 @@ PASSING = {
 SLOW = {"slow", "a byte at a time"}
 
 
-def patience(way) -> float:
-    """Seconds that one request may take: few only where it is to take too many."""
+def timeout(way) -> float:
+    """Limit on one attempt in seconds: low only if it is to be exceeded."""
     return 0.6 if way in SLOW else 20.0
 
 
@@ -98,29 +98,29 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("way", PASSING)
-def test_trouble_that_passes_is_waited_for(path, way):
+@pytest.mark.parametrize("way", TRANSIENT)
+def test_transient_failures_are_retried(path, way):
     def behave(asked):
-        return PASSING[way]() if asked.attempt < 4 and asked.question != PROBE[0] else verdict("yes", 4)
+        return TRANSIENT[way]() if asked.attempt < 4 and asked.question != PROBE.question else verdict("yes", 4)
 
     with JudgeServer(behave) as server:
-        found, waits = ask(server, path, [answered(1)], timeout_seconds=patience(way), max_attempts=5)
+        found, waits = ask(server, path, [answered(1)], timeout_seconds=timeout(way), max_attempts=5)
         assert (found["id1"].verdict, found["id1"].rating) == (True, 4)
         assert server.questions()["what is 1?"] == 4
     assert len(waits) == 3
 
 
-@pytest.mark.parametrize("way", PASSING)
-def test_trouble_that_stays_leaves_a_question_unjudged_and_a_second_start_asks_for_it_alone(path, way):
+@pytest.mark.parametrize("way", ["429", "closed", "HTML"])
+def test_a_persistent_failure_leaves_a_question_unjudged_until_the_next_call(path, way):
     def behave(asked):
-        return PASSING[way]() if asked.question == "what is 1?" else verdict("yes", 4)
+        return TRANSIENT[way]() if asked.question == "what is 1?" else verdict("yes", 4)
 
     questions = [answered(0), answered(1), answered(2)]
     with JudgeServer(behave) as server:
-        found, _ = ask(server, path, questions, timeout_seconds=patience(way), concurrency=1)
+        found, _ = ask(server, path, questions, timeout_seconds=timeout(way), concurrency=1)
         assert [one.verdict for one in found.values()] == [True, None, True]
         assert found["id1"].rating is None
-        assert found["id1"].reason.startswith("no reply after 4 tries: ")
+        assert found["id1"].reason
         assert server.questions() == {"what is 0?": 1, "what is 1?": 4, "what is 2?": 1}
         server.behave = right
         found, _ = ask(server, path, questions)
@@ -129,7 +129,7 @@ def test_trouble_that_stays_leaves_a_question_unjudged_and_a_second_start_asks_f
 
 
 @pytest.mark.parametrize("way", UNREADABLE)
-def test_a_reply_that_cannot_be_read_is_asked_for_again_then_kept_as_it_is(path, way):
+def test_an_unreadable_reply_is_asked_for_three_times_and_kept(path, way):
     with JudgeServer(lambda asked: completion(UNREADABLE[way])) as server:
         found, waits = ask(server, path, [answered(1)])
         assert found["id1"].verdict is None
@@ -142,7 +142,7 @@ def test_a_reply_that_cannot_be_read_is_asked_for_again_then_kept_as_it_is(path,
     assert waits == []
 
 
-def test_a_reply_that_can_be_read_at_the_second_try_counts(path):
+def test_the_first_readable_reply_counts(path):
     with JudgeServer(lambda asked: completion("hm") if asked.attempt == 1 else verdict("no", 1)) as server:
         found, _ = ask(server, path, [answered(1)])
         assert len(server.asked) == 2
@@ -156,8 +156,8 @@ def test_a_contradiction_is_flagged_and_kept(path):
     assert found["id1"].is_contradictory
 
 
-def test_everything_at_once_ends_judged_or_unjudged_and_none_silently_wrong(path):
-    ways = {**PASSING, **{name: lambda text=text: completion(text) for name, text in UNREADABLE.items()}}
+def test_with_all_failures_at_once_every_answer_is_judged_or_unjudged(path):
+    ways = {**TRANSIENT, **{name: lambda text=text: completion(text) for name, text in UNREADABLE.items()}}
     questions = [answered(name) for name in [*ways, *(f"fine {number}" for number in range(30))]]
 
     def behave(asked):
@@ -166,7 +166,7 @@ def test_everything_at_once_ends_judged_or_unjudged_and_none_silently_wrong(path
 
     with JudgeServer(behave) as server:
         found, _ = ask(server, path, questions, timeout_seconds=0.6, concurrency=4)
-        assert server.most_at_once <= 4 + len(PASSING)  # a request that was given up may still be answered
+        assert server.most_at_once <= 4 + len(TRANSIENT)  # a request that was given up may still be answered
         assert list(found) == [one.question_id for one in questions]
         for question_id, judgement in found.items():
             if "fine" in question_id:
@@ -178,8 +178,8 @@ def test_everything_at_once_ends_judged_or_unjudged_and_none_silently_wrong(path
         server.behave = right
         found, _ = ask(server, path, questions)
         asked_again = {name for name, count in server.questions().items() if count > before[name]}
-    assert asked_again == {f"what is {name}?" for name in PASSING}
-    assert sum(one.verdict is True for one in found.values()) == len(PASSING) + 30
+    assert asked_again == {f"what is {name}?" for name in TRANSIENT}
+    assert sum(one.verdict is True for one in found.values()) == len(TRANSIENT) + 30
 
 
 # ---- waiting
@@ -208,14 +208,14 @@ def test_waits_double_and_jitter(path):
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_server_that_names_a_time_is_heeded_within_reason(path, status, headers, at_least, at_most):
+def test_retry_after_in_seconds_is_respected_within_limits(path, status, headers, at_least, at_most):
     behave = lambda asked: refusal(status, **headers) if asked.attempt == 1 else verdict("yes", 4)  # noqa: E731
     with JudgeServer(behave) as server:
         _, (wait,) = ask(server, path, [answered(1)])
     assert at_least <= wait <= at_most
 
 
-def test_a_server_that_names_a_date_is_heeded(path):
+def test_retry_after_as_a_date_is_respected(path):
     behave = lambda asked: (  # noqa: E731
         refusal(429, Retry_After=formatdate(time.time() + 30, usegmt=True)) if asked.attempt == 1 else verdict("yes", 4)
     )
@@ -225,7 +225,7 @@ def test_a_server_that_names_a_date_is_heeded(path):
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 16])
-def test_as_many_are_asked_at_a_time_as_allowed_and_no_more(path, concurrency):
+def test_the_number_of_simultaneous_requests_is_the_concurrency(path, concurrency):
     all_there = threading.Barrier(concurrency)
     first = iter(range(concurrency))
 
@@ -255,20 +255,20 @@ def test_equal_answers_are_asked_about_once_and_failed_ones_never(path):
     ]
     done = []
     with JudgeServer(right) as server:
-        found, _ = ask(server, path, questions, on_progress=lambda *told: done.append(told))
+        found, _ = ask(server, path, questions, on_progress=lambda *counts: done.append(counts))
         assert sorted(one.prediction for one in server.asked) == ["", "a cat", "a puppy"]
     assert list(found) == ["id1", "same", "else", "empty"]
     assert done == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_where_everything_is_kept_no_client_is_needed(path, monkeypatch):
+def test_kept_replies_need_no_client(path, monkeypatch):
     with JudgeServer(right) as server:
         ask(server, path, [answered(1)])
         url = server.url
     monkeypatch.setitem(sys.modules, "openai", None)
     found, _ = ask(url, path, [answered(1)])
     assert found["id1"].verdict is True
-    with pytest.raises(JudgeError, match=r"needs the openai package; pip install 'vidzip\[judge\]'"):
+    with pytest.raises(JudgeError, match=r"vidzip\[judge\]"):
         ask(url, path, [answered(2)])
 
 
@@ -278,7 +278,7 @@ def test_several_judges_share_a_file(path):
         for judge in judges:
             asyncio.run(judge_answers([answered(1)], judge, replies))
         assert [one.body["model"] for one in server.asked] == ["m", "n"]
-        assert [missing([answered(1)], judge.fingerprint, replies) for judge in judges] == [[], []]
+        assert [pending_prompts([answered(1)], judge.fingerprint, replies) for judge in judges] == [[], []]
 
 
 def test_the_model_that_replied_is_kept(path):
@@ -289,7 +289,7 @@ def test_the_model_that_replied_is_kept(path):
 
 def test_a_second_writer_is_refused_before_anything_is_asked(path):
     with JudgeServer(right) as server:
-        with open_replies(str(path)), pytest.raises(RepliesError, match="another process"):
+        with open_replies(str(path)), pytest.raises(RepliesError, match=r"judge\.jsonl"):
             ask(server, path, [answered(1)])
         assert server.asked == []
 
@@ -297,8 +297,8 @@ def test_a_second_writer_is_refused_before_anything_is_asked(path):
 @pytest.mark.parametrize(
     "options", [{"concurrency": 0}, {"max_attempts": 0}, {"timeout_seconds": 0}, {"timeout_seconds": float("nan")}]
 )
-def test_numbers_that_make_no_sense_are_refused(path, options):
-    with pytest.raises(ValueError, match="need 1 or more"):
+def test_numbers_out_of_range_are_refused(path, options):
+    with pytest.raises(ValueError, match="1 or more"):
         ask("http://localhost:1/v1", path, [answered(1)], **options)
 
 
@@ -312,21 +312,21 @@ def test_the_environment_does_not_send_answers_elsewhere(path, monkeypatch):
         assert server.asked[0].authorization == "Bearer no-key-needed"
 
 
-# ---- a judge that judges nothing
+# ---- a judge that refuses everything
 
 
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
         (401, "--judge-key-env"),
-        (402, "topped up"),
+        (402, "credit"),
         (403, "may not use"),
         (404, "/v1"),
         (410, "check the URL"),
         (302, "check the URL"),
     ],
 )
-def test_a_status_that_would_meet_every_question_stops_the_run_at_once(path, status, hint):
+def test_a_status_that_concerns_every_question_stops_at_once(path, status, hint):
     with JudgeServer(lambda asked: refusal(status, "so it is")) as server:
         with pytest.raises(JudgeError, match=f"HTTP {status}, so it is") as caught:
             ask(server, path, [answered(number) for number in range(200)], concurrency=2)
@@ -334,10 +334,10 @@ def test_a_status_that_would_meet_every_question_stops_the_run_at_once(path, sta
         assert len(server.asked) <= 2
 
 
-def test_an_account_that_is_spent_is_no_rate_limit(path):
+def test_an_account_without_credit_is_not_a_rate_limit(path):
     body = b'{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}'
     with JudgeServer(lambda asked: Sent(status=429, body=body)) as server:
-        with pytest.raises(JudgeError, match="exceeded your quota; the account has to be topped up"):
+        with pytest.raises(JudgeError, match="exceeded your quota"):
             ask(server, path, [answered(1)])
         assert len(server.asked) == 1
 
@@ -346,7 +346,7 @@ def test_a_refusal_of_every_request_stops_the_run(path):
     with JudgeServer(lambda asked: refusal(400, "no temperature for this model")) as server:
         with pytest.raises(JudgeError, match="HTTP 400, no temperature for this model"):
             ask(server, path, [answered(number) for number in range(200)], concurrency=1)
-        assert [one.question for one in server.asked] == ["what is 0?", PROBE[0]]
+        assert [one.question for one in server.asked] == ["what is 0?", PROBE.question]
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -358,28 +358,25 @@ def test_a_refusal_of_one_request_leaves_it_unjudged(path, status):
     with JudgeServer(behave) as server:
         found, _ = ask(server, path, questions, concurrency=1)
         assert [one.verdict for one in found.values()] == [None, True, None]
-        assert found["id0"].reason == f"the judge refused it: HTTP {status}, too long"
-        assert [one.question for one in server.asked] == ["what is 0?", PROBE[0], "what is 1?", "what is 2?"]
-    assert PROBE[0] not in path.read_text()
+        assert f"HTTP {status}, too long" in found["id0"].reason
+        assert [one.question for one in server.asked] == ["what is 0?", PROBE.question, "what is 1?", "what is 2?"]
+    assert PROBE.question not in path.read_text()
 
 
-def test_a_judge_that_is_not_there_is_said_so_soon(path):
+def test_a_judge_that_is_not_there_is_reported_soon(path):
     with JudgeServer(right) as server:
         url = server.url
-    with pytest.raises(
-        JudgeUnreachable, match=r"the judge at http://127.* does not reply: the connection broke"
-    ) as caught:
+    with pytest.raises(JudgeUnreachable, match=r"http://127"):
         ask(url, path, [answered(number) for number in range(1000)], max_attempts=8)
-    assert "the same command goes on" in caught.value.hint
 
 
-def test_a_judge_that_goes_silent_ends_the_run_and_what_it_said_is_kept(path):
+def test_a_judge_that_stops_replying_ends_the_run_and_its_replies_are_kept(path):
     questions = [answered(number) for number in range(100)]
     early = {one.question for one in questions[:30]}
     with JudgeServer(lambda asked: verdict("yes", 4) if asked.question in early else refusal(503, "down")) as server:
         with pytest.raises(JudgeUnreachable, match="HTTP 503, down"):
             ask(server, path, questions, max_attempts=2, concurrency=1)
-        assert len(server.asked) == 30 + SILENT_IN_A_ROW * 2
+        assert len(server.asked) == 30 + MAX_FAILURES_IN_A_ROW * 2
         kept = replay(questions, None, read_replies(str(path)))
         assert sum(one.verdict is True for one in kept.values()) == 30
         already = len(server.asked)
@@ -390,8 +387,8 @@ def test_a_judge_that_goes_silent_ends_the_run_and_what_it_said_is_kept(path):
 
 
 @pytest.mark.parametrize("wrong", ["", "two words", "line\nend", "schlüssel"])
-def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(path, wrong):
-    with pytest.raises(JudgeError, match="the key is empty or holds") as caught:
+def test_a_malformed_key_is_refused_without_being_shown(path, wrong):
+    with pytest.raises(JudgeError, match="key") as caught:
         ask("http://127.0.0.1:9/v1", path, [answered(1)], api_key=wrong)
     assert not wrong or wrong not in str(caught.value)
 
@@ -405,7 +402,7 @@ def test_a_redirection_is_not_followed_with_the_key(path):
 
 
 def test_a_judge_elsewhere_needs_a_key(path):
-    with open_replies(str(path)) as replies, pytest.raises(JudgeError, match="needs a key"):
+    with open_replies(str(path)) as replies, pytest.raises(JudgeError, match="key"):
         asyncio.run(judge_answers([answered(1)], Judge(), replies))
 
 
@@ -443,16 +440,16 @@ def test_the_key_appears_in_no_file_log_error_or_judgement(path, caplog, capfd, 
             seen += traceback.format_exception(error)
         assert server.asked[0].authorization == f"Bearer {KEY}"
     out, err = capfd.readouterr()
-    told = "".join([*seen, out, err, caplog.text, path.read_text()])
+    output = "".join([*seen, out, err, caplog.text, path.read_text()])
     for secret in (KEY, KEY.replace('"', '\\"'), "0123456789" * 2, "sk-proj"):
-        assert secret not in told
+        assert secret not in output
 
 
-# ---- ended half way
+# ---- interrupted
 
 
 @pytest.mark.parametrize(("end", "concurrency"), [(signal.SIGKILL, 4), (signal.SIGINT, 4), (signal.SIGKILL, 1)])
-def test_a_start_that_was_ended_is_gone_on_with(path, end, concurrency):
+def test_an_interrupted_call_resumes(path, end, concurrency):
     many = 60
     with JudgeServer(lambda asked: verdict("yes", 4, delay_seconds=0.02)) as server:
         command = [sys.executable, str(SUPPORT / "judge_some.py"), server.url, str(path), str(many), str(concurrency)]
@@ -468,4 +465,4 @@ def test_a_start_that_was_ended_is_gone_on_with(path, end, concurrency):
         assert second.stdout.count("true") == many
         assert len(server.questions()) == many
         twice = [name for name, count in server.questions().items() if count > 1]
-        assert len(twice) <= concurrency, "only what was under way is asked again"
+        assert len(twice) <= concurrency, "only requests in progress are repeated"

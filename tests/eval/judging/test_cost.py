@@ -8,14 +8,13 @@ from eval.judging import DEFAULT_MODEL, PRICES, Judge, Reply, estimate_cost, ope
 REPLY = Reply(text="{'pred': 'yes', 'score': 4}", model="m", finish="stop", at="")
 
 
-def test_four_sets_cost_tens_of_dollars(tmp_path):
-    asked = [answered(number, question="what is the man in the video doing with it?") for number in range(120_000)]
-    asked = [answered(n, question=f"{one.question} {n}") for n, one in enumerate(asked)]
+def test_a_thousand_answers_cost_tens_of_cents(tmp_path):
+    asked = [answered(n, question=f"what is the man in the video doing with it? {n}") for n in range(1200)]
     estimate = estimate_cost(asked, Judge(), read_replies(str(tmp_path / "none")))
-    assert estimate.num_prompts == estimate.num_answers == 120_000
-    assert 25e6 < estimate.input_tokens < 45e6  # some 300 tokens each
-    assert estimate.output_tokens == 120_000 * 16
-    assert 20 < estimate.dollars < 50
+    assert estimate.num_prompts == estimate.num_answers == 1200
+    assert 250_000 < estimate.input_tokens < 450_000  # about 300 each
+    assert estimate.output_tokens == 1200 * 16
+    assert 0.2 < estimate.dollars < 0.5
 
 
 def test_a_cost_by_hand(tmp_path):
@@ -29,7 +28,7 @@ def test_a_cost_by_hand(tmp_path):
     assert estimate.dollars == pytest.approx((estimate.input_tokens * 2 + 16 * 10) / 1e6)
 
 
-def test_what_is_kept_equal_or_failed_costs_nothing(tmp_path):
+def test_kept_equal_and_failed_answers_cost_nothing(tmp_path):
     path, judge = str(tmp_path / "judge.jsonl"), Judge()
     asked = [answered(0), answered(0, question_id="same"), answered(1), answered(2, prediction=None, failure="x")]
     with open_replies(path) as replies:
@@ -43,11 +42,11 @@ def test_what_is_kept_equal_or_failed_costs_nothing(tmp_path):
         assert estimate_cost(asked, Judge(temperature=1.0), replies).num_prompts == 2, "another judge has not replied"
 
 
-def test_a_price_that_is_not_known_is_none(tmp_path):
+def test_an_unknown_price(tmp_path):
     kept = read_replies(str(tmp_path / "none"))
     assert estimate_cost([answered(0)], Judge(model="my-own"), kept).dollars is None
     assert estimate_cost([answered(0)], Judge(base_url="https://elsewhere.example/v1"), kept).dollars is None
     assert DEFAULT_MODEL in PRICES
     for price in ((-1.0, 1.0), (1.0, float("nan")), (float("inf"), 1.0)):
-        with pytest.raises(ValueError, match="prices are"):
+        with pytest.raises(ValueError, match="prices"):
             estimate_cost([answered(0)], Judge(), kept, price=price)

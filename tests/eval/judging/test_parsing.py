@@ -27,88 +27,82 @@ READABLE = {
     '{"pred": "no", "score": 5}': (False, 5),
 }
 
-UNREADABLE = {
-    "": "empty",
-    " \n\t": "empty",
-    "yes": "no dict",
-    "yes, 4": "no dict",
-    "['yes', 4]": "no dict",
-    "<html><body>502 Bad Gateway</body></html>": "no dict",
-    "{'pred': 'yes', 'sco": "more than one dict, or a broken one",
-    "{'pred': 'yes', 'score': 4": "broken",
-    '{"pred": "yes", "score": 4} {"pred": "no", "score": 0}': "more than one dict",
-    "{'pred': 'no', 'score': 0}, or rather {'pred': 'yes', 'score': 4}": "more than one dict",
-    '{"verdict": {"pred": "yes", "score": 4}}': "no 'pred'",
-    "Sure: {'a': {'pred': 'yes', 'score': 4}}": "more than one dict, or a broken one",
-    '{"pred": "yes"}': "no 'score'",
-    '{"score": 4}': "no 'pred'",
-    '{"PRED": "yes", "score": 4}': "no 'pred'",
-    '{"pred": "yes", "pred": "no", "score": 3}': "more than one 'pred'",
-    "{'pred': 'yes', 'score': 3, 'score': 1}": "more than one 'score'",
-    '{"pred": true, "score": 5}': "neither yes nor no",
-    '{"pred": null, "score": 5}': "neither yes nor no",
-    '{"pred": "maybe", "score": 3}': "neither yes nor no",
-    '{"pred": "yes.", "score": 3}': "neither yes nor no",
-    '{"pred": ["yes"], "score": 3}': "neither yes nor no",
-    '{"pred": "yes", "score": 4.5}': "no integer",
-    '{"pred": "yes", "score": 6}': "no integer",
-    '{"pred": "yes", "score": -1}': "no integer",
-    '{"pred": "yes", "score": true}': "no integer",
-    '{"pred": "yes", "score": null}': "no integer",
-    '{"pred": "yes", "score": NaN}': "no integer",
-    '{"pred": "yes", "score": Infinity}': "no integer",
-    '{"pred": "yes", "score": "four"}': "no integer",
-    '{"pred": "yes", "score": "4/5"}': "no integer",
-    '{"pred": "yes", "score": "\u0664"}': "no integer",
-    '{"pred": "yes", "score": [4]}': "no integer",
-    "{'pred': 'yes', 'score': 1j}": "no integer",
-    "{'pred': 'yes', 'score': 2 + 2}": "broken",
-    "{'pred': pred, 'score': 4}": "broken",
-    "{**{'pred': 'yes'}, 'score': 4}": "broken",
-    "{'pred', 'score'}": "broken",
-}
+UNREADABLE = [
+    "",
+    " \n\t",
+    "yes",
+    "yes, 4",
+    "['yes', 4]",
+    "<html><body>502 Bad Gateway</body></html>",
+    "{'pred': 'yes', 'sco",
+    "{'pred': 'yes', 'score': 4",
+    '{"pred": "yes", "score": 4} {"pred": "no", "score": 0}',
+    "{'pred': 'no', 'score': 0}, or rather {'pred': 'yes', 'score': 4}",
+    '{"verdict": {"pred": "yes", "score": 4}}',
+    "Sure: {'a': {'pred': 'yes', 'score': 4}}",
+    '{"pred": "yes"}',
+    '{"score": 4}',
+    '{"PRED": "yes", "score": 4}',
+    '{"pred": "yes", "pred": "no", "score": 3}',
+    "{'pred': 'yes', 'score': 3, 'score': 1}",
+    '{"pred": true, "score": 5}',
+    '{"pred": null, "score": 5}',
+    '{"pred": "maybe", "score": 3}',
+    '{"pred": "yes.", "score": 3}',
+    '{"pred": ["yes"], "score": 3}',
+    '{"pred": "yes", "score": 4.5}',
+    '{"pred": "yes", "score": 6}',
+    '{"pred": "yes", "score": -1}',
+    '{"pred": "yes", "score": true}',
+    '{"pred": "yes", "score": null}',
+    '{"pred": "yes", "score": NaN}',
+    '{"pred": "yes", "score": Infinity}',
+    '{"pred": "yes", "score": "four"}',
+    '{"pred": "yes", "score": "4/5"}',
+    '{"pred": "yes", "score": "\u0664"}',
+    '{"pred": "yes", "score": [4]}',
+    "{'pred': 'yes', 'score': 1j}",
+    "{'pred': 'yes', 'score': 2 + 2}",
+    "{'pred': pred, 'score': 4}",
+    "{**{'pred': 'yes'}, 'score': 4}",
+    "{'pred', 'score'}",
+]
 
 
-@pytest.mark.parametrize(("text", "reading"), READABLE.items())
-def test_replies_that_can_be_read(text, reading):
+@pytest.mark.parametrize(("text", "expected"), READABLE.items())
+def test_readable_replies(text, expected):
     verdict, rating = parse_reply(text)
-    assert (verdict, rating) == reading
+    assert (verdict, rating) == expected
     assert type(verdict) is bool
     assert type(rating) is int
 
 
-@pytest.mark.parametrize(("text", "says"), UNREADABLE.items())
-def test_replies_that_cannot(text, says):
-    with pytest.raises(UnreadableReply, match=says):
-        parse_reply(text)
+HOSTILE = [
+    "{'pred': __import__('os').system('touch /tmp/executed'), 'score': 4}",
+    "__import__('os').abort()",
+    "{'pred': 'yes', 'score': (lambda: 4)()}",
+    "{'pred': 'yes', 'score': [4 for _ in range(10**9)]}",
+    "{'pred': 'yes', 'score': 9**9**9}",
+    "{'pred': 'yes', 'score': " + "9" * 3000 + "}",
+    "{" * 100_000,
+    "{'a':" * 600 + "1" + "}" * 600,
+    '{"a":' * 100_000 + "1" + "}" * 100_000,
+    "{'pred': 'yes', 'score': " + "-" * 3000 + "4}",
+    "{'pred': 'yes', 'score': " + "(" * 1500 + "4" + ")" * 1500 + "}",
+    "{'pred': 'yes', 'score': 4, 'x': '" + "x" * 1_000_000 + "'}",
+    "{'pred': 'yes', 'score': \ud800}",
+    "{'pred': 'y\x00es', 'score': 4}",
+]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{'pred': __import__('os').system('touch /tmp/executed'), 'score': 4}",
-        "__import__('os').abort()",
-        "{'pred': 'yes', 'score': (lambda: 4)()}",
-        "{'pred': 'yes', 'score': [4 for _ in range(10**9)]}",
-        "{'pred': 'yes', 'score': 9**9**9}",
-        "{'pred': 'yes', 'score': " + "9" * 3000 + "}",
-        "{" * 100_000,
-        "{'a':" * 600 + "1" + "}" * 600,
-        '{"a":' * 100_000 + "1" + "}" * 100_000,
-        "{'pred': 'yes', 'score': " + "-" * 3000 + "4}",
-        "{'pred': 'yes', 'score': " + "(" * 1500 + "4" + ")" * 1500 + "}",
-        "{'pred': 'yes', 'score': 4, 'x': '" + "x" * 1_000_000 + "'}",
-        "{'pred': 'yes', 'score': \ud800}",
-        "{'pred': 'y\x00es', 'score': 4}",
-    ],
-)
-def test_hostile_replies_do_nothing_and_are_unreadable(text):
+@pytest.mark.parametrize("text", [*UNREADABLE, *HOSTILE])
+def test_unreadable_replies_are_refused_and_never_executed(text):
     with pytest.raises(UnreadableReply):
         parse_reply(text)
 
 
 @given(st.text() | st.text("{}'\"predscoyn:, 0123456789\\\n[]()-"))
-def test_law_any_text_gives_a_verdict_and_a_rating_in_range_or_none(text):
+def test_law_any_text_gives_a_verdict_and_a_rating_in_range_or_is_unreadable(text):
     with suppress(UnreadableReply):
         verdict, rating = parse_reply(text)
         assert verdict in {True, False}
@@ -122,21 +116,21 @@ def test_law_any_text_gives_a_verdict_and_a_rating_in_range_or_none(text):
     st.text(st.characters(exclude_characters="{}")),
     st.text(st.characters(exclude_characters="{}")),
 )
-def test_law_what_was_meant_is_read_whatever_stands_around(verdict, rating, write, before, after):
-    meant = {"pred": "yes" if verdict else "no", "score": rating}
-    assert parse_reply(f"{before}{write(meant)}{after}") == (verdict, rating)
+def test_law_text_around_the_dict_does_not_matter(verdict, rating, write, before, after):
+    reply = {"pred": "yes" if verdict else "no", "score": rating}
+    assert parse_reply(f"{before}{write(reply)}{after}") == (verdict, rating)
 
 
 @pytest.mark.parametrize(
     ("verdict", "rating", "flagged"),
     [(True, 0, True), (False, 5, True), (True, 1, False), (False, 4, False), (True, 5, False), (False, 0, False)],
 )
-def test_contradictions_are_flagged_and_kept(verdict, rating, flagged):
+def test_contradictions_are_flagged(verdict, rating, flagged):
     judgement = Judgement(question_id="a", verdict=verdict, rating=rating)
     assert judgement.is_contradictory is flagged
 
 
-def test_an_unjudged_answer_contradicts_nothing_and_says_why():
+def test_an_unjudged_answer_needs_a_reason_and_contradicts_nothing():
     assert not Judgement(question_id="a", verdict=None, rating=None, reason="no reply").is_contradictory
     for fields in (
         {"verdict": None, "rating": None},
@@ -144,5 +138,5 @@ def test_an_unjudged_answer_contradicts_nothing_and_says_why():
         {"verdict": True, "rating": 3, "reason": "why not"},
         {"verdict": None, "rating": 3, "reason": "x"},
     ):
-        with pytest.raises(ValueError, match="needs verdict and rating"):
+        with pytest.raises(ValueError, match="verdict"):
             Judgement(question_id="a", **fields)

@@ -1,4 +1,4 @@
-"""A judge of one's own: a real ``transformers serve`` with a tiny random model, in a process of its own."""
+"""A self-hosted judge: a real ``transformers serve`` with a tiny random model, in its own process."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from eval.judging import Judge, judge_answers, open_replies, read_replies, repla
 
 NEEDED = ("fastapi", "uvicorn", "openai")
 
-pytestmark = pytest.mark.skipif(
-    any(find_spec(name) is None for name in NEEDED), reason=f"transformers serve needs {', '.join(NEEDED)}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        any(find_spec(name) is None for name in NEEDED), reason=f"transformers serve needs {', '.join(NEEDED)}"
+    ),
+]
 
 TEMPLATE = "{% for message in messages %}<{{ message.role }}> {{ message.content }}\n{% endfor %}<assistant> "
 
@@ -112,12 +115,12 @@ def test_a_model_that_transformers_serves_judges(served, tmp_path):
     assert replay(questions, None, read_replies(path)) == found
 
 
-def test_a_model_that_it_does_not_serve_is_said_so(served, tmp_path):
+def test_a_model_that_is_not_served_is_refused(served, tmp_path):
     from eval.judging import JudgeError
 
     _, url = served
     with (
         open_replies(str(tmp_path / "judge.jsonl")) as replies,
-        pytest.raises(JudgeError, match="HTTP 400, Server is pinned"),
+        pytest.raises(JudgeError, match="HTTP 400"),
     ):
         asyncio.run(judge_answers([answered(1)], Judge(model="other", base_url=url), replies))

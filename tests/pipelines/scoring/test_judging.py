@@ -269,7 +269,7 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path, arguments, says):
 
 
 def test_a_judge_without_a_name_is_none(tmp_path):
-    with pytest.raises(BadJudge, match="has no name"):
+    with pytest.raises(BadJudge, match="model"):
         judge(tmp_path, "--judge", "")
 
 
