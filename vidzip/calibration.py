@@ -13,7 +13,6 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -104,11 +103,6 @@ class Calibration:
             and machine == Machine.current(machine.device, machine.device_name, machine.dtype)
             and device_name(machine.device if kind == "auto" else device) == machine.device_name
         )
-
-
-def utc_now() -> str:
-    """Return the current time, as ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def find_costs(model: str, device: str = "auto", dtype: str = "auto") -> CostModel | None:

@@ -52,36 +52,26 @@ def stages(costs: Costs) -> Rows:
 
 def alternatives(report: PlanReport) -> tuple[tuple[str, ...], Rows]:
     """Header and rows of the plans that were not chosen."""
-    costs = report.costs
-    header = ("not chosen", "tokens", *(COSTS if costs else ()), "reason")
-    rows = [
-        (
-            f"{one.num_frames:,} frames",
-            f"{one.total_tokens:,}",
-            *(_format_costs(one.costs) if costs else ()),
-            one.reason,
-        )
-        for one in report.alternatives
-    ]
-    return header, rows
+    costs = COSTS if report.costs else ()
+    rows: Rows = []
+    for one in report.alternatives:
+        cells = _format_costs(one.costs) if costs else ()
+        rows.append((f"{one.num_frames:,} frames", f"{one.total_tokens:,}", *cells, one.reason))
+    return ("not chosen", "tokens", *costs, "reason"), rows
 
 
 def frontier(points: Sequence[FrontierPoint], report: PlanReport) -> tuple[tuple[str, ...], Rows]:
     """Header and rows of the most tokens that frame counts may have; the chosen count is marked."""
-    costs = report.costs
-    header = ("frames", "tokens at most", "each", *(COSTS if costs else ()), "accuracy", "")
-    rows = []
+    costs, chosen = COSTS if report.costs else (), (report.plan.num_frames, report.plan.total_tokens)
+    rows: Rows = []
     for one in points:
-        each = f"{one.total_tokens / one.num_frames:.4g}"
-        remark = (
-            exceeded(one.exceeded_limits) if one.exceeded_limits else "chosen" if _is_chosen(one, report.plan) else ""
-        )
+        counts = f"{one.num_frames:,}", f"{one.total_tokens:,}", f"{one.total_tokens / one.num_frames:.4g}"
         accuracy = "" if one.accuracy is None or one.exceeded_limits else f"{one.accuracy:.1%}"
-        tokens = f"{one.total_tokens:,}"
-        rows.append(
-            (f"{one.num_frames:,}", tokens, each, *(_format_costs(one.costs) if costs else ()), accuracy, remark)
-        )
-    return header, rows
+        remark = "chosen" if (one.num_frames, one.total_tokens) == chosen else ""
+        if one.exceeded_limits:
+            remark = exceeded(one.exceeded_limits)
+        rows.append((*counts, *(_format_costs(one.costs) if costs else ()), accuracy, remark))
+    return ("frames", "tokens at most", "each", *costs, "accuracy", ""), rows
 
 
 def videos(plans: FolderPlans) -> Rows:
@@ -131,11 +121,11 @@ def record(video: str, report: PlanReport, points: Sequence[FrontierPoint]) -> d
         "unused_tokens": plan.unused_tokens,
         "tokens_per_frame": list(plan.tokens_per_frame),
         "timestamps_seconds": [round(moment, 6) for moment in plan.timestamps_seconds],
-        "predicted_by": _machine(report.cost_model),
-        "predicted": _predicted(report.costs),
+        "predicted_by": _cost_model(report.cost_model),
+        "predicted": None if report.costs is None else asdict(report.costs),
         "binding_constraints": list(report.binding_constraints),
-        "alternatives": [{**asdict(one), "costs": _predicted(one.costs)} for one in report.alternatives],
-        "frontier": [{**asdict(one), "costs": _predicted(one.costs)} for one in points],
+        "alternatives": [asdict(one) for one in report.alternatives],
+        "frontier": [asdict(one) for one in points],
         "warnings": list(plan.warnings),
         "notes": [*plan.notes, *report.notes],
     }
@@ -168,23 +158,10 @@ def exceeded(limits: Sequence[str]) -> str:
     return f"exceeds the {' and '.join(limits)} limit{'s' if len(limits) > 1 else ''}"
 
 
-def _machine(model: CostModel | None) -> dict[str, Any] | None:
+def _cost_model(model: CostModel | None) -> dict[str, Any] | None:
     if model is None:
         return None
-    return {
-        "model": model.shape.name,
-        "device": model.device,
-        "dtype": model.dtype,
-        "is_calibrated": model.is_calibrated,
-    }
-
-
-def _predicted(costs: Costs | None) -> dict[str, Any] | None:
-    return None if costs is None else asdict(costs)
-
-
-def _is_chosen(point: FrontierPoint, plan: Plan) -> bool:
-    return (point.num_frames, point.total_tokens) == (plan.num_frames, plan.total_tokens)
+    return {"model": model.shape.name, **{key: getattr(model, key) for key in ("device", "dtype", "is_calibrated")}}
 
 
 def _format_costs(costs: Costs | None) -> tuple[str, str]:

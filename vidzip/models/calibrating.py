@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from vidzip.calibration import Calibration, Machine, device_name, utc_now
+from vidzip.calibration import Calibration, Machine, device_name
 from vidzip.models.encoding import Progress
 from vidzip.models.fitting import Run, fit
 from vidzip.models.measuring import QUESTION, measure
@@ -58,7 +59,7 @@ def calibrate(
         machine=machine_of(model),
         asked_device=asked_device,
         asked_dtype=asked_dtype,
-        measured_at=utc_now(),
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         took_seconds=time.monotonic() - began,
     )
 

@@ -107,21 +107,17 @@ class Workload:
         """Amounts of work per stage, in the units of :attr:`CostModel.rates`."""
         tokens = self.total_tokens
         context = tokens + self.prompt_tokens
+        megapixels = {} if self.video is None else {"megapixels": self.num_frames * self.video.pixels / 1e6}
         return {
             "decode": self._decoding(),
-            "preprocess": self._preprocessing(),
+            # Devices that resize (GPUs) have a rate per megapixel.
+            "preprocess": {"frames": self.num_frames, **megapixels},
             "encode": {"runs": 1, "frames": self.num_encoded_frames},
             "compress": {"runs": 1, "frames": self.num_frames, "tokens": tokens},
             "project": {"runs": 1, "tokens": tokens},
             "prefill": {"runs": 1, "tokens": context, "pairs": context**2 / 2},
             "generate": {"runs": 1, "tokens": context},
         }
-
-    def _preprocessing(self) -> dict[str, float]:
-        """Count frames, and their megapixels for devices that resize (GPUs)."""
-        if self.video is None:
-            return {"frames": self.num_frames}
-        return {"frames": self.num_frames, "megapixels": self.num_frames * self.video.pixels / 1e6}
 
     def _decoding(self) -> dict[str, float]:
         """Count seeks to keyframes, frames decoded on the way, and frames taken.

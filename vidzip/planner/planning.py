@@ -84,17 +84,7 @@ def plan_with_report(
     max_tokens_per_frame: int = VIDEO_LLAVA_7B.tokens_per_frame,
     **options: Any,
 ) -> PlanReport:
-    """Make a plan as :func:`plan` does, and report its costs, its binding constraints and the nearest alternatives.
-
-    Args:
-        path_or_info: as in :func:`plan`.
-        budget: as in :func:`plan`.
-        max_tokens_per_frame: as in :func:`plan`.
-        options: the other arguments of :func:`plan`.
-
-    Raises:
-        As :func:`plan`.
-    """
+    """Make a plan, and report its costs, binding constraints and alternatives; arguments and errors as :func:`plan`."""
     info = _probe(path_or_info)
     return Planner(info=info, budget=budget or Budget(), max_tokens_per_frame=max_tokens_per_frame, **options).report()
 
@@ -119,9 +109,7 @@ class Planner:
         budget, max_tokens_per_frame, policy, start, end, snap, frames_per_clip, costs, method: as in :func:`plan`.
 
     Raises:
-        BudgetTooSmall: more frames were requested than there are tokens.
-        BadArgument: the time range is empty or outside of the video, a count is below 1, or a frame has fewer tokens
-            than the budget's minimum.
+        BudgetTooSmall, BadArgument: as :func:`check_request`.
     """
 
     info: VideoInfo
@@ -137,48 +125,47 @@ class Planner:
 
     def __post_init__(self) -> None:
         check_request(self.info, self.budget, self.start, self.end)
-        costs = self.costs
-        if costs is None and (self.budget.max_latency_seconds or self.budget.max_memory_bytes):
-            costs = default_costs(VIDEO_LLAVA_7B, "cuda")
-        most = check_count(self.max_tokens_per_frame, "max_tokens_per_frame")
-        if costs is not None:
-            most = min(most, costs.shape.tokens_per_frame)
-        if most < self.budget.min_tokens_per_frame:
-            raise BadArgument(
-                f"the minimum is {self.budget.min_tokens_per_frame} tokens per frame, but a frame has {most}",
-                hint=f"lower --min-tokens to {most}",
-            )
-        object.__setattr__(self, "costs", costs)
-        object.__setattr__(self, "max_tokens_per_frame", most)
 
     def plan(self) -> Plan:
-        """Make the plan.
+        """Make the plan; errors as :func:`plan`."""
+        return self.place(self.choice.frames, self.choice.tokens)
 
-        Raises:
-            As :func:`plan`.
-        """
-        return place_frames(
-            self.info,
-            self.budget,
-            self.choice.frames,
-            self.choice.tokens,
+    def place(self, num_frames: int, total_tokens: int) -> Plan:
+        """Sample timestamps for a number of frames, and split tokens evenly among them."""
+        info, start, end = self.info, self.start, self.end
+        timestamps, warnings = sample(info, num_frames, self.policy, start, end), list(info.warnings)
+        range_ = stretch_of(info, start, end)
+        if self.snap:
+            timestamps, shift = _snap(info.path, timestamps)
+            warnings.append(f"timestamps were moved to keyframes, by up to {shift:.2f} s")
+        requested = self.budget.num_frames
+        if requested is not None and num_frames < requested:
+            whole = start is None and end is None
+            holder = "the video has" if whole else f"{range_.start:g} s to {range_.end:g} s has"
+            warnings.append(
+                f"{holder} {num_frames} distinct frames, fewer than the {requested} requested: all are used"
+            )
+        if end is not None and end > range_.end:
+            warnings.append(f"the video ends at {range_.end:g} s, before the requested end, {end:g} s")
+        return Plan(
+            video_identity=info.identity,
+            budget=self.budget,
+            timestamps_seconds=timestamps,
+            tokens_per_frame=tuple(split_evenly(total_tokens, num_frames)),
             policy=self.policy,
-            start=self.start,
-            end=self.end,
+            start_seconds=start,
+            end_seconds=end,
             snap=self.snap,
             frames_per_clip=self.clip,
+            warnings=tuple(warnings),
         )
 
     def report(self) -> PlanReport:
-        """Make the plan, and report on it.
-
-        Raises:
-            As :func:`plan`.
-        """
+        """Make the plan, and report on it; errors as :func:`plan`."""
         return PlanReport(
             plan=self.plan(),
             method=self.method,
-            cost_model=self.costs,
+            cost_model=self.cost_model,
             costs=self.predict(self.choice.frames, self.choice.tokens),
             binding_constraints=self.choice.binding_constraints,
             alternatives=self._alternatives(),
@@ -186,11 +173,18 @@ class Planner:
         )
 
     @cached_property
+    def cost_model(self) -> CostModel | None:
+        """What predicts costs: that of Video-LLaVA-7B on CUDA if none is given, and the budget has limits."""
+        if self.costs is None and (self.budget.max_latency_seconds or self.budget.max_memory_bytes):
+            return default_costs(VIDEO_LLAVA_7B, "cuda")
+        return self.costs
+
+    @cached_property
     def clip(self) -> int:
         """Frames that the vision tower encodes together."""
         if self.frames_per_clip is not None:
             return check_count(self.frames_per_clip, "frames_per_clip")
-        return 1 if self.costs is None else self.costs.shape.frames_per_clip
+        return 1 if self.cost_model is None else self.cost_model.shape.frames_per_clip
 
     @cached_property
     def num_video_frames(self) -> int:
@@ -204,16 +198,28 @@ class Planner:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The plans within all limits."""
-        budget = self.budget
+        """The plans within all limits.
+
+        Raises:
+            BadArgument: ``max_tokens_per_frame`` is below 1 or below the budget's minimum.
+        """
+        budget, model = self.budget, self.cost_model
+        most = check_count(self.max_tokens_per_frame, "max_tokens_per_frame")
+        if model is not None:
+            most = min(most, model.shape.tokens_per_frame)
+        if most < budget.min_tokens_per_frame:
+            raise BadArgument(
+                f"the minimum is {budget.min_tokens_per_frame} tokens per frame, but a frame has {most}",
+                hint=f"lower --min-tokens to {most}",
+            )
         return SearchSpace(
             video_frames=self.num_video_frames,
             total_tokens=budget.total_tokens,
             max_seconds=budget.max_latency_seconds or math.inf,
             max_memory_bytes=budget.max_memory_bytes or math.inf,
             min_tokens_per_frame=budget.min_tokens_per_frame,
-            max_tokens_per_frame=self.max_tokens_per_frame,
-            predict_costs=None if self.costs is None else partial(self._seconds_and_bytes, self.costs),
+            max_tokens_per_frame=most,
+            predict_costs=None if model is None else partial(self._seconds_and_bytes, model),
         )
 
     @cached_property
@@ -237,7 +243,8 @@ class Planner:
 
     def predict(self, frames: int, tokens: int) -> Costs | None:
         """Predict what a plan costs; None without a cost model."""
-        return None if self.costs is None else self.costs.predict(self._workload(self.costs, frames, tokens))
+        model = self.cost_model
+        return None if model is None else model.predict(self._workload(model, frames, tokens))
 
     def frontier(self, num_frames: int | None = None) -> tuple[FrontierPoint, ...]:
         """Return the most tokens that frame counts may have, up to the first count that exceeds a limit.
@@ -286,8 +293,9 @@ class Planner:
 
     def _notes(self) -> Iterator[str]:
         """Say what was assumed for the choice and the predictions."""
-        if self.costs is not None and not self.costs.is_calibrated:
-            yield f"costs of {self.costs.shape.name} on {self.costs.device} are assumed, {NOT_CALIBRATED}"
+        model = self.cost_model
+        if model is not None and not model.is_calibrated:
+            yield f"costs of {model.shape.name} on {model.device} are assumed, {NOT_CALIBRATED}"
         if self.budget.num_frames is not None or self.budget.prefer != "balanced":
             return
         table = self.accuracy
@@ -307,7 +315,7 @@ class Planner:
         return tuple(
             self._alternative(frames, tokens)
             for frames, tokens in plans
-            if tokens <= frames * self.max_tokens_per_frame
+            if tokens <= frames * self.space.max_tokens_per_frame
         )
 
     def _nearest_plans(self, frames: int, tokens: int) -> Iterator[tuple[int, int]]:
@@ -349,7 +357,7 @@ class Planner:
         seconds, memory = self.space.predict(frames, tokens)
         return {
             "tokens": f"{tokens:,} tokens exceed the budget of {self.budget.total_tokens:,}",
-            "latency": f"{_format_seconds(seconds)} exceeds the latency limit of {self.space.max_seconds:g} s",
+            "latency": f"{_round_up(seconds)} s exceeds the latency limit of {self.space.max_seconds:g} s",
             "memory": f"{_format_bytes(memory)} exceeds the memory limit of {self.space.max_memory_bytes / 1e9:g} GB",
             "video": f"the video has {self.num_video_frames:,} frames",
         }[limit]
@@ -372,61 +380,14 @@ class Planner:
             "memory": f"--max-memory to {_format_bytes(memory).replace(' ', '')}",
         }
         hints.append(f"raise {' and '.join(enough[limit] for limit in exceeded)}")
-        if self.costs is not None and not self.costs.is_calibrated:
+        if self.cost_model is not None and not self.cost_model.is_calibrated:
             hints[-1] += f" ({NOT_CALIBRATED})"
         smallest = f"{frames} frame{'s' if frames > 1 else ''} and {tokens} token{'s' if tokens > 1 else ''}"
         return BudgetInfeasible(
-            f"the smallest plan, {smallest}, takes {_format_seconds(seconds)} and {_format_bytes(memory)}: "
+            f"the smallest plan, {smallest}, takes {_round_up(seconds)} s and {_format_bytes(memory)}: "
             + " and ".join(self._excess(limit, frames, tokens) for limit in exceeded),
             hint=" or ".join(hints),
         )
-
-
-def place_frames(
-    info: VideoInfo,
-    budget: Budget,
-    num_frames: int,
-    total_tokens: int,
-    *,
-    policy: Policy,
-    start: float | None,
-    end: float | None,
-    snap: bool,
-    frames_per_clip: int,
-) -> Plan:
-    """Sample timestamps for a number of frames, and split tokens evenly among them.
-
-    Raises:
-        BadArgument: the time range is empty or outside of the video.
-    """
-    timestamps = sample(info, num_frames, policy, start, end)
-    warnings, stretch = list(info.warnings), stretch_of(info, start, end)
-    if snap:
-        timestamps, shift = _snap(info.path, timestamps)
-        warnings.append(f"timestamps were moved to keyframes, by up to {shift:.2f} s")
-    if budget.num_frames is not None and num_frames < budget.num_frames:
-        holder = "the video has" if start is None and end is None else f"{stretch.start:g} s to {stretch.end:g} s has"
-        warnings.append(
-            f"{holder} {num_frames} distinct frames, fewer than the {budget.num_frames} requested: all are used"
-        )
-    if end is not None and end > stretch.end:
-        warnings.append(f"the video ends at {stretch.end:g} s, before the requested end, {end:g} s")
-    return Plan(
-        video_identity=info.identity,
-        budget=budget,
-        timestamps_seconds=timestamps,
-        tokens_per_frame=tuple(split_evenly(total_tokens, num_frames)),
-        policy=policy,
-        start_seconds=start,
-        end_seconds=end,
-        snap=snap,
-        frames_per_clip=frames_per_clip,
-        warnings=tuple(warnings),
-    )
-
-
-def _format_seconds(seconds: float) -> str:
-    return f"{_round_up(seconds)} s"
 
 
 def _format_bytes(num_bytes: float) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vidzip.errors import BadArgument
-from vidzip.planner.planning import place_frames
+from vidzip.planner.planning import Planner
 from vidzip.planner.plans import Plan
 from vidzip.video.info import VideoInfo, cut_short
-from vidzip.video.sampling import count_frames
 
 
 def replan_on_truncation(plan: Plan, info: VideoInfo, ends_seconds: float, max_tokens_per_frame: int) -> Plan:
@@ -29,19 +28,17 @@ def replan_on_truncation(plan: Plan, info: VideoInfo, ends_seconds: float, max_t
     """
     if plan.policy is None:
         raise BadArgument("the plan's timestamps were given by hand", hint="plan again with vidzip.plan")
-    readable = cut_short(info, ends_seconds)
-    num_frames = min(plan.num_frames, count_frames(readable, plan.start_seconds, plan.end_seconds))
-    replanned = place_frames(
-        readable,
-        plan.budget,
-        num_frames,
-        min(plan.total_tokens, num_frames * max_tokens_per_frame),
+    planner = Planner(
+        info=cut_short(info, ends_seconds),
+        budget=plan.budget,
         policy=plan.policy,
         start=plan.start_seconds,
         end=plan.end_seconds,
         snap=plan.snap,
         frames_per_clip=plan.frames_per_clip,
     )
+    num_frames = min(plan.num_frames, planner.num_video_frames)
+    replanned = planner.place(num_frames, min(plan.total_tokens, num_frames * max_tokens_per_frame))
     promised = info.start_seconds + (info.duration_seconds or 0.0)
     warning = (
         f"the header of {info.path!r} says {promised:.3f} s, but the video ends at {ends_seconds:.3f} s: "
