@@ -97,7 +97,3 @@ def progress_bar() -> Iterator[Progress]:
             bar.update(task, description=stage, completed=done, total=total)
 
         yield update
-
-
-say, remark, table, markdown_table = print_line, print_message, print_table, print_markdown_table
-size, plain, progress = format_bytes, printable, progress_bar

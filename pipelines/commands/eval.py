@@ -51,7 +51,7 @@ from vidzip.errors import BadArgument
 @takes_model
 @takes_decoding
 @debug_option
-def eval_command(
+def command(
     *,
     questions: QuestionSettings,
     out: str,

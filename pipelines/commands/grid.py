@@ -48,7 +48,7 @@ RESULT, PLOT = "grid.json", "grid.png"
 @takes_model
 @takes_decoding
 @debug_option
-def grid_command(
+def command(
     *,
     questions: QuestionSettings,
     out: str,

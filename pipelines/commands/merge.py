@@ -12,7 +12,7 @@ from pipelines.terminal import print_line
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path())
 @click.option("--out", metavar="RUN", required=True, type=click.Path(), help="Folder of the merged run.")
 @debug_option
-def merge_command(*, runs: tuple[str, ...], out: str) -> None:
+def command(*, runs: tuple[str, ...], out: str) -> None:
     """Merge the parts of a run that were made with --shard."""
     from pipelines.runs.merging import merge
 

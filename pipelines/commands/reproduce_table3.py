@@ -62,7 +62,7 @@ class Unavailable(VidzipError):
 @answer_option
 @judge_options
 @debug_option
-def table3_command(
+def command(
     *,
     data: str,
     out: str,

@@ -221,7 +221,7 @@ def _pack(model: VideoModel, caches: Mapping[str, PackCache], decoded: Decoded) 
     outcomes: list[Outcome] = []
     for name, settings in group.items():
         try:
-            features = features or model.encode(frames, stopwatch)
+            features = model.encode(frames, stopwatch) if features is None else features
             packed = model.pack_features(
                 features,
                 _replan_tokens(decoded_plan, settings.budget.total_tokens, model.tokens_per_frame),

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from refusals import assert_refused
 
-from pipelines.calibrate import format_duration, rows
 from pipelines.cli import main
+from pipelines.commands.calibrate import format_duration, rows
 from vidzip.calibration import Calibration, Machine, device_name, find_costs
 from vidzip.models import calibrating
 from vidzip.planner.costs import GENERATE, STAGES, CostModel

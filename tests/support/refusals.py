@@ -1,4 +1,4 @@
-"""What the command line says where it refuses something."""
+"""Checks of the command line's refusals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def assert_refused(capsys: Any, says: str, hint: str) -> None:
-    """Check that nothing was printed but an error in one line, and what to do in another."""
+    """Check that only an error and a hint were printed, one line each."""
     out, err = capsys.readouterr()
     assert out == ""
     error, advice = err.splitlines()

@@ -12,7 +12,7 @@ from refusals import assert_refused
 
 import vidzip
 from pipelines.cli import main
-from pipelines.planning.command import Memory
+from pipelines.commands.plan import Memory
 from pipelines.planning.cost_models import assumed_costs
 from vidzip import Budget
 from vidzip.planner import NOT_CALIBRATED, measured_accuracy, plan_with_report, planning

@@ -21,7 +21,9 @@ def test_the_7b_models_match_their_configs_and_modules(kind, ours):
     assert ours.num_weights == sum(weight.numel() for weight in model.parameters())
     for dtype in BYTES_OF:
         shape = ours.model_shape("some", dtype)
-        assert shape.frame_bytes == activation_bytes(config.vision_config, shape.tokens_per_frame, getattr(torch, dtype))
+        assert shape.frame_bytes == activation_bytes(
+            config.vision_config, shape.tokens_per_frame, getattr(torch, dtype)
+        )
         assert shape.weight_bytes == ours.num_weights * getattr(torch, dtype).itemsize
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from vidzip.compress import Method
 
 
-@click.command()
+@click.command(name="methods")
 @click.argument("name", metavar="[NAME]", required=False)
 @output_options
-def methods(*, name: str | None, as_json: bool) -> None:
+def command(*, name: str | None, as_json: bool) -> None:
     """List compression methods.
 
     With a NAME, list the options of one. 'vidzip ask', 'pack', 'chat' and 'eval' take a method with --method NAME, and

@@ -35,7 +35,7 @@ _UNITS = {
 @dtype_option
 @click.option("--quick", is_flag=True, help="Measure fewer cases, each once: a third of the time, larger errors.")
 @output_options
-def calibrate_command(*, model: str | None, device: str, dtype: str, quick: bool, as_json: bool) -> None:
+def command(*, model: str | None, device: str, dtype: str, quick: bool, as_json: bool) -> None:
     """Measure this machine, so that plans predict its costs.
 
     Measures decoding of synthetic clips and every stage of the model, interleaved; about a minute with a small model.

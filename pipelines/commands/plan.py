@@ -96,7 +96,7 @@ class Memory(click.ParamType):  # type: ignore[type-arg] # generic from click 8.
 )
 @click.option("--plot", type=click.Path(), metavar="FILE", help="Plot frames against latency into a PNG.")
 @output_options
-def plan_command(**options: Any) -> int:
+def command(**options: Any) -> int:
     """Show which frames a budget allows, and their costs; no model is loaded.
 
     Costs are predicted if --model or a limit is given: from the rates that 'vidzip calibrate' measured, or from assumed

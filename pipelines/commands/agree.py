@@ -1,0 +1,5 @@
+"""``vidzip agree``."""
+
+from pipelines.scoring.command import agree_command as command
+
+__all__ = ["command"]

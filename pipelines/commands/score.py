@@ -1,0 +1,5 @@
+"""``vidzip score``."""
+
+from pipelines.scoring.command import score_command as command
+
+__all__ = ["command"]

@@ -1,0 +1,39 @@
+"""Exit codes of the command line, and the report of an error."""
+
+from __future__ import annotations
+
+import traceback
+
+import click
+
+from pipelines.terminal import print_message
+from vidzip import VidzipError
+from vidzip.errors import SystemFault
+
+BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+def report_error(error: Exception, *, is_debugging: bool) -> int:
+    """Print an error in one line and what to do in another; return the exit code."""
+    if is_debugging:
+        traceback.print_exception(error)
+    if isinstance(error, VidzipError):
+        print_message("error", error.message)
+        if error.hint:
+            print_message("hint", error.hint)
+        return FAILURE if isinstance(error, SystemFault) else BAD_INPUT
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return BAD_INPUT
+    if isinstance(error, click.ClickException):
+        print_message("error", error.format_message())
+        context = getattr(error, "ctx", None)
+        print_message("hint", f"see '{context.command_path if context else 'vidzip'} --help'")
+        return BAD_INPUT
+    if isinstance(error, OSError):
+        print_message("error", f"system error: {error}")
+        print_message("hint", "check the folder, its permissions and the free space; --debug prints the traceback")
+        return FAILURE
+    print_message("error", f"{type(error).__name__}: {error}")
+    print_message("hint", "this is a bug in vidzip; --debug prints the traceback")
+    return FAILURE
