@@ -111,7 +111,7 @@ def test_what_fails_leaves_nothing(copy, tmp_path, capsys, monkeypatch, *, wrong
     [
         ("missing", "there is no folder", "give the original checkpoint's folder"),
         ("empty", "config.json", "folder"),
-        ("port", "port", "original"),
+        ("port", "port", ""),
     ],
 )
 def test_what_is_no_original(tmp_path, capsys, *, folder, says, hint):
