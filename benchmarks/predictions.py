@@ -29,17 +29,17 @@ from pipelines.terminal import print_line, print_markdown_table, print_message, 
 from vidzip import Budget, VideoInfo, VideoModel, VidzipError
 from vidzip.errors import BadArgument
 from vidzip.models.calibrating import fit_costs
-from vidzip.models.fitting import Run
+from vidzip.models.fitting import Measurement
 from vidzip.models.measuring import (
     QUESTION,
     ROUNDS,
-    Attempt,
-    Looking,
-    Opening,
-    Reading,
+    AnswerTask,
+    DecodeTask,
+    EncodeTask,
+    Task,
+    measure_interleaved,
     pack_random,
     prepare,
-    take_turns,
 )
 from vidzip.models.placing import find_device
 from vidzip.models.small import PREPROCESSOR, build_config, build_word_tokenizer
@@ -126,21 +126,21 @@ class Configuration:
 
     model: VideoModel
     case: Case
-    opening: Opening
+    opening: DecodeTask
 
     @property
     def title(self) -> str:
         """What it is called in tables."""
         return f"{self.model.name}, {os.path.basename(self.opening.info.path)}, {self.case.frames} frames, {self.case.tokens} tokens"
 
-    def run(self) -> Run:
+    def run(self) -> Measurement:
         """Go the whole way once, and every stage by itself."""
         whole = self.opening.run()
-        given = {"num_frames": whole.work.num_frames, "total_tokens": whole.work.total_tokens}
-        looked = Looking(model=self.model, **given).run()
-        read = Reading(model=self.model, packed=pack_random(self.model, **given)).run()
-        return Run(
-            work=whole.work,
+        given = {"num_frames": whole.workload.num_frames, "total_tokens": whole.workload.total_tokens}
+        looked = EncodeTask(model=self.model, **given).run()
+        read = AnswerTask(model=self.model, packed=pack_random(self.model, **given)).run()
+        return Measurement(
+            workload=whole.workload,
             stage_seconds={**whole.stage_seconds, **looked.stage_seconds, **read.stage_seconds},
             total_seconds=whole.total_seconds,
         )
@@ -176,14 +176,14 @@ class Outcome:
         }
 
 
-def compare(title: str, run: Run, costs: CostModel) -> Outcome:
+def compare(title: str, run: Measurement, costs: CostModel) -> Outcome:
     """Put predictions beside what was measured."""
-    predicted = costs.predict(run.work)
-    if run.total_seconds is None or run.work.video is None:
+    predicted = costs.predict(run.workload)
+    if run.total_seconds is None or run.workload.video is None:
         raise ValueError(f"{title} was not measured from its file on")
     return Outcome(
         title=title,
-        codec=run.work.video.codec,
+        codec=run.workload.video.codec,
         predicted={
             **{stage: cost.seconds for stage, cost in predicted.stages.items()},
             GENERATE: predicted.seconds_per_new_token.seconds,
@@ -239,7 +239,7 @@ def configurations(
                 info = videos[case.video]
                 plan = model.plan(info, Budget(total_tokens=case.tokens, num_frames=case.frames))
                 yield Configuration(
-                    model=model, case=case, opening=Opening(model=model, info=info, plan=plan, is_whole=True)
+                    model=model, case=case, opening=DecodeTask(model=model, info=info, plan=plan, is_end_to_end=True)
                 )
 
 
@@ -289,7 +289,7 @@ def by_miss(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; return the exit code."""
+    """Measurement it; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", help="the folder of test data; without it, videos that are written only")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -369,20 +369,20 @@ def measure(
         chosen = list(configurations(models, cases, find_videos(cases, options.data, folder)))
         if not chosen:
             raise BadArgument("none of these cases' videos is there", hint="name the folder of test data")
-        ready: dict[str, list[Attempt]] = {
+        ready: dict[str, list[Task]] = {
             model.name: prepare(model, os.path.join(folder, model.name), quick=options.quick, show=show)
             for model in models
         }
         for number, one in enumerate(chosen):  # the first run of each does not count
             show("warm up", number, len(chosen))
             one.run()
-        groups: list[Sequence[Attempt]] = [*ready.values(), chosen]
+        groups: list[Sequence[Task]] = [*ready.values(), chosen]
         if options.together:
-            groups = [[attempt for group in groups for attempt in group]]
+            groups = [[task for group in groups for task in group]]
         runs = [
             run
             for group in groups
-            for run in take_turns(group, rounds=options.rounds, enough_seconds=float("inf"), show=show)
+            for run in measure_interleaved(group, rounds=options.rounds, max_seconds=float("inf"), show=show)
         ]
     calibrations = {}
     for model in models:

@@ -1,87 +1,90 @@
-"""How ways compare: ratios of seconds, taken within a round, and of memory."""
+"""Compare variants: ratios of times within rounds, and of memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipelines.bench.figures import Middle, middle, ratio
-from pipelines.bench.measuring import FROM_FILE, FROM_FRAMES, REFERENCE, SHRINK, Measured
-from pipelines.bench.settings import ENCODE, FILE, FULL, OURS, PUBLISHED, TOWER, WHOLE, Case
+from pipelines.bench.measuring import ENCODE_COMPRESS, FROM_FILE, FROM_FRAMES, REFERENCE_DTYPE, CaseResult
+from pipelines.bench.medians import Median, median, median_ratio
+from pipelines.bench.settings import ENCODE, FILE, PUBLISHED, PUBLISHED_ONE_BATCH, TOWER, UNCOMPRESSED, VIDZIP, Case
 from pipelines.settings import BASELINE_FRAMES
 
 MEMORY = "peak memory of activations"
-"""What is compared where it is not seconds."""
+"""Name of the comparison of memory; the others are names of times."""
 
 _PAIRS = (
-    (SHRINK, PUBLISHED, OURS),
-    (SHRINK, WHOLE, OURS),
-    (SHRINK, OURS, ENCODE),
-    (SHRINK, ENCODE, TOWER),
-    (MEMORY, PUBLISHED, OURS),
-    (MEMORY, WHOLE, OURS),
-    (FROM_FRAMES, OURS, FULL),
-    (FROM_FILE, FILE, FULL),
+    (ENCODE_COMPRESS, PUBLISHED, VIDZIP),
+    (ENCODE_COMPRESS, PUBLISHED_ONE_BATCH, VIDZIP),
+    (ENCODE_COMPRESS, VIDZIP, ENCODE),
+    (ENCODE_COMPRESS, ENCODE, TOWER),
+    (MEMORY, PUBLISHED, VIDZIP),
+    (MEMORY, PUBLISHED_ONE_BATCH, VIDZIP),
+    (FROM_FRAMES, VIDZIP, UNCOMPRESSED),
+    (FROM_FILE, FILE, UNCOMPRESSED),
 )
-"""What is compared, of which way, with which other one's."""
+"""Name of the comparison, variant, and baseline variant."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What one case takes over another.
+    """A case relative to a baseline.
 
     Attributes:
-        what: seconds, by their name, or :data:`MEMORY`.
-        case: the one above the line.
-        against: the one below it.
-        ratio: round by round; of memory, from the one round that it was measured in.
+        name: :data:`MEMORY` or the name of a time.
+        case: the case.
+        baseline: the baseline case.
+        ratio: median over rounds; memory has one.
     """
 
-    what: str
+    name: str
     case: Case
-    against: Case
-    ratio: Middle
+    baseline: Case
+    ratio: Median
 
 
-def compare(measured: Sequence[Measured]) -> Iterator[Comparison]:
-    """Compare all that may be: cases of the same video, precision, frames and tokens, as far as both have these.
+def compare(results: Sequence[CaseResult]) -> Iterator[Comparison]:
+    """Compare cases with the same video, precision, frames and tokens, if both have them.
 
-    Where vidzip's own way was measured in half precision too, it is held against the published one in float32 as well.
+    vidzip in half precision is also compared with the published variants in float32.
     """
-    for what, above, below in _PAIRS:
-        for one in measured:
-            for other in measured:
-                if (one.case.way, other.case.way) == (above, below) and _belong(one.case, other.case):
-                    found = _ratio(what, one, other)
-                    if found is not None:
-                        yield Comparison(what=what, case=one.case, against=other.case, ratio=found)
+    for name, variant, baseline_variant in _PAIRS:
+        for result in results:
+            for baseline in results:
+                variants = (result.case.variant, baseline.case.variant)
+                if variants == (variant, baseline_variant) and _are_comparable(result.case, baseline.case):
+                    ratio = _ratio(name, result, baseline)
+                    if ratio is not None:
+                        yield Comparison(name=name, case=result.case, baseline=baseline.case, ratio=ratio)
 
 
-def _belong(one: Case, other: Case) -> bool:
-    is_full = FULL in (one.way, other.way)
-    is_half = (one.way, one.dtype, other.way) in {(way, REFERENCE, OURS) for way in (PUBLISHED, WHOLE)}
+def _are_comparable(case: Case, baseline: Case) -> bool:
+    is_uncompressed = UNCOMPRESSED in (case.variant, baseline.variant)
+    is_published_in_float32 = (case.variant, case.dtype, baseline.variant) in {
+        (published, REFERENCE_DTYPE, VIDZIP) for published in (PUBLISHED, PUBLISHED_ONE_BATCH)
+    }
     return (
-        one.video == other.video
-        and (one.dtype == other.dtype or is_half)
-        and (one.frames == other.frames or is_full)
-        and (one.tokens == other.tokens or None in (one.tokens, other.tokens))
+        case.video == baseline.video
+        and (case.dtype == baseline.dtype or is_published_in_float32)
+        and (case.frames == baseline.frames or is_uncompressed)
+        and (case.tokens == baseline.tokens or None in (case.tokens, baseline.tokens))
     )
 
 
-def _ratio(what: str, one: Measured, other: Measured) -> Middle | None:
-    if what != MEMORY:
-        above, below = one.series(what), other.series(what)
-        return ratio(above, below) if above and below else None
-    if one.look_bytes is None or not other.look_bytes:
+def _ratio(name: str, result: CaseResult, baseline: CaseResult) -> Median | None:
+    if name != MEMORY:
+        seconds, baseline_seconds = result.seconds(name), baseline.seconds(name)
+        return median_ratio(seconds, baseline_seconds) if seconds and baseline_seconds else None
+    if result.encode_peak_bytes is None or not baseline.encode_peak_bytes:
         return None
-    return middle([one.look_bytes / other.look_bytes])
+    return median([result.encode_peak_bytes / baseline.encode_peak_bytes])
 
 
-def described(comparison: Comparison) -> tuple[str, str, str]:
-    """Say what is compared, of how many frames and tokens, and in which precision."""
-    case, against = comparison.case, comparison.against
-    other = f"{BASELINE_FRAMES} full frames" if against.way == FULL else against.way
-    tokens = case.tokens or against.tokens
-    dtypes = " / ".join(dict.fromkeys((case.dtype, against.dtype)))
-    looks = f"{case.frames} frames" + ("" if tokens is None else f", {tokens} tokens")
-    return f"{comparison.what}: {case.way} / {other}", looks, dtypes
+def describe_comparison(comparison: Comparison) -> tuple[str, str, str]:
+    """Return what is compared, the frames and tokens, and the precisions, as text."""
+    case, baseline = comparison.case, comparison.baseline
+    baseline_title = f"{BASELINE_FRAMES} uncompressed frames" if baseline.variant == UNCOMPRESSED else baseline.variant
+    tokens = case.tokens or baseline.tokens
+    dtypes = " / ".join(dict.fromkeys((case.dtype, baseline.dtype)))
+    sizes = f"{case.frames} frames" + ("" if tokens is None else f", {tokens} tokens")
+    return f"{comparison.name}: {case.variant} / {baseline_title}", sizes, dtypes

@@ -1,4 +1,4 @@
-"""Everything in turn, round after round: seconds first, memory in a round of its own."""
+"""Measure all cases: times in interleaved rounds, then memory in a separate round."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from pipelines.bench.figures import Middle, middle
-from pipelines.bench.memory import check_room, peak_bytes
-from pipelines.bench.settings import FILE, FULL, WHOLE, Case
-from pipelines.bench.ways import Looked, Pixels, Subject, decode, random_frames
+from pipelines.bench.medians import Median, median
+from pipelines.bench.memory import check_host_memory, peak_bytes
+from pipelines.bench.settings import FILE, PUBLISHED_ONE_BATCH, UNCOMPRESSED, Case
+from pipelines.bench.variants import MeasuredModel, Pixels, VariantOutput, decode, random_frames
 from pipelines.terminal import Progress
 from vidzip import VideoModel
 from vidzip.errors import BadArgument
@@ -22,82 +22,82 @@ from vidzip.models.timing import Stopwatch
 
 T = TypeVar("T")
 
-SHRINK = "encode + compress"
-"""From prepared frames to few tokens."""
+ENCODE_COMPRESS = "encode + compress"
+"""Time from preprocessed frames to visual tokens."""
 
 FROM_FRAMES = "first token from frames"
-"""From decoded frames to the first token of an answer."""
+"""Time from decoded frames to the first token of an answer."""
 
 FROM_FILE = "first token from the file"
-"""The same from the file, with the model loaded."""
+"""Time from the file to the first token, with the model loaded."""
 
-REFERENCE = "float32"
-"""The precision whose kept tokens others are held against."""
+REFERENCE_DTYPE = "float32"
+"""Kept tokens of other precisions are compared with those of this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What was measured of a case.
+class CaseResult:
+    """Measurements of a case.
 
     Attributes:
-        case: it.
-        rounds: seconds by name, a round each: those of the stages that the way has, of :data:`SHRINK`, and where there
-            are such, of :data:`FROM_FRAMES` and :data:`FROM_FILE`.
-        tokens: visual tokens that the language model is given; None where the way ends before.
-        look_bytes: the most that was held at once from decoded frames to tokens, weights and frames left out; None
-            where that is not counted.
-        ask_bytes: the same from tokens to the answer.
-        differing: the share of kept tokens, CLS among them, that stand elsewhere than any that float32 keeps; None
-            where float32 was not measured.
+        case: the case.
+        rounds: seconds by name in each round: of the variant's stages, :data:`ENCODE_COMPRESS`, and :data:`FROM_FRAMES` and
+            :data:`FROM_FILE` if the variant gives an answer.
+        tokens: visual tokens of the language model; None if the variant ends before.
+        encode_peak_bytes: peak memory from decoded frames to visual tokens, without weights and frames; None if not
+            counted.
+        answer_peak_bytes: peak memory from visual tokens to the answer; None likewise.
+        changed_share: share of kept tokens, including CLS, whose position float32 does not keep; None if float32 was not
+            measured.
     """
 
     case: Case
     rounds: tuple[Mapping[str, float], ...]
     tokens: int | None = None
-    look_bytes: int | None = None
-    ask_bytes: int | None = None
-    differing: float | None = None
+    encode_peak_bytes: int | None = None
+    answer_peak_bytes: int | None = None
+    changed_share: float | None = None
 
-    def series(self, name: str) -> list[float]:
-        """Seconds of a stage, or of several together, round by round; nothing where the way has no such."""
-        return [one[name] for one in self.rounds if name in one]
+    def seconds(self, name: str) -> list[float]:
+        """Return the seconds of a stage or sum in each round; empty if the variant does not have it."""
+        return [seconds[name] for seconds in self.rounds if name in seconds]
 
-    def middle(self, name: str) -> Middle | None:
-        """Their median."""
-        series = self.series(name)
-        return middle(series) if series else None
+    def median(self, name: str) -> Median | None:
+        """Return the median of :meth:`seconds`; None if the variant does not have it."""
+        seconds = self.seconds(name)
+        return median(seconds) if seconds else None
 
 
 def in_rounds(items: Sequence[T], rounds: int) -> Iterator[tuple[int, int, T]]:
-    """Give items round after round, in an order drawn anew each time; round 0 is to warm up.
+    """Yield items in several rounds, each in another random order; round 0 is for warming up.
 
     Yields:
-        The round, how many items came before, and the item.
+        The round, the number of items before this one, and the item.
     """
-    order = random.Random(0)  # noqa: S311 # it guards no secret
+    order = random.Random(0)  # noqa: S311 - not cryptographic
     count = 0
-    for turn in range(rounds + 1):
+    for number in range(rounds + 1):
         for item in order.sample(list(items), len(items)):
-            yield turn, count, item
+            yield number, count, item
             count += 1
 
 
-def check_cases(subjects: Mapping[str, Subject], cases: Sequence[Case], show: Progress) -> None:
-    """Make sure that all cases can be run, before one is measured: every video is decoded as it will be.
+def check_cases(models: Mapping[str, MeasuredModel], cases: Sequence[Case], progress: Progress) -> None:
+    """Check that all cases can run: decode every video, and check the host's memory.
 
     Raises:
         VideoError: a video cannot be decoded.
-        BadArgument: one has too few frames.
-        OutOfMemory: the host has no room for what the published way keeps.
+        BadArgument: a video has too few frames.
+        OutOfMemory: the host has too little memory for a published variant.
     """
     for case in cases:
-        if case.way == WHOLE:
-            model = subjects[case.dtype].model
-            check_room(_kept_bytes(model, case.frames), model.device, f"the way {WHOLE!r} of {case.frames} frames")
-    looks = {(case.video, case.frames, case.way == FULL): case for case in cases if case.video is not None}
-    for place, case in enumerate(looks.values()):
-        show("check", place, len(looks))
-        model = subjects[case.dtype].model
+        if case.variant == PUBLISHED_ONE_BATCH:
+            model = models[case.dtype].model
+            check_host_memory(_published_bytes(model, case.frames), model.device, _title(case))
+    plans = {(case.video, case.frames, case.variant == UNCOMPRESSED): case for case in cases if case.video is not None}
+    for done, case in enumerate(plans.values()):
+        progress("check", done, len(plans))
+        model = models[case.dtype].model
         pixels = decode(model, case, Stopwatch(model.device))
         if len(pixels) < case.frames:
             raise BadArgument(
@@ -105,24 +105,26 @@ def check_cases(subjects: Mapping[str, Subject], cases: Sequence[Case], show: Pr
             )
 
 
-def _kept_bytes(model: VideoModel, frames: int) -> int:
-    """What the published way keeps of so many frames: every layer's maps and output."""
+def _published_bytes(model: VideoModel, frames: int) -> int:
+    """Return the size of every layer's attention maps and output."""
     vision, tokens = model.config.vision_config, model.tokens_per_frame
     layer = vision.num_attention_heads * tokens**2 + tokens * vision.hidden_size
     return int(frames * vision.num_hidden_layers * layer * model.dtype.itemsize)
 
 
-def measure(subjects: Mapping[str, Subject], cases: Sequence[Case], rounds: int, show: Progress) -> list[Measured]:
-    """Measure all cases: seconds in rounds, then memory.
+def measure(
+    models: Mapping[str, MeasuredModel], cases: Sequence[Case], rounds: int, progress: Progress
+) -> list[CaseResult]:
+    """Measure all cases: times in rounds, then memory.
 
     Args:
-        subjects: by precision.
-        cases: what is run in each round.
-        rounds: how many count; one more goes ahead of them.
-        show: told how far it is.
+        models: models by precision.
+        cases: the cases of a round.
+        rounds: number of rounds, after one to warm up.
+        progress: called before each measurement.
 
     Returns:
-        What was measured of each case, in their order.
+        The results, in the order of the cases.
 
     Raises:
         OutOfMemory: the device cannot hold a case.
@@ -132,77 +134,72 @@ def measure(subjects: Mapping[str, Subject], cases: Sequence[Case], rounds: int,
     seconds: dict[Case, list[dict[str, float]]] = {case: [] for case in cases}
     kept: dict[Case, Tensor] = {}
     steps = (rounds + 2) * len(cases)
-    for turn, count, case in in_rounds(cases, rounds):
-        show(f"round {turn} of {rounds}" if turn else "warm up", count, steps)
+    for number, done, case in in_rounds(cases, rounds):
+        progress(f"round {number} of {rounds}" if number else "warm up", done, steps)
         with memory_errors(_title(case)):
-            taken, looked = _run(subjects[case.dtype], case, frames)
-        if turn:
-            seconds[case].append(taken)
-        elif looked.zipped is not None:
-            places = looked.zipped.frame_of * looked.zipped.source.shape[1] + looked.zipped.anchor_of
-            kept[case] = places.cpu()
-    measured = []
+            measured, output = _measure_times(models[case.dtype], case, frames)
+        if number:
+            seconds[case].append(measured)
+        elif output.zipped is not None:
+            positions = output.zipped.frame_of * models[case.dtype].model.tokens_per_frame + output.zipped.anchor_of
+            kept[case] = positions.cpu()
+    results = []
     for place, case in enumerate(cases):
-        show("memory", (rounds + 1) * len(cases) + place, steps)
-        tokens, look_bytes, ask_bytes = None, None, None
-        if case.way != FILE:
-            tokens, look_bytes, ask_bytes = _weigh(subjects[case.dtype], case, frames)
-        measured.append(
-            Measured(
-                case=case,
-                rounds=tuple(seconds[case]),
-                tokens=tokens,
-                look_bytes=look_bytes,
-                ask_bytes=ask_bytes,
-                differing=_differing(case, kept),
-            )
+        progress("memory", (rounds + 1) * len(cases) + place, steps)
+        memory = {} if case.variant == FILE else _measure_memory(models[case.dtype], case, frames)
+        results.append(
+            CaseResult(case=case, rounds=tuple(seconds[case]), changed_share=_changed_share(case, kept), **memory)
         )
-    return measured
+    return results
 
 
-def _run(subject: Subject, case: Case, frames: Pixels) -> tuple[dict[str, float], Looked]:
-    """Run a case once: seconds by name, and what looking gave."""
-    stopwatch = Stopwatch(subject.model.device)
-    if case.way == FILE:
-        whole = subject.ask_about_file(case, stopwatch)
-        return {**stopwatch.seconds, FROM_FILE: whole}, Looked()
-    looked = subject.look(case, _pixels(subject, case, frames, stopwatch), stopwatch)
-    if looked.tokens is not None and subject.question is not None:
-        subject.ask(looked.tokens, stopwatch)
+def _measure_times(model: MeasuredModel, case: Case, frames: Pixels) -> tuple[dict[str, float], VariantOutput]:
+    """Run a case once; return seconds by name, and the output."""
+    stopwatch = Stopwatch(model.model.device)
+    if case.variant == FILE:
+        total = model.answer_from_file(case, stopwatch)
+        return {**stopwatch.seconds, FROM_FILE: total}, VariantOutput()
+    output = model.encode(case, _pixels(model, case, frames, stopwatch), stopwatch)
+    if output.tokens is not None and model.question is not None:
+        model.answer(output.tokens, stopwatch)
     seconds = dict(stopwatch.seconds)
-    seconds[SHRINK] = seconds["encode"] + seconds.get("compress", 0.0)
+    seconds[ENCODE_COMPRESS] = seconds["encode"] + seconds.get("compress", 0.0)
     if "prefill" in seconds:
-        seconds[FROM_FRAMES] = seconds["preprocess"] + seconds[SHRINK] + seconds["project"] + seconds["prefill"]
+        seconds[FROM_FRAMES] = (
+            seconds["preprocess"] + seconds[ENCODE_COMPRESS] + seconds["project"] + seconds["prefill"]
+        )
         if "decode" in seconds:
             seconds[FROM_FILE] = seconds["decode"] + seconds[FROM_FRAMES]
-    return seconds, looked
+    return seconds, output
 
 
-def _pixels(subject: Subject, case: Case, frames: Pixels, stopwatch: Stopwatch) -> Pixels:
-    return frames[: case.frames] if case.video is None else decode(subject.model, case, stopwatch)
+def _pixels(model: MeasuredModel, case: Case, frames: Pixels, stopwatch: Stopwatch) -> Pixels:
+    return frames[: case.frames] if case.video is None else decode(model.model, case, stopwatch)
 
 
-def _weigh(subject: Subject, case: Case, frames: Pixels) -> tuple[int | None, int | None, int | None]:
-    """Run a case once more: tokens, and the most bytes held at once on the way to them, and on from them."""
-    device = subject.model.device
+def _measure_memory(model: MeasuredModel, case: Case, frames: Pixels) -> dict[str, int | None]:
+    """Run a case once more; return fields of :class:`CaseResult`."""
+    device = model.model.device
     stopwatch = Stopwatch(device)
-    pixels = _pixels(subject, case, frames, stopwatch)
-    looked, look_bytes = peak_bytes(lambda: subject.look(case, pixels, stopwatch), device)
-    tokens = looked.tokens
-    if tokens is None:
-        return None, look_bytes, None
-    if subject.question is None:
-        return len(tokens), look_bytes, None
-    _, ask_bytes = peak_bytes(lambda: subject.ask(tokens, stopwatch), device)
-    return len(tokens), look_bytes, ask_bytes
+    pixels = _pixels(model, case, frames, stopwatch)
+    output, encode_peak_bytes = peak_bytes(lambda: model.encode(case, pixels, stopwatch), device)
+    tokens = output.tokens
+    answer_peak_bytes = None
+    if tokens is not None and model.question is not None:
+        _, answer_peak_bytes = peak_bytes(lambda: model.answer(tokens, stopwatch), device)
+    return {
+        "tokens": None if tokens is None else len(tokens),
+        "encode_peak_bytes": encode_peak_bytes,
+        "answer_peak_bytes": answer_peak_bytes,
+    }
 
 
-def _differing(case: Case, kept: Mapping[Case, Tensor]) -> float | None:
-    reference = kept.get(replace(case, dtype=REFERENCE))
-    if case not in kept or reference is None or case.dtype == REFERENCE:
+def _changed_share(case: Case, kept: Mapping[Case, Tensor]) -> float | None:
+    reference = kept.get(replace(case, dtype=REFERENCE_DTYPE))
+    if case not in kept or reference is None or case.dtype == REFERENCE_DTYPE:
         return None
     return 1 - float(torch.isin(kept[case], reference).double().mean())
 
 
 def _title(case: Case) -> str:
-    return f"the way {case.way!r} of {case.frames} frames"
+    return f"variant {case.variant!r} with {case.frames} frames"

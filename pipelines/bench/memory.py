@@ -1,4 +1,4 @@
-"""The most memory that work takes at once, beyond what is held already: on a GPU as on a CPU, by PyTorch's own count."""
+"""Peak memory of work in PyTorch, on CUDA and on a CPU."""
 
 from __future__ import annotations
 
@@ -18,38 +18,41 @@ T = TypeVar("T")
 
 
 def peak_bytes(work: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
-    """Do some work, and tell how many bytes it held on the device at once, at most, beyond those held before it.
+    """Measure the peak memory of work above what was allocated before it.
 
-    On CUDA, PyTorch's allocator keeps count. On a CPU, the profiler notes all that PyTorch allocates and frees; that
-    takes time, so that none should be measured beside it. What other libraries allocate is not in it.
+    On CUDA, PyTorch's allocator counts. On a CPU, the profiler records PyTorch's allocations, which slows work down: do not
+    measure time as well. Allocations by other libraries are not counted.
 
     Returns:
-        What the work gave, and the bytes; None on devices whose memory is not counted.
+        The result of the work, and the bytes; None on other devices.
     """
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        done = work()
+        result = work()
         torch.cuda.synchronize(device)
-        return done, torch.cuda.max_memory_allocated(device) - before
+        return result, torch.cuda.max_memory_allocated(device) - before
     if device.type != "cpu":
         return work(), None
-    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
-        done = work()
-    profiler: Any = seen.profiler
+    with (
+        _quiet_profiler(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as recorded,
+    ):
+        result = work()
+    profiler: Any = recorded.profiler
     events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda one: one.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return done, most
+    allocated = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        allocated += event.nbytes()
+        peak = max(peak, allocated)
+    return result, peak
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the profiler from printing when it starts and stops: an environment variable alone tells it to."""
+def _quiet_profiler() -> Iterator[None]:
+    """Keep the profiler from printing; only an environment variable controls this."""
     before = os.environ.get("KINETO_LOG_LEVEL")
     os.environ["KINETO_LOG_LEVEL"] = "99"
     try:
@@ -61,13 +64,13 @@ def _quiet() -> Iterator[None]:
             os.environ["KINETO_LOG_LEVEL"] = before
 
 
-def check_room(needed: int, device: torch.device, what: str) -> None:
-    """Make sure that the host has room; a GPU says by itself what does not fit, a host ends the process.
+def check_host_memory(needed: int, device: torch.device, work: str) -> None:
+    """Check that the host has enough memory for work on a CPU, since the system would kill the process.
 
     Args:
         needed: bytes.
         device: where they are needed.
-        what: that needs them.
+        work: description of the work for the message.
 
     Raises:
         OutOfMemory: the host has less.
@@ -75,13 +78,13 @@ def check_room(needed: int, device: torch.device, what: str) -> None:
     free = available_bytes()
     if device.type == "cpu" and free is not None and needed > free:
         raise OutOfMemory(
-            f"{what} needs {format_bytes(needed)}, and {format_bytes(free)} of memory are free",
-            hint="take fewer --frames, or leave the way out with --ways",
+            f"{work} needs {format_bytes(needed)}, but {format_bytes(free)} of memory are free",
+            hint="lower --frames, or leave the variant out with --variants",
         )
 
 
 def available_bytes() -> int | None:
-    """What the host can still give out without swapping; None where the system does not say (other than Linux)."""
+    """Return the host memory available without swapping; None on systems other than Linux."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             fields = dict(line.split(":", 1) for line in file)

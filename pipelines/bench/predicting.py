@@ -1,4 +1,4 @@
-"""What the planner's cost model predicts, beside what was measured."""
+"""Compare predictions of the planner's cost model with measurements."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.bench.measuring import FROM_FILE, Measured
-from pipelines.bench.settings import FILE, OURS, Case
-from pipelines.bench.ways import Subject
+from pipelines.bench.measuring import FROM_FILE, CaseResult
+from pipelines.bench.settings import FILE, VIDZIP, Case
+from pipelines.bench.variants import MeasuredModel
 from vidzip import VideoModel, probe
 from vidzip.calibration import find_costs
 from vidzip.planner import Architecture, CostModel, default_costs
@@ -19,38 +19,38 @@ FROM_ENCODING = "encode to first token"
 """All stages from encoding on."""
 
 _STAGES = ("encode", "compress", "project", "prefill")
-"""What is the same whoever resizes frames: the decoder, as on a CPU where a file is read, or the stage before these."""
+"""Stages that do not depend on where frames are resized: in the decoder, or before encoding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One figure of one case.
+    """A predicted and a measured time.
 
     Attributes:
-        case: of vidzip's own ways.
-        what: a stage, or seconds of several together.
-        predicted: seconds.
-        error: how far off that may be, as the cost model says, as a share of it.
-        measured: the median of seconds.
+        case: a case of vidzip's own variants.
+        name: a stage, or the name of a sum of stages.
+        predicted: predicted seconds.
+        error: relative error bound of the prediction, as given by the cost model.
+        measured: median of the measured seconds.
     """
 
     case: Case
-    what: str
+    name: str
     predicted: float
     error: float
     measured: float
 
     @property
-    def off(self) -> float:
-        """How far the prediction is from what was measured, as a share of that."""
+    def relative_error(self) -> float:
+        """Relative difference of the prediction from the measurement."""
         return self.predicted / self.measured - 1
 
 
 def costs_of(model: VideoModel) -> CostModel:
-    """Find what was measured of a model here by ``vidzip calibrate``, or else what is assumed of such a device.
+    """Return a model's calibrated costs on this machine, or the assumed ones.
 
     Raises:
-        BadCalibration: what was measured cannot be read.
+        BadCalibration: the calibration cannot be read.
     """
     dtype = str(model.dtype).removeprefix("torch.")
     shape = Architecture.from_config(model.config.to_dict()).model_shape(model.name, dtype, model.batch_frames)
@@ -60,49 +60,50 @@ def costs_of(model: VideoModel) -> CostModel:
 
 
 def predict(
-    measured: Sequence[Measured], subjects: Mapping[str, Subject], costs: Mapping[str, CostModel]
+    results: Sequence[CaseResult], models: Mapping[str, MeasuredModel], costs: Mapping[str, CostModel]
 ) -> Iterator[Prediction]:
-    """Predict what vidzip's own ways take: its stages from encoding on, and from a file all of it.
+    """Predict vidzip's variants: each stage from encoding on, and the total from a file.
 
     Args:
-        measured: of all cases.
-        subjects: the models, by precision.
-        costs: cost models, by precision.
+        results: results of all cases.
+        models: models by precision.
+        costs: cost models by precision.
     """
-    for one in measured:
-        if one.case.way == OURS:
-            yield from _predict_stages(one, subjects[one.case.dtype], costs[one.case.dtype])
-        elif one.case.way == FILE:
-            whole = costs[one.case.dtype].predict(_work(one.case, subjects[one.case.dtype]))
-            taken = statistics.median(one.series(FROM_FILE))
-            yield Prediction(case=one.case, what=FROM_FILE, predicted=whole.seconds, error=whole.error, measured=taken)
+    for result in results:
+        case = result.case
+        if case.variant == VIDZIP:
+            yield from _predict_stages(result, models[case.dtype], costs[case.dtype])
+        elif case.variant == FILE:
+            total = costs[case.dtype].predict(_workload(case, models[case.dtype]))
+            measured = statistics.median(result.seconds(FROM_FILE))
+            yield Prediction(case=case, name=FROM_FILE, predicted=total.seconds, error=total.error, measured=measured)
 
 
-def _predict_stages(measured: Measured, subject: Subject, costs: CostModel) -> Iterator[Prediction]:
-    whole = costs.predict(_work(measured.case, subject))
-    predicted = {stage: whole.stages[stage] for stage in _STAGES} | {GENERATE: whole.seconds_per_new_token}
+def _predict_stages(result: CaseResult, model: MeasuredModel, costs: CostModel) -> Iterator[Prediction]:
+    total = costs.predict(_workload(result.case, model))
+    predicted = {stage: total.stages[stage] for stage in _STAGES} | {GENERATE: total.seconds_per_new_token}
     for stage, cost in predicted.items():
-        found = measured.middle(stage)
-        if found is not None:
+        measured = result.median(stage)
+        if measured is not None:
             yield Prediction(
-                case=measured.case, what=stage, predicted=cost.seconds, error=cost.error, measured=found.median
+                case=result.case, name=stage, predicted=cost.seconds, error=cost.error, measured=measured.median
             )
-    if measured.middle("prefill") is not None:
+    if result.median("prefill") is not None:
         yield Prediction(
-            case=measured.case,
-            what=FROM_ENCODING,
+            case=result.case,
+            name=FROM_ENCODING,
             predicted=sum(predicted[stage].seconds for stage in _STAGES),
-            error=whole.error,
-            measured=statistics.median(sum(one[stage] for stage in _STAGES) for one in measured.rounds),
+            error=total.error,
+            measured=statistics.median(sum(seconds[stage] for stage in _STAGES) for seconds in result.rounds),
         )
 
 
-def _work(case: Case, subject: Subject) -> Workload:
-    question = subject.question
+def _workload(case: Case, model: MeasuredModel) -> Workload:
+    question = model.question
     return Workload(
         num_frames=case.frames,
         num_encoded_frames=case.frames,
         total_tokens=case.tokens or 0,
-        prompt_tokens=0 if question is None else subject.model.family.prompt(question).num_tokens,
+        prompt_tokens=0 if question is None else model.model.family.prompt(question).num_tokens,
         video=None if case.video is None else video_stats(probe(case.video)),
     )

@@ -1,4 +1,4 @@
-"""What is measured: which model, which ways, how many frames, tokens and videos; a case is one of each."""
+"""What a benchmark run measures: a model, variants, frame counts, budgets and videos; a case is one of each."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from pipelines.settings import BASELINE_FRAMES
 from vidzip.errors import BadArgument
 from vidzip.planner.budget import check_fits
 
-TOWER_ALONE = "l14"
+TOWER_ONLY = "l14"
 SIZES = {
     "tiny": "the built-in model",
-    "mini": "a small model whose work is shared between tower and language model as that of 7b is",
-    TOWER_ALONE: "the tower of 7b, ViT-L/14 at 224 pixels, without a language model",
-    "7b": "a model of Video-LLaVA-7B's shape",
+    "mini": "a small model with 7B's ratio of tower work to language model work",
+    TOWER_ONLY: "7B's tower, ViT-L/14 at 224 pixels, without a language model",
+    "7b": "a model with the shape of Video-LLaVA-7B",
 }
-"""Models that can be measured; all but the first have random weights."""
+"""Models that can be measured; all except the first have random weights."""
 
-FULL, PUBLISHED, WHOLE, TOWER, ENCODE, OURS, FILE = (
-    "full",
+UNCOMPRESSED, PUBLISHED, PUBLISHED_ONE_BATCH, TOWER, ENCODE, VIDZIP, FILE = (
+    "uncompressed",
     "published",
-    "published-whole",
+    "published-one-batch",
     "tower",
     "encode",
-    "ours",
+    "vidzip",
     "file",
 )
-WAYS = {
-    FULL: f"the model's own {BASELINE_FRAMES} frames, uncompressed",
-    PUBLISHED: "VisionZip as published: eager attention, all layers, all maps kept; as many frames at once as ours",
-    WHOLE: "the same, all frames of a video at once, as the published code takes them",
-    TOWER: "the tower alone, as it is",
-    ENCODE: "vidzip's encoding, without compressing",
-    OURS: "vidzip, from decoded frames",
+VARIANTS = {
+    UNCOMPRESSED: f"the model's own {BASELINE_FRAMES} frames, uncompressed",
+    PUBLISHED: "VisionZip as published: eager attention, all layers, all maps kept; in the same batches as vidzip",
+    PUBLISHED_ONE_BATCH: "VisionZip as published, all frames of a video in one batch, as in the published code",
+    TOWER: "the vision tower alone",
+    ENCODE: "vidzip's encoding, without compression",
+    VIDZIP: "vidzip, from decoded frames",
     FILE: "vidzip, from the file: decoding and encoding overlap",
 }
-"""Ways of looking at frames, and what they are."""
+_COMPRESSING = (PUBLISHED, PUBLISHED_ONE_BATCH, VIDZIP, FILE)
 
 STAGES = ("decode", "preprocess", "encode", "compress", "project", "prefill", "generate")
 TITLES = {stage: stage for stage in STAGES} | {"generate": "one token"}
-"""What stages are called in tables."""
+"""Titles of the stages in tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing that is run in every round.
+    """One measurement, repeated in every round.
 
     Attributes:
-        way: one of :data:`WAYS`.
-        dtype: the model's precision, by its name.
-        frames: F.
-        tokens: visual tokens in all; None where frames are not compressed.
-        video: the file; None for random frames.
+        variant: one of :data:`VARIANTS`.
+        dtype: name of the model's precision.
+        frames: number of frames.
+        tokens: total visual tokens; None if frames are not compressed.
+        video: a video file; None for random frames.
     """
 
-    way: str
+    variant: str
     dtype: str
     frames: int
     tokens: int | None = None
@@ -64,27 +64,27 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a run of the bench measures.
+class BenchSettings:
+    """Settings of a benchmark run.
 
     Attributes:
         size: one of :data:`SIZES`.
-        ways: some of :data:`WAYS`.
-        dtypes: precisions, by name.
+        variants: some of :data:`VARIANTS`.
+        dtypes: names of precisions.
         frames: frame counts.
-        budgets: visual tokens in all, of compressed frames.
-        videos: files; none for random frames.
-        rounds: how often everything is run, the first time not counted.
-        batch: frames that run through the tower at once, at most; the device's own number where None.
-        compile_tower: whether vidzip's own ways compile the tower.
+        budgets: total visual tokens of compressed frames.
+        videos: video files; none for random frames.
+        rounds: number of measured rounds, after one to warm up.
+        batch: maximum frames per tower batch; None for the device's default.
+        compile_tower: whether vidzip's variants compile the tower.
 
     Raises:
-        BadArgument: a number below 1, an unknown way, or one that needs a file where there is none.
+        BadArgument: a number is below 1, a variant is unknown, or a variant needs a file and there is none.
         BudgetTooSmall: there are more frames than tokens.
     """
 
     size: str
-    ways: tuple[str, ...]
+    variants: tuple[str, ...]
     dtypes: tuple[str, ...]
     frames: tuple[int, ...]
     budgets: tuple[int, ...]
@@ -94,56 +94,53 @@ class Settings:
     compile_tower: bool = False
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or (self.batch is not None and self.batch < 1):
+        for name, value in (("--rounds", self.rounds), ("--batch", self.batch)):
+            if value is not None and value < 1:
+                raise BadArgument(f"{name} is {value}", hint="give 1 or more")
+        check_names(self.variants, VARIANTS, "--variants")
+        if FILE in self.variants and not (self.videos and self.has_language_model):
             raise BadArgument(
-                f"{self.rounds} rounds, {self.batch} frames at once", hint="give 1 or more of --rounds and --batch"
+                f"the variant {FILE!r} needs a video and a language model", hint="give a video, or leave it out"
             )
-        check_words(self.ways, WAYS, "--ways")
-        if FILE in self.ways and not (self.videos and self.asks):
-            raise BadArgument(
-                f"the way {FILE!r} needs a video, and a model that is asked", hint="name a video, or leave it out"
-            )
-        if any(way in self.ways for way in _COMPRESSING):
+        if any(variant in self.variants for variant in _COMPRESSING):
             check_fits(min(self.budgets), max(self.frames))
 
     @property
-    def asks(self) -> bool:
+    def has_language_model(self) -> bool:
         """Whether the model has a language model."""
-        return self.size != TOWER_ALONE
+        return self.size != TOWER_ONLY
 
-    def cases(self, frames_at_once: Mapping[str, int]) -> Iterator[Case]:
-        """Everything that is run in a round: the model's own path once for each precision and video.
+    def cases(self, batch_frames: Mapping[str, int]) -> Iterator[Case]:
+        """Yield the cases of a round; uncompressed frames are measured once per precision and video.
 
         Args:
-            frames_at_once: frames that run through the tower at once, by precision. Where so many are all, the
-                published way is the same whether it takes all at once or not, and is run once.
+            batch_frames: frames per tower batch, by precision. If all frames fit one batch, the two published variants
+                are the same, and only one is measured.
         """
         for video, dtype in product(self.videos or (None,), self.dtypes):
-            for way in self.ways:
-                counts = (BASELINE_FRAMES,) if way == FULL else self.frames
-                budgets = self.budgets if way in _COMPRESSING else (None,)
+            for variant in self.variants:
+                counts = (BASELINE_FRAMES,) if variant == UNCOMPRESSED else self.frames
+                budgets = self.budgets if variant in _COMPRESSING else (None,)
                 for frames, tokens in product(counts, budgets):
-                    if way == WHOLE and PUBLISHED in self.ways and frames <= frames_at_once[dtype]:
+                    is_one_batch = frames <= batch_frames[dtype]
+                    if variant == PUBLISHED_ONE_BATCH and PUBLISHED in self.variants and is_one_batch:
                         continue
-                    yield Case(way=way, dtype=dtype, frames=frames, tokens=tokens, video=video)
+                    yield Case(variant=variant, dtype=dtype, frames=frames, tokens=tokens, video=video)
 
 
-_COMPRESSING = (PUBLISHED, WHOLE, OURS, FILE)
+def read_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Split ``("float32,bfloat16", "float16")`` into distinct names."""
+    names = (name.strip() for text in texts for name in text.split(","))
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
-def read_words(texts: Sequence[str]) -> tuple[str, ...]:
-    """Read ``("float32,bfloat16", "float16")``: words apart or with commas, each once."""
-    words = (word.strip() for text in texts for word in text.split(","))
-    return tuple(dict.fromkeys(filter(None, words)))
-
-
-def check_words(words: Sequence[str], known: Collection[str], flag: str) -> None:
-    """Refuse words that are not known, or none.
+def check_names(names: Sequence[str], known: Collection[str], flag: str) -> None:
+    """Check the names given for a flag.
 
     Raises:
-        BadArgument: there is one, or not one word.
+        BadArgument: a name is unknown, or there is none.
     """
-    unknown = [word for word in words if word not in known]
-    if unknown or not words:
-        what = f"unknown {unknown[0]!r}" if unknown else "nothing is named"
-        raise BadArgument(f"{what} in {flag}", hint=f"give some of {', '.join(known)}")
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        problem = f"unknown {unknown[0]!r} in {flag}" if unknown else f"{flag} names nothing"
+        raise BadArgument(problem, hint=f"give some of {', '.join(known)}")

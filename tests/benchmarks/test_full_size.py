@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import full_size
 from benchmarks.full_size import (
+    Configuration,
     Rates,
-    Setup,
     Work,
+    configurations,
     frame_flop,
     main,
     measure_rates,
@@ -24,7 +25,6 @@ from benchmarks.full_size import (
     projector_flop,
     prompt_flop,
     read_bytes,
-    setups,
 )
 from vidzip.models.full_size import build, build_config
 
@@ -46,7 +46,7 @@ def wide():
     return {kind: build_config(kind)[0] for kind in ("port", "original")}
 
 
-def test_floors_at_full_size(wide):
+def test_operation_counts_at_full_size(wide):
     assert frame_flop(wide["port"]) == pytest.approx(155e9, rel=0.01)
     assert frame_flop(wide["original"]) == pytest.approx(155e9 + 23 * 257 * 4 * 2 * 1024**2, rel=0.01)
     for config in wide.values():
@@ -63,7 +63,7 @@ def counted_flop(work) -> int:
 
 
 @KINDS
-def test_oracle_floors_count_what_pytorch_counts(kind):
+def test_oracle_operation_counts_equal_pytorchs(kind):
     model = build(kind, 0.1, "cpu")
     config, frames, tokens = model.config, 8, 60
     config.vision_feature_layer = -1  # the tower runs its last layer too
@@ -82,7 +82,7 @@ def test_oracle_floors_count_what_pytorch_counts(kind):
     assert step == pytest.approx(prompt_flop(config, 1, tokens), rel=1e-4)
 
 
-def test_a_floor_is_what_takes_longer():
+def test_a_lower_bound_is_the_longer_of_computing_and_reading():
     rates = Rates(flop=100, read_bytes=10)
     assert rates.seconds(Work(flop=200)) == 2
     assert rates.seconds(Work(flop=200, read_bytes=30)) == 3
@@ -96,7 +96,7 @@ def test_rates_are_measured_and_the_faster_ones_count():
 
 @pytest.mark.parametrize(("frames", "tokens"), [(8, {17}), (64, {2, 3}), (128, {1, 2}), (256, {0, 1})])
 def test_packed_frames_share_the_budget_evenly(frames, tokens):
-    plan = Setup(frames=frames, tokens=136, is_full=False).plan(1)
+    plan = Configuration(frames=frames, tokens=136, is_uncompressed=False).plan(1)
     assert plan.total_tokens == 136
     assert set(plan.tokens_per_frame) == tokens
 
@@ -110,7 +110,11 @@ def test_the_tables_and_the_file_hold_every_stage(kind, capsys, tmp_path):
     assert (
         "| configuration | preprocess | encode | compress | project | prefill | one token | all | peak memory |" in said
     )
-    for title in ("8 full frames, 2,056 tokens", "8 packed frames, 136 tokens", "256 packed frames, 136 tokens"):
+    for title in (
+        "8 uncompressed frames, 2,056 tokens",
+        "8 packed frames, 136 tokens",
+        "256 packed frames, 136 tokens",
+    ):
         assert said.count(f"| {title} |") == 2
     (result,) = json.loads(out.read_text())["results"]
     assert (result["kind"], result["dtype"]) == (kind, "float32")
@@ -123,7 +127,7 @@ def test_the_tables_and_the_file_hold_every_stage(kind, capsys, tmp_path):
 
 def test_ratios_tell_no_seconds(capsys):
     assert main(["--device", "cpu", "--depth", "0.01", "--frames", "8", "--rounds", "1", "--ratios", "--markdown"]) == 0
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| 8 full")]
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| 8 uncompressed")]
     assert rows[0][7] == "1 (0%)"
     assert not any(" ms" in cell for row in rows for cell in row)
 
@@ -133,9 +137,9 @@ def test_answers_of_a_session_are_compared_with_whole_prompts(dtype, monkeypatch
     monkeypatch.setattr(full_size, "ASKED_QUESTIONS", 3)
     monkeypatch.setattr(full_size, "ANSWER_TOKENS", 4)
     model = build("port", 0.01, "cpu", dtype)
-    rows = list(precision_rows(model, setups(model, [8])))
-    ways = ["in a session", "side by side"] * 2 + ["the same weights in float32"] * (2 if dtype == "float16" else 0)
-    assert [row[1] for row in rows] == ways
+    rows = list(precision_rows(model, configurations(model, [8])))
+    variants = ["in a session", "batched"] * 2 + ["the same weights in float32"] * (2 if dtype == "float16" else 0)
+    assert [row[1] for row in rows] == variants
     largest = [float(row[2]) for row in rows]
     assert max(largest) < (1e-4 if dtype == "float32" else 0.1)
     if dtype == "float32":
@@ -148,7 +152,7 @@ def test_the_precision_option_prints_its_table(capsys, monkeypatch):
     monkeypatch.setattr(full_size, "ASKED_QUESTIONS", 2)
     monkeypatch.setattr(full_size, "ANSWER_TOKENS", 2)
     assert main(["--device", "cpu", "--depth", "0.01", "--frames", "8", "--precision", "--markdown"]) == 0
-    assert "| 8 packed frames, 136 tokens | side by side |" in capsys.readouterr().out
+    assert "| 8 packed frames, 136 tokens | batched |" in capsys.readouterr().out
 
 
 def test_what_cannot_be_measured_is_refused(capsys):
@@ -156,7 +160,7 @@ def test_what_cannot_be_measured_is_refused(capsys):
         main(["--kind", "original", "--frames", "12"])
     with pytest.raises(SystemExit):
         main(["--frames", "0"])
-    assert "give multiples" in capsys.readouterr().err
+    assert "multiples of 8" in capsys.readouterr().err
     assert main(["--device", "cuda:99"]) == 2
     assert "no device cuda:99" in capsys.readouterr().err
 

@@ -21,7 +21,7 @@ from benchmarks.predictions import (
     wide,
 )
 from vidzip.models import measuring
-from vidzip.models.fitting import Run
+from vidzip.models.fitting import Measurement
 from vidzip.planner.assumed_costs import default_costs
 from vidzip.planner.costs import VideoStats, Workload
 from vidzip.planner.model_shapes import VIDEO_LLAVA_7B
@@ -42,7 +42,7 @@ def test_enough_cases_of_enough_kinds():
 
 
 def test_no_case_was_calibrated_on():
-    calibrated = {(trial.codec, trial.width, trial.keyframe_interval) for trial in measuring._trials(quick=False)}
+    calibrated = {(trial.codec, trial.width, trial.keyframe_interval) for trial in measuring._clips(quick=False)}
     drawn = {case.video for case in CASES if isinstance(case.video, Trial)}
     assert not {(trial.codec, trial.width, trial.keyframe_interval) for trial in drawn} & calibrated
 
@@ -53,8 +53,8 @@ def test_predictions_beside_measurements():
     costs = default_costs(VIDEO_LLAVA_7B, "cuda")
     predicted = costs.predict(work)
     stages = {stage: 2 * cost.seconds for stage, cost in predicted.stages.items()}
-    run = Run(
-        work=work,
+    run = Measurement(
+        workload=work,
         stage_seconds={**stages, GENERATE: predicted.seconds_per_new_token.seconds},
         total_seconds=predicted.seconds / 2,
     )
@@ -91,7 +91,7 @@ def test_the_wide_model_is_wider_and_the_same_every_time(small):
     one, other = wide(torch.device("cpu")), wide(torch.device("cpu"))
     assert one.tower_fingerprint == other.tower_fingerprint
     assert one.config.text_config.hidden_size > small.config.text_config.hidden_size
-    run = measuring.Looking(model=one, num_frames=1, total_tokens=4).run()
+    run = measuring.EncodeTask(model=one, num_frames=1, total_tokens=4).run()
     assert min(run.stage_seconds.values()) > 0
 
 
@@ -100,7 +100,7 @@ def short(monkeypatch):
     """Two cases, and a calibration, of videos that are written at once."""
     given = {"codec": "h264", "width": 64, "height": 48, "num_frames": 12}
     made = [Trial(keyframe_interval=4, grain=grain, **given) for grain in (0, 9)]
-    monkeypatch.setattr(measuring, "_trials", lambda quick: iter(made))
+    monkeypatch.setattr(measuring, "_clips", lambda quick: iter(made))
     drawn = Trial(keyframe_interval=6, grain=3, **given)
     cases = (
         Case(video="videos/bikes.mp4", frames=2, tokens=8),

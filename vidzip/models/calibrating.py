@@ -1,4 +1,4 @@
-"""From a model on this machine to rates that predict what workloads cost: ``vidzip calibrate``."""
+"""Calibrate the cost model to a model on this machine: ``vidzip calibrate``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from vidzip.calibration import Calibration, Machine, device_name
 from vidzip.models.encoding import Progress
-from vidzip.models.fitting import Run, fit
+from vidzip.models.fitting import Measurement, fit
 from vidzip.models.measuring import QUESTION, measure
 from vidzip.models.model import VideoModel
 from vidzip.planner.costs import CostModel, ModelShape
@@ -17,7 +17,7 @@ from vidzip.planner.model_shapes import Architecture
 
 
 def model_shape(model: VideoModel) -> ModelShape:
-    """The numbers of a loaded model that its costs follow from; weights as they are in memory.
+    """Return the sizes of a loaded model that determine its costs.
 
     Raises:
         BadArgument: the config is not of a Video-LLaVA.
@@ -39,18 +39,18 @@ def calibrate(
     quick: bool = False,
     on_progress: Progress | None = None,
 ) -> Calibration:
-    """Measure a model on this machine and fit rates to it, which takes about a minute; more, where the model is slow.
+    """Measure a model on this machine and fit rates; takes about a minute, or more for a slow model.
 
     Args:
-        model: it shall not be used by others meanwhile.
-        asked_device: what was asked for when it was loaded, by which the calibration is found again.
-        asked_dtype: likewise.
-        quick: measure less, with wider errors: no codec but H.264, and everything once.
-        on_progress: called as it goes on.
+        model: the model; nothing else may use it meanwhile.
+        asked_device: the device given when the model was loaded, by which the calibration is found.
+        asked_dtype: the dtype likewise.
+        quick: measure H.264 only and everything once, with larger errors.
+        on_progress: called before each measurement.
 
     Raises:
-        OutOfMemory: the device cannot hold even little.
-        WriteError: the videos that decoding is measured on cannot be written.
+        OutOfMemory: the device cannot hold even the smallest tasks.
+        WriteError: the clips for decoding cannot be written.
     """
     began = time.monotonic()
     costs = fit_costs(model, measure(model, quick=quick, on_progress=on_progress))
@@ -64,14 +64,14 @@ def calibrate(
     )
 
 
-def fit_costs(model: VideoModel, runs: Sequence[Run]) -> CostModel:
-    """Fit rates to what was measured of a model here."""
+def fit_costs(model: VideoModel, runs: Sequence[Measurement]) -> CostModel:
+    """Fit rates to a model's measurements."""
     machine = machine_of(model)
     return fit(runs, model_shape(model), machine.description, machine.dtype)
 
 
 def machine_of(model: VideoModel) -> Machine:
-    """What a calibration of a loaded model holds for."""
+    """Return the machine and model that a calibration is valid for."""
     return Machine.current(model.device.type, device_name(str(model.device)) or "", _dtype(model))
 
 

@@ -12,10 +12,10 @@ from jaxtyping import Float64
 from vidzip.errors import BadArgument
 from vidzip.planner.costs import GENERATE, STAGES, CostModel, ModelShape, Workload
 
-LEAST_ERROR = 0.02
+MIN_ERROR = 0.02
 """Smallest relative error that is reported: measurements do not repeat more closely."""
 
-REAL_FILES_ERROR = 0.5
+MIN_DECODE_ERROR = 0.5
 """Smallest relative error of decoding. Files with the same codec, size and bytes per frame differ by their encoder's motion
 search, share of non-reference frames and colour format; synthetic calibration clips vary less. 90 % of the real files of
 ``benchmarks.predictions`` are within it."""
@@ -49,21 +49,21 @@ _MAD_TO_STD = 1.4826
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Measurement:
     """Measured times of a workload.
 
     Attributes:
-        work: the workload.
+        workload: the workload.
         stage_seconds: seconds of each stage measured on its own; for ``generate``, of one token.
         total_seconds: seconds from the file to the first token; None if not measured.
     """
 
-    work: Workload
+    workload: Workload
     stage_seconds: Mapping[str, float]
     total_seconds: float | None = None
 
 
-def fit(runs: Sequence[Run], shape: ModelShape, device: str, dtype: str) -> CostModel:
+def fit(runs: Sequence[Measurement], shape: ModelShape, device: str, dtype: str) -> CostModel:
     """Fit rates to runs, and estimate their errors by leaving out one run at a time.
 
     Args:
@@ -75,7 +75,7 @@ def fit(runs: Sequence[Run], shape: ModelShape, device: str, dtype: str) -> Cost
     Returns:
         Costs with non-negative rates. Errors are 90 % prediction bounds: the ``ceil(0.9 (n + 1))``-th smallest of n
         leave-one-out errors, as in the jackknife (Barber et al. 2021, "Predictive inference with the jackknife+"), at
-        least :data:`LEAST_ERROR`, and for decoding at least :data:`REAL_FILES_ERROR`.
+        least :data:`MIN_ERROR`, and for decoding at least :data:`MIN_DECODE_ERROR`.
 
     Raises:
         BadArgument: a stage was measured less than twice, or no H.264 video was decoded.
@@ -102,27 +102,27 @@ def fit(runs: Sequence[Run], shape: ModelShape, device: str, dtype: str) -> Cost
         for name, error in _relative_errors(others, run):
             left_out.setdefault(name, []).append(error)
     errors = {stage: _error_bound(left_out[stage]) for stage in (*STAGES, GENERATE)}
-    errors["decode"] = max(errors["decode"], REAL_FILES_ERROR)
+    errors["decode"] = max(errors["decode"], MIN_DECODE_ERROR)
     return replace(_fit(blank, runs), errors=errors, total_error=_error_bound(left_out[_TOTAL]))
 
 
 _TOTAL = "total"
 
 
-def _fit(blank: CostModel, runs: Sequence[Run]) -> CostModel:
+def _fit(blank: CostModel, runs: Sequence[Measurement]) -> CostModel:
     """Fit rates and the overlap."""
     rates = {}
     for stage in (*STAGES, GENERATE):
-        rows = [(run.work.amounts()[stage], run.stage_seconds[stage]) for run in runs if stage in run.stage_seconds]
+        rows = [(run.workload.amounts()[stage], run.stage_seconds[stage]) for run in runs if stage in run.stage_seconds]
         rates[stage] = fit_rates([amounts for amounts, _ in rows], [seconds for _, seconds in rows])
     rates["decode"] = _with_other_codecs(rates["decode"])
     unoverlapped = replace(blank, rates=rates)
     return replace(unoverlapped, overlap=_fit_overlap(unoverlapped, runs))
 
 
-def _relative_errors(costs: CostModel, run: Run) -> Iterator[tuple[str, float]]:
+def _relative_errors(costs: CostModel, run: Measurement) -> Iterator[tuple[str, float]]:
     """Yield the relative error of each stage and of the total."""
-    predicted = costs.predict(run.work)
+    predicted = costs.predict(run.workload)
     seconds = {stage: cost.seconds for stage, cost in predicted.stages.items()}
     seconds[GENERATE] = predicted.seconds_per_new_token.seconds
     for stage, measured in run.stage_seconds.items():
@@ -204,12 +204,12 @@ def _with_other_codecs(rates: Mapping[str, float]) -> dict[str, float]:
     return filled
 
 
-def _fit_overlap(costs: CostModel, runs: Sequence[Run]) -> float:
+def _fit_overlap(costs: CostModel, runs: Sequence[Measurement]) -> float:
     """Fit the share of the shorter of decoding and encoding that overlaps the other, by least squares."""
     hidden, possible = [], []
     for run in runs:
         if run.total_seconds is not None:
-            stages = {stage: cost.seconds for stage, cost in costs.predict(run.work).stages.items()}
+            stages = {stage: cost.seconds for stage, cost in costs.predict(run.workload).stages.items()}
             stages |= {stage: seconds for stage, seconds in run.stage_seconds.items() if stage != GENERATE}
             hidden.append((sum(stages.values()) - run.total_seconds) / run.total_seconds)
             possible.append(min(stages["decode"], stages["preprocess"] + stages["encode"]) / run.total_seconds)
@@ -219,4 +219,4 @@ def _fit_overlap(costs: CostModel, runs: Sequence[Run]) -> float:
 
 def _error_bound(errors: Sequence[float]) -> float:
     rank = math.ceil(0.9 * (len(errors) + 1))
-    return max(LEAST_ERROR, sorted(errors)[min(rank, len(errors)) - 1])
+    return max(MIN_ERROR, sorted(errors)[min(rank, len(errors)) - 1])

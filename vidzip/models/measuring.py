@@ -1,4 +1,4 @@
-"""What workloads take on this machine, stage by stage and from file to first token: measured, nothing is fitted here."""
+"""Measure workloads on this machine, by stage and from file to first token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vidzip.models.encoding import Progress
-from vidzip.models.fitting import Run
+from vidzip.models.fitting import Measurement
 from vidzip.models.generating import generate_greedily
 from vidzip.models.memory import memory_errors
 from vidzip.models.model import VideoModel
@@ -30,70 +30,70 @@ from vidzip.video.probing import probe
 from vidzip.video.trials import Trial, can_write, write_trial
 
 QUESTION = "What is happening in this video?"
-"""Its answers mean nothing here; it is about as long as questions are."""
+"""A question of typical length; its answer is not used."""
 
 _NEW_TOKENS = 4
-"""Of which the first one ends the prefill."""
+"""Generated tokens, of which the first ends the prefill."""
 
-_WHOLE_FRAMES = 8
-"""Frames whose tokens the language model is measured on: it sees all of them at most, as Video-LLaVA does."""
+_UNCOMPRESSED_FRAMES = 8
+"""Frames whose tokens the language model is measured on, at most all of them, as in Video-LLaVA."""
 
 _TOKENS = (16, 64, 136, 272, 544, 1088)
-_TOKENS_A_FRAME = (17, 2, 34, 4, 8)
+_TOKENS_PER_FRAME = (17, 2, 34, 4, 8)
 
-_MOST_SECONDS = 4.0
-_FEWEST = 3
-"""Once a measurement takes so long, larger ones of its kind are left out, but for so many."""
+_MAX_SECONDS = 4.0
+_MIN_TASKS = 3
+"""Once a task takes longer, larger tasks of its kind are left out, except for the first few."""
 
 ROUNDS = 3
-_ENOUGH_SECONDS = 60.0
-"""Rounds that every measurement is made in; no further one begins after so long."""
+_ROUNDS_SECONDS = 60.0
+"""Number of rounds, and the time after which no further round begins."""
 
 
-class Attempt(Protocol):
-    """Something to measure."""
+class Task(Protocol):
+    """A workload to measure."""
 
-    def run(self) -> Run:
-        """Do it once."""
+    def run(self) -> Measurement:
+        """Measure it once."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Looking:
-    """Encoding and compressing, of frames that are decoded already; their pixels are random.
+class EncodeTask:
+    """Encode and compress random frames.
 
     Attributes:
-        model: whose tower looks.
-        num_frames: how many frames.
-        total_tokens: what they may keep.
+        model: the model.
+        num_frames: number of frames.
+        total_tokens: tokens to keep.
     """
 
     model: VideoModel
     num_frames: int
     total_tokens: int
 
-    def run(self) -> Run:
-        """Do it once."""
+    def run(self) -> Measurement:
+        """Measure it once."""
         seconds = pack_random(self.model, self.num_frames, self.total_tokens).stage_seconds
-        return Run(
-            work=workload(self.model, self.num_frames, self.total_tokens),
+        return Measurement(
+            workload=workload(self.model, self.num_frames, self.total_tokens),
             stage_seconds={stage: seconds[stage] for stage in ("encode", "compress")},
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reading:
-    """What the language model does with visual tokens: to the first new token, and a few more.
+class AnswerTask:
+    """Project and prefill visual tokens, and generate a few tokens.
 
     Attributes:
-        model: who reads.
-        packed: the tokens.
+        model: the model.
+        packed: the visual tokens.
     """
 
     model: VideoModel
     packed: PackedVideo
 
-    def run(self) -> Run:
-        """Do it once."""
+    def run(self) -> Measurement:
+        """Measure it once."""
         model, packed = self.model, self.packed
         stopwatch = Stopwatch(model.device)
         with memory_errors(f"answering over {packed.num_tokens} visual tokens"):
@@ -108,8 +108,8 @@ class Reading:
                 stopwatch=stopwatch,
             )
         seconds = stopwatch.seconds
-        return Run(
-            work=workload(model, packed.num_frames, packed.num_tokens),
+        return Measurement(
+            workload=workload(model, packed.num_frames, packed.num_tokens),
             stage_seconds={
                 "project": seconds["project"],
                 "prefill": seconds["prefill"],
@@ -119,39 +119,39 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Opening:
-    """A file: decoding alone; and, where asked for, the whole way from it to the first token.
+class DecodeTask:
+    """Decode a file's frames; optionally also run everything from the file to the first token.
 
     Attributes:
-        model: who looks.
+        model: the model.
         info: the video.
-        plan: its frames and their tokens.
-        is_whole: whether the whole way is measured, too.
+        plan: its plan.
+        is_end_to_end: whether the time from the file to the first token is measured as well.
     """
 
     model: VideoModel
     info: VideoInfo
     plan: Plan
-    is_whole: bool
+    is_end_to_end: bool
 
-    def run(self) -> Run:
-        """Do it once."""
-        probe(self.info.path)  # as before every plan: where its frames are is known from then on
+    def run(self) -> Measurement:
+        """Measure it once."""
+        probe(self.info.path)  # fills the index of its frames, as planning does
         stopwatch = Stopwatch(self.model.device)
         with stopwatch.stage("decode"):
             self.decode()
         seconds, total = dict(stopwatch.seconds), None
-        if self.is_whole:
+        if self.is_end_to_end:
             with stopwatch.stage("total"):
                 packed = self.model.pack(self.info, self.plan)
                 self.model.ask(packed, QUESTION, max_new_tokens=1)
             seconds["preprocess"] = packed.stage_seconds["preprocess"]
             total = stopwatch.seconds["total"]
         work = workload(self.model, self.plan.num_frames, self.plan.total_tokens, self.info)
-        return Run(work=work, stage_seconds=seconds, total_seconds=total)
+        return Measurement(workload=work, stage_seconds=seconds, total_seconds=total)
 
     def decode(self) -> None:
-        """Decode as the model's encoder has it done, and nothing else."""
+        """Decode the frames as :meth:`VideoModel.pack` does."""
         shape = self.model.preprocessor.shape
         for _ in decode_chunks(
             self.info.path,
@@ -164,67 +164,67 @@ class Opening:
             pass
 
 
-def measure(model: VideoModel, *, quick: bool = False, on_progress: Progress | None = None) -> list[Run]:
-    """Measure a model on this machine, on frames and videos that are made up, warm and in turns; medians of it.
+def measure(model: VideoModel, *, quick: bool = False, on_progress: Progress | None = None) -> list[Measurement]:
+    """Measure a model on this machine with synthetic frames and clips; return medians of interleaved rounds.
 
     Args:
-        model: it shall not be used by others meanwhile.
-        quick: measure no codec but H.264, on smaller pictures, and everything once.
-        on_progress: called as it goes on.
+        model: the model; nothing else may use it meanwhile.
+        quick: measure H.264 only, with smaller frames, and everything once.
+        on_progress: called before each measurement.
 
     Raises:
-        OutOfMemory: the device cannot hold even little.
-        WriteError: the videos cannot be written.
+        OutOfMemory: the device cannot hold even the smallest tasks.
+        WriteError: the clips cannot be written.
     """
-    show = on_progress or _silently
+    show = on_progress or _ignore_progress
     with tempfile.TemporaryDirectory(prefix="vidzip-") as folder:
-        attempts = prepare(model, folder, quick=quick, show=show)
-        return take_turns(attempts, rounds=1 if quick else ROUNDS, show=show)
+        tasks = prepare(model, folder, quick=quick, show=show)
+        return measure_interleaved(tasks, rounds=1 if quick else ROUNDS, show=show)
 
 
-def prepare(model: VideoModel, folder: str, *, quick: bool, show: Progress) -> list[Attempt]:
-    """Make everything ready that :func:`measure` measures: written, warm, and not larger than the machine can bear.
+def prepare(model: VideoModel, folder: str, *, quick: bool, show: Progress) -> list[Task]:
+    """Prepare the tasks of :func:`measure`: write clips, warm up, and leave out what takes too long.
 
     Args:
-        model: who is measured.
-        folder: for the videos, as long as anything is measured; made, where it is not there.
-        quick: likewise.
-        show: called as it goes on.
+        model: the model.
+        folder: for the clips; created if needed, and used until measuring ends.
+        quick: as in :func:`measure`.
+        show: called with the progress.
     """
     os.makedirs(folder, exist_ok=True)
-    videos = list(_written(_trials(quick=quick), folder, show))
-    kinds: list[Sequence[Attempt]] = [_lookings(model), _readings(model), *_openings(model, videos)]
-    attempts: list[Attempt] = []
+    videos = list(_write(_clips(quick=quick), folder, show))
+    kinds: list[Sequence[Task]] = [_encode_tasks(model), _answer_tasks(model), *_decode_tasks(model, videos)]
+    tasks: list[Task] = []
     for number, kind in enumerate(kinds):
         show("warm up", number, len(kinds))
-        attempts += _affordable(kind)
-    return attempts
+        tasks += _warm_up(kind)
+    return tasks
 
 
-def take_turns(
-    attempts: Sequence[Attempt], *, rounds: int, enough_seconds: float = _ENOUGH_SECONDS, show: Progress | None = None
-) -> list[Run]:
-    """Run every attempt once a round, in an order drawn anew each time; the medians of each.
+def measure_interleaved(
+    tasks: Sequence[Task], *, rounds: int, max_seconds: float = _ROUNDS_SECONDS, show: Progress | None = None
+) -> list[Measurement]:
+    """Measure every task once per round, in a random order; return the medians of each.
 
     Args:
-        attempts: what to measure.
-        rounds: at most, 1 or more.
-        enough_seconds: no further round begins after so long.
-        show: called as it goes on.
+        tasks: the tasks.
+        rounds: maximum number of rounds, 1 or more.
+        max_seconds: time after which no further round begins.
+        show: called with the progress.
     """
-    order, began = random.Random(0), time.monotonic()  # noqa: S311 - an order guards no secret
-    runs: list[list[Run]] = [[] for _ in attempts]
+    order, began = random.Random(0), time.monotonic()  # noqa: S311 - not cryptographic
+    runs: list[list[Measurement]] = [[] for _ in tasks]
     for turn in range(rounds):
-        if turn and time.monotonic() - began > enough_seconds:
+        if turn and time.monotonic() - began > max_seconds:
             break
-        for done, place in enumerate(order.sample(range(len(attempts)), len(attempts))):
-            (show or _silently)("measure", turn * len(attempts) + done, rounds * len(attempts))
-            runs[place].append(attempts[place].run())
-    return [_middle(several) for several in runs]
+        for done, place in enumerate(order.sample(range(len(tasks)), len(tasks))):
+            (show or _ignore_progress)("measure", turn * len(tasks) + done, rounds * len(tasks))
+            runs[place].append(tasks[place].run())
+    return [_medians(several) for several in runs]
 
 
 def workload(model: VideoModel, num_frames: int, total_tokens: int, info: VideoInfo | None = None) -> Workload:
-    """What is to be done for :data:`QUESTION` about so many frames; decoded already, where there is no video."""
+    """Return the workload of :data:`QUESTION`; without a video, the frames are decoded already."""
     return Workload(
         num_frames=num_frames,
         num_encoded_frames=num_frames + -num_frames % model.frames_per_clip,
@@ -235,7 +235,7 @@ def workload(model: VideoModel, num_frames: int, total_tokens: int, info: VideoI
 
 
 def pack_random(model: VideoModel, num_frames: int, total_tokens: int) -> PackedVideo:
-    """Pack frames of random pixels, in the size that the tower takes."""
+    """Pack random frames of the tower's size."""
     plan = Plan(
         video_identity=None,
         budget=Budget(total_tokens=total_tokens, num_frames=num_frames),
@@ -243,57 +243,57 @@ def pack_random(model: VideoModel, num_frames: int, total_tokens: int) -> Packed
         tokens_per_frame=split_budget(total_tokens, num_frames),
         frames_per_clip=model.frames_per_clip,
     )
-    frames = Frames(pixels=_noise(model, num_frames), timestamps_seconds=plan.timestamps_seconds)
+    frames = Frames(pixels=_random_pixels(model, num_frames), timestamps_seconds=plan.timestamps_seconds)
     return model.pack_frames(frames, plan)
 
 
-def _noise(model: VideoModel, num_frames: int) -> Tensor:
+def _random_pixels(model: VideoModel, num_frames: int) -> Tensor:
     side = int(model.config.vision_config.image_size)
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (num_frames, 3, side, side), dtype=torch.uint8, generator=generator)
 
 
-def _lookings(model: VideoModel) -> list[Attempt]:
-    """Parts of a run through the tower, a whole one, and more than one; whole clips, the fewest first."""
+def _encode_tasks(model: VideoModel) -> list[Task]:
+    """Return tasks from a part of a tower batch to several batches, in whole clips, smallest first."""
     at_once, clip = model.batch_frames, model.frames_per_clip
     counts = sorted({max(1, round(at_once * part / 16 / clip)) * clip for part in (0, 2, 4, 8, 16, 24, 32)})
-    each = (min(tokens, model.tokens_per_frame) for tokens in cycle(_TOKENS_A_FRAME))
+    each = (min(tokens, model.tokens_per_frame) for tokens in cycle(_TOKENS_PER_FRAME))
     return [
-        Looking(model=model, num_frames=frames, total_tokens=frames * tokens)
+        EncodeTask(model=model, num_frames=frames, total_tokens=frames * tokens)
         for frames, tokens in zip(counts, each, strict=False)
     ]
 
 
-def _readings(model: VideoModel) -> list[Attempt]:
-    """From few tokens to those of whole frames, or to what the context holds; the fewest first."""
+def _answer_tasks(model: VideoModel) -> list[Task]:
+    """Return tasks from few tokens to those of uncompressed frames, or to the context length, smallest first."""
     room = model.config.text_config.max_position_embeddings - _NEW_TOKENS
-    most = min(room - model.family.prompt(QUESTION).num_tokens, _WHOLE_FRAMES * model.tokens_per_frame)
+    most = min(room - model.family.prompt(QUESTION).num_tokens, _UNCOMPRESSED_FRAMES * model.tokens_per_frame)
     counts = [*(tokens for tokens in _TOKENS if tokens < most), most]
-    return [Reading(model=model, packed=pack_random(model, _WHOLE_FRAMES, tokens)) for tokens in counts]
+    return [AnswerTask(model=model, packed=pack_random(model, _UNCOMPRESSED_FRAMES, tokens)) for tokens in counts]
 
 
-def _openings(model: VideoModel, videos: Sequence[VideoInfo]) -> Iterator[Sequence[Attempt]]:
-    """Decoding alone, of few frames and of many, and the whole way; the fewest frames first."""
-    alone: list[Opening] = []
-    whole: list[Opening] = []
+def _decode_tasks(model: VideoModel, videos: Sequence[VideoInfo]) -> Iterator[Sequence[Task]]:
+    """Yield tasks of decoding few and many frames, then end-to-end ones, smallest first."""
+    alone: list[DecodeTask] = []
+    whole: list[DecodeTask] = []
     for number, info in enumerate(videos):
         most = info.num_frames or 1
         counts = (2, 8, most // 2) if info.codec == "h264" else (4, most // 2)
-        alone += [_opening(model, info, frames, is_whole=False) for frames in counts]
+        alone += [_decode_task(model, info, frames, is_end_to_end=False) for frames in counts]
         if number % 2 == 0 or info.codec == "h264":
-            whole.append(_opening(model, info, 4 * (number + 1), is_whole=True))
+            whole.append(_decode_task(model, info, 4 * (number + 1), is_end_to_end=True))
     for kind in (alone, whole):
         kind.sort(key=lambda opening: opening.plan.num_frames)
         yield kind
 
 
-def _opening(model: VideoModel, info: VideoInfo, num_frames: int, *, is_whole: bool) -> Opening:
+def _decode_task(model: VideoModel, info: VideoInfo, num_frames: int, *, is_end_to_end: bool) -> DecodeTask:
     plan = model.plan(info, Budget(total_tokens=max(136, num_frames), num_frames=num_frames))
-    return Opening(model=model, info=info, plan=plan, is_whole=is_whole)
+    return DecodeTask(model=model, info=info, plan=plan, is_end_to_end=is_end_to_end)
 
 
-def _trials(*, quick: bool) -> Iterator[Trial]:
-    """Videos of several sizes, keyframe intervals and bytes a frame; of each codec but H.264, two."""
+def _clips(*, quick: bool) -> Iterator[Trial]:
+    """Yield clips of several sizes, keyframe intervals and bytes per frame; two of each codec but H.264."""
     yield Trial(codec="h264", width=320, height=240, num_frames=96, keyframe_interval=24, grain=6)
     yield Trial(codec="h264", width=640, height=360, num_frames=120, keyframe_interval=60, grain=1)
     yield Trial(codec="h264", width=640, height=360, num_frames=96, keyframe_interval=240, grain=10, preset="superfast")
@@ -313,8 +313,8 @@ def _trials(*, quick: bool) -> Iterator[Trial]:
             )
 
 
-def _written(trials: Iterable[Trial], folder: str, show: Progress) -> Iterator[VideoInfo]:
-    """Write those of some videos that can be written here."""
+def _write(trials: Iterable[Trial], folder: str, show: Progress) -> Iterator[VideoInfo]:
+    """Write the clips whose encoder is available."""
     there = [trial for trial in trials if can_write(trial.codec)]
     for number, trial in enumerate(there):
         show("write videos", number, len(there))
@@ -323,23 +323,23 @@ def _written(trials: Iterable[Trial], folder: str, show: Progress) -> Iterator[V
         yield probe(path)
 
 
-def _affordable(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Run each once, to warm up; where that takes long, leave out those that follow."""
-    kept: list[Attempt] = []
-    for attempt in attempts:
+def _warm_up(tasks: Sequence[Task]) -> list[Task]:
+    """Measurement each task once to warm up; after one that takes too long, leave out the rest."""
+    kept: list[Task] = []
+    for task in tasks:
         began = time.monotonic()
-        attempt.run()
-        kept.append(attempt)
-        if len(kept) >= _FEWEST and time.monotonic() - began > _MOST_SECONDS:
+        task.run()
+        kept.append(task)
+        if len(kept) >= _MIN_TASKS and time.monotonic() - began > _MAX_SECONDS:
             break
     return kept
 
 
-def _middle(runs: Sequence[Run]) -> Run:
-    """The median of each figure of one workload."""
+def _medians(runs: Sequence[Measurement]) -> Measurement:
+    """Return the medians of several measurements of a workload."""
     totals = [run.total_seconds for run in runs if run.total_seconds is not None]
-    return Run(
-        work=runs[0].work,
+    return Measurement(
+        workload=runs[0].workload,
         stage_seconds={
             stage: statistics.median(run.stage_seconds[stage] for run in runs) for stage in runs[0].stage_seconds
         },
@@ -347,5 +347,5 @@ def _middle(runs: Sequence[Run]) -> Run:
     )
 
 
-def _silently(_stage: str, _done: int, _total: int) -> None:
-    """Show nothing."""
+def _ignore_progress(_stage: str, _done: int, _total: int) -> None:
+    """Report nothing."""

@@ -2,64 +2,64 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.bench.comparing import MEMORY, compare, described
-from pipelines.bench.measuring import FROM_FILE, FROM_FRAMES, SHRINK, Measured
-from pipelines.bench.settings import ENCODE, FILE, FULL, OURS, PUBLISHED, TOWER, WHOLE, Case
+from pipelines.bench.comparing import MEMORY, compare, describe_comparison
+from pipelines.bench.measuring import ENCODE_COMPRESS, FROM_FILE, FROM_FRAMES, CaseResult
+from pipelines.bench.settings import ENCODE, FILE, PUBLISHED, PUBLISHED_ONE_BATCH, TOWER, UNCOMPRESSED, VIDZIP, Case
 
 
-def measured(way, name=SHRINK, values=(1.0, 1.0, 1.0), *, peak=None, **changes):
-    case = Case(**{"way": way, "dtype": "float32", "frames": 4, "tokens": 20, **changes})
-    return Measured(case=case, rounds=tuple({name: value} for value in values), look_bytes=peak)
+def measured(variant, name=ENCODE_COMPRESS, values=(1.0, 1.0, 1.0), *, peak=None, **changes):
+    case = Case(**{"variant": variant, "dtype": "float32", "frames": 4, "tokens": 20, **changes})
+    return CaseResult(case=case, rounds=tuple({name: value} for value in values), encode_peak_bytes=peak)
 
 
 def found(*some):
-    return [(one.what, one.case.way, one.against.way, one.ratio.median) for one in compare(some)]
+    return [(one.name, one.case.variant, one.baseline.variant, one.ratio.median) for one in compare(some)]
 
 
 def test_by_hand():
     assert found(
         measured(PUBLISHED, values=(2, 6, 40), peak=800),
-        measured(WHOLE, values=(5, 5, 5), peak=1600),
+        measured(PUBLISHED_ONE_BATCH, values=(5, 5, 5), peak=1600),
         measured(ENCODE, values=(1, 2, 10), tokens=None),
         measured(TOWER, values=(1, 4, 10), tokens=None),
-        measured(OURS, values=(1, 2, 10), peak=100),
+        measured(VIDZIP, values=(1, 2, 10), peak=100),
     ) == [
-        (SHRINK, PUBLISHED, OURS, 3),
-        (SHRINK, WHOLE, OURS, 2.5),
-        (SHRINK, OURS, ENCODE, 1),
-        (SHRINK, ENCODE, TOWER, 1),
-        (MEMORY, PUBLISHED, OURS, 8),
-        (MEMORY, WHOLE, OURS, 16),
+        (ENCODE_COMPRESS, PUBLISHED, VIDZIP, 3),
+        (ENCODE_COMPRESS, PUBLISHED_ONE_BATCH, VIDZIP, 2.5),
+        (ENCODE_COMPRESS, VIDZIP, ENCODE, 1),
+        (ENCODE_COMPRESS, ENCODE, TOWER, 1),
+        (MEMORY, PUBLISHED, VIDZIP, 8),
+        (MEMORY, PUBLISHED_ONE_BATCH, VIDZIP, 16),
     ]
 
 
-def test_whole_frames_are_what_first_tokens_are_held_against():
+def test_first_tokens_are_compared_with_uncompressed_frames():
     assert found(
-        measured(FULL, FROM_FRAMES, (4, 4, 4), frames=8, tokens=None),
-        measured(OURS, FROM_FRAMES, (2, 2, 2), frames=16),
-    ) == [(FROM_FRAMES, OURS, FULL, 0.5)]
+        measured(UNCOMPRESSED, FROM_FRAMES, (4, 4, 4), frames=8, tokens=None),
+        measured(VIDZIP, FROM_FRAMES, (2, 2, 2), frames=16),
+    ) == [(FROM_FRAMES, VIDZIP, UNCOMPRESSED, 0.5)]
     assert found(
-        measured(FULL, FROM_FILE, (4, 4, 4), frames=8, tokens=None, video="a"),
+        measured(UNCOMPRESSED, FROM_FILE, (4, 4, 4), frames=8, tokens=None, video="a"),
         measured(FILE, FROM_FILE, (1, 1, 1), frames=16, video="a"),
         measured(FILE, FROM_FILE, (1, 1, 1), frames=16, video="b"),
-    ) == [(FROM_FILE, FILE, FULL, 0.25)]
+    ) == [(FROM_FILE, FILE, UNCOMPRESSED, 0.25)]
 
 
-def test_only_what_is_alike_is_compared():
-    ours = measured(OURS)
+def test_only_equal_settings_are_compared():
+    ours = measured(VIDZIP)
     for other in ({"frames": 5}, {"tokens": 21}, {"video": "a"}, {"dtype": "bfloat16"}):
         assert found(ours, measured(PUBLISHED, **other)) == []
 
 
-def test_ours_in_half_precision_is_held_against_the_published_way_in_both():
-    some = [measured(way, dtype=dtype) for way in (PUBLISHED, OURS) for dtype in ("float32", "bfloat16")]
-    pairs = [(one.case.dtype, one.against.dtype) for one in compare(some)]
+def test_vidzip_in_half_precision_is_compared_with_published_in_both():
+    some = [measured(variant, dtype=dtype) for variant in (PUBLISHED, VIDZIP) for dtype in ("float32", "bfloat16")]
+    pairs = [(one.case.dtype, one.baseline.dtype) for one in compare(some)]
     assert pairs == [("float32", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16")]
 
 
-def test_a_ratio_has_an_interval_where_there_are_rounds_enough():
-    (few,) = compare([measured(PUBLISHED, values=(1,) * 5), measured(OURS, values=(1,) * 5)])
-    (many,) = compare([measured(PUBLISHED, values=(1, 2, 3, 4, 5, 6)), measured(OURS, values=(1,) * 6)])
+def test_a_ratio_has_an_interval_from_six_rounds_on():
+    (few,) = compare([measured(PUBLISHED, values=(1,) * 5), measured(VIDZIP, values=(1,) * 5)])
+    (many,) = compare([measured(PUBLISHED, values=(1, 2, 3, 4, 5, 6)), measured(VIDZIP, values=(1,) * 6)])
     assert (few.ratio.low, few.ratio.high) == (None, None)
     assert (many.ratio.low, many.ratio.high) == (1, 6)
 
@@ -67,14 +67,22 @@ def test_a_ratio_has_an_interval_where_there_are_rounds_enough():
 @pytest.mark.parametrize(
     ("above", "below", "says"),
     [
-        (measured(PUBLISHED), measured(OURS, dtype="float16"), (f"{SHRINK}: published / ours", "4 frames, 20 tokens")),
-        (measured(TOWER, tokens=None), measured(TOWER, tokens=None), (f"{SHRINK}: tower / tower", "4 frames")),
-        (measured(OURS), measured(FULL, tokens=None), (f"{SHRINK}: ours / 8 full frames", "4 frames, 20 tokens")),
+        (
+            measured(PUBLISHED),
+            measured(VIDZIP, dtype="float16"),
+            (f"{ENCODE_COMPRESS}: published / vidzip", "4 frames, 20 tokens"),
+        ),
+        (measured(TOWER, tokens=None), measured(TOWER, tokens=None), (f"{ENCODE_COMPRESS}: tower / tower", "4 frames")),
+        (
+            measured(VIDZIP),
+            measured(UNCOMPRESSED, tokens=None),
+            (f"{ENCODE_COMPRESS}: vidzip / 8 uncompressed frames", "4 frames, 20 tokens"),
+        ),
     ],
 )
-def test_what_is_compared_is_said(above, below, says):
-    (one,) = compare([measured(PUBLISHED), measured(OURS)])
-    other = type(one)(what=SHRINK, case=above.case, against=below.case, ratio=one.ratio)
-    what, looks, dtypes = described(other)
+def test_comparisons_are_described(above, below, says):
+    (one,) = compare([measured(PUBLISHED), measured(VIDZIP)])
+    other = type(one)(name=ENCODE_COMPRESS, case=above.case, baseline=below.case, ratio=one.ratio)
+    what, looks, dtypes = describe_comparison(other)
     assert (what, looks) == says
     assert dtypes == " / ".join(dict.fromkeys((above.case.dtype, below.case.dtype)))

@@ -5,13 +5,13 @@ import os
 import pytest
 import torch
 
-from pipelines.bench.memory import available_bytes, check_room, peak_bytes
+from pipelines.bench.memory import available_bytes, check_host_memory, peak_bytes
 from vidzip.errors import OutOfMemory
 
 CPU = torch.device("cpu")
 
 
-def test_what_is_held_at_once_is_counted_and_what_was_there_is_not():
+def test_the_peak_is_counted_without_earlier_allocations():
     there = torch.zeros(1_000_000)
 
     def work():
@@ -26,7 +26,7 @@ def test_what_is_held_at_once_is_counted_and_what_was_there_is_not():
     assert 3_000_000 <= held < 3_001_000
 
 
-def test_memory_that_is_given_back_is_taken_again():
+def test_freed_memory_is_not_counted_twice():
     def work():
         for _ in range(5):
             torch.zeros(250_000)
@@ -35,7 +35,7 @@ def test_memory_that_is_given_back_is_taken_again():
 
 
 @pytest.mark.parametrize("before", [None, "1"])
-def test_the_profiler_says_nothing_and_its_variable_is_left(before, monkeypatch, capfd):
+def test_the_profiler_prints_nothing_and_its_variable_is_restored(before, monkeypatch, capfd):
     monkeypatch.delenv("KINETO_LOG_LEVEL", raising=False)
     if before is not None:
         monkeypatch.setenv("KINETO_LOG_LEVEL", before)
@@ -44,16 +44,16 @@ def test_the_profiler_says_nothing_and_its_variable_is_left(before, monkeypatch,
     assert os.environ.get("KINETO_LOG_LEVEL") == before
 
 
-def test_devices_whose_memory_is_not_counted_say_so():
+def test_other_devices_are_not_counted():
     assert peak_bytes(lambda: 5, torch.device("mps")) == (5, None)
 
 
-def test_what_the_host_has_no_room_for_is_refused():
-    check_room(1000, CPU, "it")
-    check_room(2**60, torch.device("cuda"), "it")
+def test_work_that_exceeds_the_host_memory_is_refused():
+    check_host_memory(1000, CPU, "it")
+    check_host_memory(2**60, torch.device("cuda"), "it")
     with pytest.raises(OutOfMemory, match=r"it needs 1,?152921504.6 GB"):
-        check_room(2**60, CPU, "it")
+        check_host_memory(2**60, CPU, "it")
 
 
-def test_the_host_tells_what_is_free():
+def test_available_memory_is_read():
     assert 1e8 < available_bytes() < 1e13

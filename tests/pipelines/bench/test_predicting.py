@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.bench.measuring import FROM_FILE, Measured
+from pipelines.bench.measuring import FROM_FILE, CaseResult
 from pipelines.bench.predicting import FROM_ENCODING, costs_of, predict
-from pipelines.bench.settings import FILE, OURS, PUBLISHED, Case
-from pipelines.bench.ways import Subject
+from pipelines.bench.settings import FILE, PUBLISHED, VIDZIP, Case
+from pipelines.bench.variants import MeasuredModel
 from vidzip import probe
 from vidzip.models.calibrating import model_shape
 from vidzip.planner.costs import CostModel, Workload, video_stats
@@ -15,8 +15,8 @@ QUESTION = "What is the color of the star?"
 
 
 @pytest.fixture(scope="module")
-def subject(small):
-    return Subject(model=small, eager=torch.nn.Identity(), question=QUESTION)
+def bench_model(small):
+    return MeasuredModel(model=small, eager_tower=torch.nn.Identity(), question=QUESTION)
 
 
 def work_on(video):
@@ -41,14 +41,16 @@ def costs(small, clip):
     )  # fmt: skip
 
 
-def measured(way, seconds, video=None):
-    case = Case(way=way, dtype="float32", frames=4, tokens=20, video=video)
-    return Measured(case=case, rounds=(seconds, seconds))
+def measured(variant, seconds, video=None):
+    case = Case(variant=variant, dtype="float32", frames=4, tokens=20, video=video)
+    return CaseResult(case=case, rounds=(seconds, seconds))
 
 
-def test_by_hand(subject, costs):
+def test_by_hand(bench_model, costs):
     seconds = {"preprocess": 0.5, "encode": 3.0, "compress": 0.1, "project": 0.4, "prefill": 4.0, "generate": 0.25}
-    found = {one.what: one for one in predict([measured(OURS, seconds)], {"float32": subject}, {"float32": costs})}
+    found = {
+        one.name: one for one in predict([measured(VIDZIP, seconds)], {"float32": bench_model}, {"float32": costs})
+    }
     assert {what: one.predicted for what, one in found.items()} == {
         "encode": pytest.approx(1 + 4 * 0.5),
         "compress": pytest.approx(20 * 0.01),
@@ -57,30 +59,30 @@ def test_by_hand(subject, costs):
         "generate": pytest.approx(0.25),
         FROM_ENCODING: pytest.approx(3.0 + 0.2 + 0.4 + 2.0),
     }
-    assert found["prefill"].off == pytest.approx(-0.5)
-    assert found["generate"].off == pytest.approx(0)
+    assert found["prefill"].relative_error == pytest.approx(-0.5)
+    assert found["generate"].relative_error == pytest.approx(0)
     assert found[FROM_ENCODING].measured == pytest.approx(3.0 + 0.1 + 0.4 + 4.0)
     assert (found["encode"].error, found[FROM_ENCODING].error, found["encode"].measured) == (0.2, 0.1, 3.0)
 
 
-def test_a_tower_alone_is_predicted_as_far_as_it_goes(subject, costs):
+def test_a_tower_alone_has_fewer_predictions(bench_model, costs):
     seconds = {"preprocess": 0.5, "encode": 3.0, "compress": 0.1}
-    found = predict([measured(OURS, seconds)], {"float32": subject}, {"float32": costs})
-    assert [one.what for one in found] == ["encode", "compress"]
+    found = predict([measured(VIDZIP, seconds)], {"float32": bench_model}, {"float32": costs})
+    assert [one.name for one in found] == ["encode", "compress"]
 
 
-def test_from_a_file_decoding_overlaps(subject, costs, clip):
+def test_from_a_file_decoding_overlaps(bench_model, costs, clip):
     file = measured(FILE, {"decode": 5.0, FROM_FILE: 8.0}, str(clip))
-    (found,) = predict([file], {"float32": subject}, {"float32": costs})
+    (found,) = predict([file], {"float32": bench_model}, {"float32": costs})
     assert found.predicted == pytest.approx(10 + 0.4 + 3.0 + 0.2 + 0.4 + 2.0 - 3.4)
-    assert (found.what, found.measured) == (FROM_FILE, 8.0)
+    assert (found.name, found.measured) == (FROM_FILE, 8.0)
 
 
-def test_only_vidzips_own_ways_are_predicted(subject, costs):
-    assert not list(predict([measured(PUBLISHED, {"encode": 1.0})], {"float32": subject}, {"float32": costs}))
+def test_only_vidzips_variants_are_predicted(bench_model, costs):
+    assert not list(predict([measured(PUBLISHED, {"encode": 1.0})], {"float32": bench_model}, {"float32": costs}))
 
 
-def test_what_was_calibrated_comes_before_what_is_assumed(small, costs, monkeypatch):
+def test_calibrated_costs_take_precedence_over_assumed_ones(small, costs, monkeypatch):
     asked = []
     monkeypatch.setattr("pipelines.bench.predicting.find_costs", lambda *of: asked.append(of))
     assumed = costs_of(small)

@@ -2,60 +2,83 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.bench.settings import FILE, FULL, OURS, PUBLISHED, TOWER, WAYS, WHOLE, Case, Settings, read_words
+from pipelines.bench.settings import (
+    FILE,
+    PUBLISHED,
+    PUBLISHED_ONE_BATCH,
+    TOWER,
+    UNCOMPRESSED,
+    VARIANTS,
+    VIDZIP,
+    BenchSettings,
+    Case,
+    read_names,
+)
 from vidzip.errors import BadArgument, BudgetTooSmall
 
 
 def settings(**changes):
-    usual = {"size": "tiny", "ways": (FULL, OURS), "dtypes": ("float32",), "frames": (2, 4), "budgets": (20,)}
-    return Settings(**{**usual, **changes})
+    usual = {
+        "size": "tiny",
+        "variants": (UNCOMPRESSED, VIDZIP),
+        "dtypes": ("float32",),
+        "frames": (2, 4),
+        "budgets": (20,),
+    }
+    return BenchSettings(**{**usual, **changes})
 
 
-def test_a_case_is_one_of_each_and_whole_frames_come_once():
+def test_cases_are_all_combinations_with_uncompressed_frames_once():
     cases = list(settings(budgets=(10, 20)).cases({"float32": 16}))
-    ours = [Case(way=OURS, dtype="float32", frames=frames, tokens=tokens) for frames in (2, 4) for tokens in (10, 20)]
-    assert cases == [Case(way=FULL, dtype="float32", frames=8), *ours]
+    ours = [
+        Case(variant=VIDZIP, dtype="float32", frames=frames, tokens=tokens) for frames in (2, 4) for tokens in (10, 20)
+    ]
+    assert cases == [Case(variant=UNCOMPRESSED, dtype="float32", frames=8), *ours]
     both = settings(dtypes=("float32", "bfloat16"), videos=("a.mp4", "b.mp4"))
     several = list(both.cases({"float32": 16, "bfloat16": 16}))
     assert len(set(several)) == len(several) == 2 * 2 * 3
-    assert list(settings(ways=(TOWER,)).cases({"float32": 1})) == [
-        Case(way=TOWER, dtype="float32", frames=frames) for frames in (2, 4)
+    assert list(settings(variants=(TOWER,)).cases({"float32": 1})) == [
+        Case(variant=TOWER, dtype="float32", frames=frames) for frames in (2, 4)
     ]
 
 
-def test_the_published_way_is_run_once_where_all_frames_are_one_batch():
-    def ways(*names):
-        made = settings(ways=names, frames=(2, 4, 6)).cases({"float32": 4})
-        return [(case.way, case.frames) for case in made if case.way == WHOLE]
+def test_published_variants_are_not_repeated_if_all_frames_are_one_batch():
+    def variants(*names):
+        made = settings(variants=names, frames=(2, 4, 6)).cases({"float32": 4})
+        return [(case.variant, case.frames) for case in made if case.variant == PUBLISHED_ONE_BATCH]
 
-    assert ways(PUBLISHED, WHOLE) == [(WHOLE, 6)]
-    assert ways(WHOLE) == [(WHOLE, 2), (WHOLE, 4), (WHOLE, 6)]
+    assert variants(PUBLISHED, PUBLISHED_ONE_BATCH) == [(PUBLISHED_ONE_BATCH, 6)]
+    assert variants(PUBLISHED_ONE_BATCH) == [
+        (PUBLISHED_ONE_BATCH, 2),
+        (PUBLISHED_ONE_BATCH, 4),
+        (PUBLISHED_ONE_BATCH, 6),
+    ]
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"rounds": 0}, BadArgument, "0 rounds"),
-        ({"batch": 0}, BadArgument, "0 frames at once"),
-        ({"ways": ()}, BadArgument, "nothing is named in --ways"),
-        ({"ways": ("magic",)}, BadArgument, "unknown 'magic'"),
-        ({"ways": (FILE,)}, BadArgument, "needs a video"),
-        ({"ways": (FILE,), "size": "l14", "videos": ("a.mp4",)}, BadArgument, "a model that is asked"),
+        ({"rounds": 0}, BadArgument, "--rounds is 0"),
+        ({"batch": 0}, BadArgument, "--batch is 0"),
+        ({"variants": ()}, BadArgument, "--variants"),
+        ({"variants": ("magic",)}, BadArgument, "'magic'"),
+        ({"variants": (FILE,)}, BadArgument, "'file'"),
+        ({"variants": (FILE,), "size": "l14", "videos": ("a.mp4",)}, BadArgument, "language model"),
         ({"frames": (2, 21)}, BudgetTooSmall, "20 tokens cannot hold 21 frames"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(changes, error, says):
+def test_invalid_settings_are_refused(changes, error, says):
     with pytest.raises(error, match=says):
         settings(**changes)
 
 
 def test_frames_that_are_not_compressed_need_no_tokens():
-    assert len(list(settings(ways=(TOWER,), frames=(200,)).cases({"float32": 16}))) == 1
+    assert len(list(settings(variants=(TOWER,), frames=(200,)).cases({"float32": 16}))) == 1
 
 
-def test_words_come_apart_or_with_commas_and_count_once():
-    assert read_words(("a,b", " c ,a", "")) == ("a", "b", "c")
+def test_names_are_split_at_commas_and_distinct():
+    assert read_names(("a,b", " c ,a", "")) == ("a", "b", "c")
 
 
-def test_every_way_says_what_it_is():
-    assert all(WAYS.values())
+def test_every_variant_has_a_description():
+    assert all(VARIANTS.values())

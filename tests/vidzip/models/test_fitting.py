@@ -11,9 +11,9 @@ from scipy.optimize import nnls
 
 from vidzip.errors import BadArgument
 from vidzip.models.fitting import (
-    LEAST_ERROR,
-    REAL_FILES_ERROR,
-    Run,
+    MIN_DECODE_ERROR,
+    MIN_ERROR,
+    Measurement,
     fit,
     fit_rates,
     nonnegative_least_squares,
@@ -78,7 +78,7 @@ def workloads() -> list[Workload]:
     return works
 
 
-def runs(costs: CostModel, noise: float = 0.0) -> list[Run]:
+def runs(costs: CostModel, noise: float = 0.0) -> list[Measurement]:
     """What would be measured on a machine of just these costs, where clocks are off by some share."""
     dice = np.random.default_rng(1)
 
@@ -90,11 +90,11 @@ def runs(costs: CostModel, noise: float = 0.0) -> list[Run]:
         predicted = costs.predict(work)
         stages = {stage: cost.seconds * off() for stage, cost in predicted.stages.items()}
         stages[GENERATE] = predicted.seconds_per_new_token.seconds * off()
-        made.append(Run(work=work, stage_seconds=stages, total_seconds=predicted.seconds * off()))
+        made.append(Measurement(workload=work, stage_seconds=stages, total_seconds=predicted.seconds * off()))
     return made
 
 
-def fitted(made: list[Run]) -> CostModel:
+def fitted(made: list[Measurement]) -> CostModel:
     return fit(made, VIDEO_LLAVA_7B, "a made-up one", "float32")
 
 
@@ -146,14 +146,14 @@ def test_rates_and_overlap_are_recovered():
 
 def test_errors_have_a_lower_bound_which_is_larger_for_decoding():
     costs = fitted(runs(truth()))
-    assert costs.errors == {**dict.fromkeys((*STAGES, GENERATE), LEAST_ERROR), "decode": REAL_FILES_ERROR}
-    assert costs.total_error == LEAST_ERROR
+    assert costs.errors == {**dict.fromkeys((*STAGES, GENERATE), MIN_ERROR), "decode": MIN_DECODE_ERROR}
+    assert costs.total_error == MIN_ERROR
 
 
 def test_noise_widens_errors():
     quiet, loud = (fitted(runs(truth(), noise)) for noise in (0.05, 0.4))
     for stage in (*STAGES, GENERATE):
-        assert LEAST_ERROR <= quiet.errors[stage] <= loud.errors[stage], stage
+        assert MIN_ERROR <= quiet.errors[stage] <= loud.errors[stage], stage
     assert loud.errors["encode"] > 2 * quiet.errors["encode"]
     assert loud.total_error > 2 * quiet.total_error
 
@@ -187,7 +187,7 @@ def test_unmeasured_codecs_get_rates_relative_to_h264():
     assert rates["other megabytes"] > rates["h264 megabytes"]
 
 
-def without(made: list[Run], stage: str) -> list[Run]:
+def without(made: list[Measurement], stage: str) -> list[Measurement]:
     kept = [
         replace(run, stage_seconds={key: value for key, value in run.stage_seconds.items() if key != stage})
         for run in made
@@ -202,4 +202,4 @@ def test_too_few_measurements_are_refused():
     with pytest.raises(BadArgument, match="total"):
         fitted([replace(run, total_seconds=None) for run in made])
     with pytest.raises(BadArgument, match=r"H\.264"):
-        fitted([run for run in made if run.work.video.codec == "hevc"])
+        fitted([run for run in made if run.workload.video.codec == "hevc"])

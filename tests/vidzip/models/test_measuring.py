@@ -6,58 +6,72 @@ import pytest
 
 from vidzip import Budget, probe
 from vidzip.models import measuring
-from vidzip.models.fitting import Run
-from vidzip.models.measuring import Looking, Opening, Reading, measure, pack_random, prepare, take_turns, workload
+from vidzip.models.fitting import Measurement
+from vidzip.models.measuring import (
+    AnswerTask,
+    DecodeTask,
+    EncodeTask,
+    measure,
+    measure_interleaved,
+    pack_random,
+    prepare,
+    workload,
+)
 from vidzip.planner.costs import GENERATE
 from vidzip.video.trials import Trial
 
 
 @dataclass
 class Fake:
-    """Takes just so many seconds, one after the other."""
+    """Takes the given numbers of seconds, one after the other."""
 
     seconds: list[float]
     calls: list[str] = field(default_factory=list)
     name: str = ""
 
-    def run(self) -> Run:
+    def run(self) -> Measurement:
         self.calls.append(self.name)
         now = self.seconds.pop(0)
-        return Run(work=WORK, stage_seconds={"encode": now}, total_seconds=2 * now)
+        return Measurement(workload=WORK, stage_seconds={"encode": now}, total_seconds=2 * now)
 
 
 WORK = measuring.Workload(num_frames=4, num_encoded_frames=4, total_tokens=8, prompt_tokens=3)
 
 
-def test_encoding_and_compressing_are_measured_apart(small):
-    run = Looking(model=small, num_frames=3, total_tokens=12).run()
+def test_encoding_and_compression_are_measured(small):
+    run = EncodeTask(model=small, num_frames=3, total_tokens=12).run()
     assert set(run.stage_seconds) == {"encode", "compress"}
     assert min(run.stage_seconds.values()) > 0
-    assert (run.work.num_frames, run.work.total_tokens, run.work.video, run.total_seconds) == (3, 12, None, None)
+    assert (run.workload.num_frames, run.workload.total_tokens, run.workload.video, run.total_seconds) == (
+        3,
+        12,
+        None,
+        None,
+    )
 
 
-def test_the_language_model_is_measured_to_a_few_tokens_whatever_it_says(small):
+def test_the_language_model_is_measured_for_a_few_tokens(small):
     packed = pack_random(small, 2, 20)
     assert packed.num_tokens == 20
-    run = Reading(model=small, packed=packed).run()
+    run = AnswerTask(model=small, packed=packed).run()
     assert set(run.stage_seconds) == {"project", "prefill", GENERATE}
     assert min(run.stage_seconds.values()) > 0
-    assert run.work.prompt_tokens == small.family.prompt(measuring.QUESTION).num_tokens
+    assert run.workload.prompt_tokens == small.family.prompt(measuring.QUESTION).num_tokens
 
 
-@pytest.mark.parametrize("is_whole", [False, True])
-def test_a_file_is_decoded_alone_and_on_the_whole_way(small, clip, is_whole):
+@pytest.mark.parametrize("is_end_to_end", [False, True])
+def test_a_file_is_decoded_alone_and_end_to_end(small, clip, is_end_to_end):
     info = probe(clip)
     plan = small.plan(info, Budget(total_tokens=10, num_frames=5))
-    run = Opening(model=small, info=info, plan=plan, is_whole=is_whole).run()
-    assert set(run.stage_seconds) == ({"decode", "preprocess"} if is_whole else {"decode"})
+    run = DecodeTask(model=small, info=info, plan=plan, is_end_to_end=is_end_to_end).run()
+    assert set(run.stage_seconds) == ({"decode", "preprocess"} if is_end_to_end else {"decode"})
     assert min(run.stage_seconds.values()) > 0
-    assert (run.total_seconds is not None) == is_whole
+    assert (run.total_seconds is not None) == is_end_to_end
     if run.total_seconds is not None:
         assert run.total_seconds > run.stage_seconds["preprocess"]
-    assert run.work.video is not None
-    assert run.work.video.codec == "h264"
-    assert run.work.num_frames == 5
+    assert run.workload.video is not None
+    assert run.workload.video.codec == "h264"
+    assert run.workload.num_frames == 5
 
 
 def test_frames_are_counted_in_whole_clips(small, monkeypatch):
@@ -66,60 +80,60 @@ def test_frames_are_counted_in_whole_clips(small, monkeypatch):
     assert workload(small, 8, 18).num_encoded_frames == 8
 
 
-def test_turns_are_taken_and_the_median_counts():
+def test_tasks_are_interleaved_and_medians_returned():
     calls: list[str] = []
     first, second = Fake([1, 50, 2], calls, "first"), Fake([5, 3, 4], calls, "second")
-    found = take_turns([first, second], rounds=3)
+    found = measure_interleaved([first, second], rounds=3)
     assert [run.stage_seconds["encode"] for run in found] == [2, 4]
     assert [run.total_seconds for run in found] == [4, 8]
     assert [sorted(calls[turn : turn + 2]) for turn in (0, 2, 4)] == [["first", "second"]] * 3
 
 
-def test_no_round_begins_once_it_is_enough_but_the_first():
-    found = take_turns([Fake([1, 2, 3])], rounds=3, enough_seconds=-1)
+def test_no_further_round_begins_after_the_time_limit():
+    found = measure_interleaved([Fake([1, 2, 3])], rounds=3, max_seconds=-1)
     assert found[0].stage_seconds["encode"] == 1
 
 
-def test_what_takes_too_long_leaves_out_what_would_take_longer(monkeypatch):
-    attempts = [Fake([1.0]) for _ in range(6)]
-    assert len(measuring._affordable(attempts)) == 6
-    monkeypatch.setattr(measuring, "_MOST_SECONDS", -1.0)
+def test_a_slow_task_leaves_out_larger_ones(monkeypatch):
+    tasks = [Fake([1.0]) for _ in range(6)]
+    assert len(measuring._warm_up(tasks)) == 6
+    monkeypatch.setattr(measuring, "_MAX_SECONDS", -1.0)
     calls: list[str] = []
     slow = [Fake([1.0], calls) for _ in range(6)]
-    assert measuring._affordable(slow) == slow[:3]
+    assert measuring._warm_up(slow) == slow[:3]
     assert len(calls) == 3
 
 
 @pytest.fixture
-def short_trials(monkeypatch):
-    """Videos that are written at once."""
+def short_clips(monkeypatch):
+    """Small clips."""
     made = [
         Trial(codec="h264", width=64, height=48, num_frames=12, keyframe_interval=4, grain=grain) for grain in (0, 9)
     ]
-    monkeypatch.setattr(measuring, "_trials", lambda quick: iter(made))
+    monkeypatch.setattr(measuring, "_clips", lambda quick: iter(made))
 
 
-@pytest.mark.usefixtures("short_trials")
-def test_everything_is_measured_once_more_than_to_warm_up(small, tmp_path):
-    attempts = prepare(small, str(tmp_path / "new"), quick=True, show=lambda *_: None)
-    kinds = {kind: [one for one in attempts if isinstance(one, kind)] for kind in (Looking, Reading, Opening)}
-    frames = [one.num_frames for one in kinds[Looking]]
+@pytest.mark.usefixtures("short_clips")
+def test_all_tasks_are_prepared_and_measured(small, tmp_path):
+    tasks = prepare(small, str(tmp_path / "new"), quick=True, show=lambda *_: None)
+    kinds = {kind: [one for one in tasks if isinstance(one, kind)] for kind in (EncodeTask, AnswerTask, DecodeTask)}
+    frames = [one.num_frames for one in kinds[EncodeTask]]
     assert frames[0] == 1 < small.batch_frames < frames[-1]
     assert frames == sorted(set(frames))
-    tokens = [one.packed.num_tokens for one in kinds[Reading]]
+    tokens = [one.packed.num_tokens for one in kinds[AnswerTask]]
     assert tokens == sorted(set(tokens))
     assert tokens[-1] <= 8 * small.tokens_per_frame
-    assert sum(one.is_whole for one in kinds[Opening]) == 2
+    assert sum(one.is_end_to_end for one in kinds[DecodeTask]) == 2
 
     stages: list[str] = []
     runs = measure(small, quick=True, on_progress=lambda stage, *_: stages.append(stage))
-    assert len(runs) == len(attempts)
+    assert len(runs) == len(tasks)
     assert all(seconds > 0 for run in runs for seconds in run.stage_seconds.values())
     assert list(dict.fromkeys(stages)) == ["write videos", "warm up", "measure"]
 
 
-def test_what_is_drawn_differs_in_size_keyframes_and_bytes():
-    quick, full = (list(measuring._trials(quick=quick)) for quick in (True, False))
+def test_clips_differ_in_size_keyframes_and_bytes():
+    quick, full = (list(measuring._clips(quick=quick)) for quick in (True, False))
     assert {trial.codec for trial in quick} == {"h264"}
     assert full[: len(quick)] == quick
     h264 = [trial for trial in full if trial.codec == "h264"]

@@ -5,8 +5,8 @@ import torch
 from narrow import make_narrow
 
 from benchmarks.full_size import frame_flop, prompt_flop
-from pipelines.bench.settings import OURS, SIZES, TOWER, Settings
-from pipelines.bench.subjects import MINI_LANGUAGE_MODEL, MINI_TOWER, make_subjects
+from pipelines.bench.models import MINI_LANGUAGE_MODEL, MINI_TOWER, build_models
+from pipelines.bench.settings import SIZES, TOWER, VIDZIP, BenchSettings
 from vidzip.models.full_size import build_config
 from vidzip.models.timing import Stopwatch
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def settings(size, dtypes=("float32",), **changes):
-    return Settings(size=size, ways=(OURS,), dtypes=dtypes, frames=(2,), budgets=(20,), **changes)
+    return BenchSettings(size=size, variants=(VIDZIP,), dtypes=dtypes, frames=(2,), budgets=(20,), **changes)
 
 
 @pytest.fixture
@@ -22,26 +22,26 @@ def narrow(monkeypatch):
     """Everything is made in a moment: what is wide, narrow, and what is deep, flat."""
     make_narrow(monkeypatch.setattr)
     for part in ("MINI_TOWER", "MINI_LANGUAGE_MODEL"):
-        monkeypatch.setattr(f"pipelines.bench.subjects.{part}", {"num_hidden_layers": 3})
+        monkeypatch.setattr(f"pipelines.bench.models.{part}", {"num_hidden_layers": 3})
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size_is_asked_or_has_no_language_model(size, narrow):
-    (subject,) = make_subjects(settings(size), CPU).values()
-    tokens = torch.randn(4, subject.model.config.vision_config.hidden_size)
+def test_every_size_gives_an_answer_or_has_no_language_model(size, narrow):
+    (bench_model,) = build_models(settings(size), CPU).values()
+    tokens = torch.randn(4, bench_model.model.config.vision_config.hidden_size)
     stopwatch = Stopwatch(CPU)
     if size == "l14":
-        assert subject.question is None
-        assert subject.model.config.vision_config.num_hidden_layers == 24
+        assert bench_model.question is None
+        assert bench_model.model.config.vision_config.num_hidden_layers == 24
     else:
-        assert not subject.model.language.unknown_words(subject.question)
-        assert len(subject.ask(tokens, stopwatch)) == (1 if size == "tiny" else 2)  # a word, and then its end
+        assert not bench_model.model.language.unknown_words(bench_model.question)
+        assert len(bench_model.answer(tokens, stopwatch)) == (1 if size == "tiny" else 2)  # a word, and then its end
         assert min(stopwatch.seconds.values()) > 0
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_tower_has_the_same_weights_in_every_precision(size, narrow):
-    made = make_subjects(settings(size, ("bfloat16", "float32")), CPU)
+    made = build_models(settings(size, ("bfloat16", "float32")), CPU)
     assert list(made) == ["bfloat16", "float32"]
     half, whole = (dict(made[dtype].model.tower.named_parameters()) for dtype in made)
     for name, weight in half.items():
@@ -58,7 +58,7 @@ def test_the_tower_alone_is_vit_l_14():
     assert (vision.hidden_size, vision.num_hidden_layers, vision.num_attention_heads) == (1024, 24, 16)
 
 
-def test_the_small_model_shares_its_work_as_7b_does():
+def test_mini_has_the_proportions_of_7b():
     config, _ = build_config("port")
     at_7b = [frame_flop(config) / (prompt_flop(config, tokens) / tokens) for tokens in (180, 2100)]
     for part, numbers in ((config.vision_config, MINI_TOWER), (config.text_config, MINI_LANGUAGE_MODEL)):
@@ -72,19 +72,19 @@ def test_the_small_model_shares_its_work_as_7b_does():
     assert small == pytest.approx(at_7b, rel=0.06)
 
 
-def test_a_batch_and_a_compiler_are_passed_on(narrow):
-    (usual,) = make_subjects(settings("tiny"), CPU).values()
-    (other,) = make_subjects(settings("tiny", batch=3, compile_tower=True), CPU).values()
+def test_batch_and_compile_options_are_passed_on(narrow):
+    (usual,) = build_models(settings("tiny"), CPU).values()
+    (other,) = build_models(settings("tiny", batch=3, compile_tower=True), CPU).values()
     assert usual.model.batch_frames > 3
     assert (other.model.batch_frames, other.model.compile_tower, usual.model.compile_tower) == (3, True, False)
 
 
-def test_no_answer_of_random_weights_ends_early(narrow):
-    (subject,) = make_subjects(
-        Settings(size="mini", ways=(TOWER,), dtypes=("float32",), frames=(1,), budgets=(1,)), CPU
+def test_answers_of_random_weights_do_not_end_early(narrow):
+    (bench_model,) = build_models(
+        BenchSettings(size="mini", variants=(TOWER,), dtypes=("float32",), frames=(1,), budgets=(1,)), CPU
     ).values()
-    head = subject.model.network.lm_head.weight
-    assert not head[subject.model.tokenizer.eos_token_id].any()
+    head = bench_model.model.network.lm_head.weight
+    assert not head[bench_model.model.tokenizer.eos_token_id].any()
     assert head.any()
 
 
@@ -92,6 +92,6 @@ def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(na
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    first, again = (make_subjects(settings("mini"), CPU)["float32"].model.network.state_dict() for _ in range(2))
+    first, again = (build_models(settings("mini"), CPU)["float32"].model.network.state_dict() for _ in range(2))
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(first[name], again[name]) for name in first)
