@@ -6,6 +6,7 @@ import traceback
 
 import click
 
+from eval.errors import EvalError
 from pipelines.terminal import print_message
 from vidzip import VidzipError
 from vidzip.errors import SystemFault
@@ -17,11 +18,12 @@ def report_error(error: Exception, *, is_debugging: bool) -> int:
     """Print an error in one line and what to do in another; return the exit code."""
     if is_debugging:
         traceback.print_exception(error)
-    if isinstance(error, VidzipError):
+    if isinstance(error, VidzipError | EvalError):
         print_message("error", error.message)
         if error.hint:
             print_message("hint", error.hint)
-        return FAILURE if isinstance(error, SystemFault) else BAD_INPUT
+        is_system_fault = isinstance(error, SystemFault) or getattr(error, "is_system_fault", False)
+        return FAILURE if is_system_fault else BAD_INPUT
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return BAD_INPUT

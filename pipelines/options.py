@@ -86,7 +86,7 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-def _collect(
+def collect(
     keyword: str, make: Callable[..., object], fields: Mapping[str, str], *options: Callable[[Any], Any]
 ) -> Callable[[Any], Any]:
     """Make a decorator that gives a command options, and passes it their values as one object.
@@ -109,7 +109,8 @@ def _collect(
     return decorate
 
 
-def _same(*names: str) -> dict[str, str]:
+def same_names(*names: str) -> dict[str, str]:
+    """Map options to parameters of the same names."""
     return {name: name for name in names}
 
 
@@ -171,10 +172,10 @@ method_options = together(
         help="Option of the method, any number of times; 'vidzip methods NAME' lists them.",
     ),
 )
-takes_decoding = _collect(
+takes_decoding = collect(
     "decoding",
     DecodeOptions,
-    {"decoder": "backend", "time_limit": "time_limit_seconds", **_same("workers", "strict")},
+    {"decoder": "backend", "time_limit": "time_limit_seconds", **same_names("workers", "strict")},
     click.option(
         "--decoder",
         type=click.Choice(["auto", *BACKENDS]),
@@ -204,10 +205,10 @@ dtype_option = click.option(
     help="auto, float32, float16 or bfloat16. auto is half precision on a GPU; on a CPU bfloat16 for a large model "
     "stored in half precision, where that proves faster, else float32.",
 )
-takes_model = _collect(
+takes_model = collect(
     "model",
     ModelSettings,
-    {"model": "name", **_same("revision", "device", "dtype", "quantize", "device_map", "compile_tower")},
+    {"model": "name", **same_names("revision", "device", "dtype", "quantize", "device_map", "compile_tower")},
     click.option("--model", metavar="NAME", help=f"Built-in name, folder or hub id.  [default: {DEFAULT_MODEL}]"),
     click.option("--revision", metavar="REV", help="Branch, tag or commit of a hub model."),
     device_option,
@@ -267,10 +268,10 @@ output_options = together(
 )
 
 
-takes_questions = _collect(
+takes_questions = collect(
     "questions",
     QuestionSettings,
-    {"question_set": "name", **_same("data", "videos", "subset", "limit")},
+    {"question_set": "name", **same_names("data", "videos", "subset", "limit")},
     click.argument("question_set", metavar="SET"),
     click.option("--data", metavar="DIR", required=True, type=click.Path(), help="Folder, or file, of the questions."),
     click.option(
@@ -278,7 +279,7 @@ takes_questions = _collect(
     ),
     subset_options,
 )
-takes_generation = _collect(
+takes_generation = collect(
     "generation",
     GenerationSettings,
     {"max_new_tokens": "max_new_tokens", "batch": "batch_questions"},
@@ -310,14 +311,14 @@ def takes_source(metavar: str) -> Callable[[Any], Any]:
         budget = Budget(total_tokens=total_tokens, num_frames=frames)
         return Source(budget=budget, video_options=_named(_VIDEO_OPTIONS), **others)
 
-    return _collect(
+    return collect(
         "source",
         make,
         {
             "video": "path",
             "budget": "total_tokens",
             "method_option": "method_options",
-            **_same("frames", "start", "end", "snap", "method", "decoding", "model"),
+            **same_names("frames", "start", "end", "snap", "method", "decoding", "model"),
         },
         video_argument(metavar),
         budget_options,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.runs.settings import (
     NO_VIDEO,
@@ -21,6 +21,7 @@ from vidzip import Budget
 if TYPE_CHECKING:
     from eval.scoring import Summary
     from pipelines.runs.executing import RunResult
+    from pipelines.scoring.judging import JudgeSettings
     from vidzip import VideoModel
 
 SETS = {"tgif": "tgif-mixture", "msvd": "msvd", "msrvtt": "msrvtt", "activitynet": "activitynet"}
@@ -80,7 +81,7 @@ class TableSettings:
         sets: columns, names in :data:`SETS`.
         rows: rows, in the order of the table.
         run: what all runs have in common; its questions are replaced by those of each set.
-        judge: options of a judge, as :func:`pipelines.scoring.judging.judged` takes them.
+        judge: the judge, if any.
     """
 
     data: str
@@ -88,12 +89,12 @@ class TableSettings:
     sets: Sequence[str]
     rows: Sequence[TableRow]
     run: RunSettings
-    judge: Mapping[str, Any]
+    judge: JudgeSettings
 
     @property
     def metric(self) -> str:
         """Name of the accuracy in the table."""
-        is_judged = self.judge["judge"] is not None or self.judge["judge_replay"] is not None
+        is_judged = self.judge.model is not None or self.judge.replay is not None
         return "judge accuracy" if is_judged else "exact match"
 
     def questions(self, name: str) -> QuestionSettings:
@@ -219,22 +220,22 @@ def run_rows(settings: TableSettings, name: str, progress: Progress, model: Vide
     return {key: results[folders[key]] for key in frames}
 
 
-def score_rows(settings: TableSettings, name: str) -> dict[str, Summary]:
-    """Score the runs of a set, with the judge if there is one.
+def score_rows(settings: TableSettings, name: str, confirm_cost: Callable[[str], None]) -> dict[str, Summary]:
+    """Score the runs of a set, with the judge if there is one, once its cost is confirmed.
 
     Returns:
         The scores of each row, by its key.
     """
     from eval.scoring import summarise
-    from pipelines.scoring.judging import judged
-    from pipelines.scoring.runs import read
+    from pipelines.scoring.judging import judge_run
+    from pipelines.scoring.loading import load_run
 
     scores = {}
     for row in settings.rows:
         if row.frames is not None:
             folder = settings.folder(name, row)
-            run = read(folder)
-            scores[row.key] = summarise(run, judged(run, folder, settings.judge))
+            run = load_run(folder)
+            scores[row.key] = summarise(run, judge_run(run, folder, settings.judge, confirm_cost))
     return scores
 
 

@@ -1,14 +1,14 @@
 """Reports: scores of runs side by side, as an HTML page, as Markdown and as JSON, next to published results."""
 
 from eval.reporting.examples import Example, ExampleAnswer, choose_examples
-from eval.reporting.frame_selection import (
-    FrameSelection,
+from eval.reporting.input_frames import (
+    InputFrame,
+    InputFrames,
     MergedToken,
-    PackedFrame,
     PatchMap,
     Picture,
     map_patches,
-    read_frame_selection,
+    read_input_frames,
 )
 from eval.reporting.json_output import to_json
 from eval.reporting.literature import LITERATURE, PublishedResult, published_results
@@ -22,9 +22,9 @@ __all__ = [
     "Chapter",
     "Example",
     "ExampleAnswer",
-    "FrameSelection",
+    "InputFrame",
+    "InputFrames",
     "MergedToken",
-    "PackedFrame",
     "PatchMap",
     "Picture",
     "PublishedResult",
@@ -35,7 +35,7 @@ __all__ = [
     "make_chapters",
     "map_patches",
     "published_results",
-    "read_frame_selection",
+    "read_input_frames",
     "score_run",
     "to_html",
     "to_json",

@@ -10,7 +10,7 @@ from typing import Any
 
 from eval.reporting.examples import Example
 from eval.reporting.formatting import MAX_NAME, safe_text
-from eval.reporting.frame_selection import FrameSelection
+from eval.reporting.input_frames import InputFrames
 from eval.reporting.report import Chapter, Report
 from eval.reporting.scored_run import ScoredRun, package_versions
 
@@ -77,14 +77,14 @@ def _example(example: Example, chapter: Chapter) -> dict[str, Any]:
                 "prediction": answer.result.prediction if answer.result else None,
                 "verdict": answer.verdict,
                 "reason": answer.reason,
-                "frames": _frames(chapter.frame_selections.get((answer.run, question.question_id))),
+                "frames": _frames(chapter.input_frames.get((answer.run, question.question_id))),
             }
             for answer in example.answers
         ],
     }
 
 
-def _frames(selection: FrameSelection | None) -> dict[str, Any] | None:
+def _frames(selection: InputFrames | None) -> dict[str, Any] | None:
     if selection is None:
         return None
     return {

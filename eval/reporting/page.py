@@ -17,7 +17,7 @@ from markupsafe import Markup
 from eval.reporting import tables
 from eval.reporting.examples import FAILED, NOT_ASKED, RIGHT, UNJUDGED, WRONG, Example, ExampleAnswer
 from eval.reporting.formatting import MAX_NAME, MISSING, format_interval, format_value, safe_text
-from eval.reporting.frame_selection import FrameSelection, PackedFrame, Picture
+from eval.reporting.input_frames import InputFrame, InputFrames, Picture
 from eval.reporting.plots import (
     Line,
     accuracy_by_frames,
@@ -175,7 +175,7 @@ class _ExampleViews:
         selections = [
             (answer, selection)
             for answer in example.answers
-            if (selection := self.chapter.frame_selections.get((answer.run, question.question_id))) is not None
+            if (selection := self.chapter.input_frames.get((answer.run, question.question_id))) is not None
         ]
         is_first = bool(selections) and question.video not in self._shown_at
         if is_first:
@@ -207,7 +207,7 @@ class _ExampleViews:
             "tokens": format_value(trace.get("visual_tokens")),
         }
 
-    def _selection(self, selection: FrameSelection, answer: ExampleAnswer, key: str) -> dict[str, Any]:
+    def _selection(self, selection: InputFrames, answer: ExampleAnswer, key: str) -> dict[str, Any]:
         run = safe_text(self.chapter.runs[answer.run].name, MAX_NAME)
         pictures = [
             {"svg": self._frame(frame, frame.picture), "caption": _caption(frame)}
@@ -224,7 +224,7 @@ class _ExampleViews:
             "notes": [safe_text(note) for note in selection.notes],
         }
 
-    def _frame(self, frame: PackedFrame, picture: Picture) -> Markup:
+    def _frame(self, frame: InputFrame, picture: Picture) -> Markup:
         if picture not in self._keys:
             self._keys[picture] = f"{self.prefix}-picture{len(self._keys)}"
             self.pictures.append(define_picture(picture, self._keys[picture]))
@@ -232,7 +232,7 @@ class _ExampleViews:
         return draw_frame(frame, picture, self._keys[picture], _frame_label(frame))
 
 
-def _frame_summary(selection: FrameSelection) -> str:
+def _frame_summary(selection: InputFrames) -> str:
     counts = Counter(frame.num_tokens for frame in selection.frames)
     each = " and ".join(
         f"{tokens}" if len(counts) == 1 else f"{number} of {tokens}" for tokens, number in sorted(counts.items())
@@ -244,7 +244,7 @@ def _frame_summary(selection: FrameSelection) -> str:
     )
 
 
-def _caption(frame: PackedFrame) -> str:
+def _caption(frame: InputFrame) -> str:
     return f"{frame.timestamp_seconds:.2f} s, {_count(frame.num_tokens, 'token')}"
 
 
@@ -252,7 +252,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _frame_label(frame: PackedFrame) -> str:
+def _frame_label(frame: InputFrame) -> str:
     """The text alternative of a frame."""
     parts = [f"Frame at {_caption(frame)}"]
     patches = frame.patches

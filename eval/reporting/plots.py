@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from eval.reporting.frame_selection import FrameSelection, PackedFrame, PatchMap, Picture
+from eval.reporting.input_frames import InputFrame, InputFrames, PatchMap, Picture
 from eval.statistics import Estimate
 
 ROW_HEIGHT = 26
@@ -157,7 +157,7 @@ def legend_mark(place: int) -> Markup:
     return tag("svg", _mark(place), width=14, height=14, viewBox="-7 -7 14 14", class_="key", aria_hidden="true")
 
 
-def timeline(selection: FrameSelection, label: str) -> Markup:
+def timeline(selection: InputFrames, label: str) -> Markup:
     """Draw the frames over time, with their numbers of tokens.
 
     Args:
@@ -185,7 +185,7 @@ def define_picture(picture: Picture, key: str) -> Markup:
     return tag("image", id=key, href=address, width=picture.width, height=picture.height)
 
 
-def draw_frame(frame: PackedFrame, picture: Picture, key: str, label: str) -> Markup:
+def draw_frame(frame: InputFrame, picture: Picture, key: str, label: str) -> Markup:
     """Draw a frame with its patches on top.
 
     The patches cover the largest centred area with the grid's aspect ratio: towers resize a frame and crop its centre.

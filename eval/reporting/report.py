@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from eval.comparing import GroupDifference, compare
 from eval.datasets import SETS
 from eval.reporting.examples import Example
-from eval.reporting.frame_selection import FrameSelection
+from eval.reporting.input_frames import InputFrames
 from eval.reporting.literature import PublishedResult, published_results
 from eval.reporting.scored_run import ScoredRun, leading_metric
 from eval.scoring import ALL, EXACT_MATCH, JUDGE_ACCURACY, Retention, ScoringError, retention
@@ -44,7 +44,7 @@ class Chapter:
         retentions: of each run, by the leading metric; empty without an uncompressed run and one without video.
         published: results published for the set.
         examples: example questions.
-        frame_selections: the frames that a run received of an example's video, by the run's index and question id.
+        input_frames: the frames that a run received of an example's video, by the run's index and question id.
     """
 
     set_name: str
@@ -53,7 +53,7 @@ class Chapter:
     retentions: tuple[Retention, ...] = ()
     published: tuple[PublishedResult, ...] = ()
     examples: tuple[Example, ...] = ()
-    frame_selections: Mapping[tuple[int, str], FrameSelection] = field(default_factory=dict)
+    input_frames: Mapping[tuple[int, str], InputFrames] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

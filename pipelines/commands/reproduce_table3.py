@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import click
 
@@ -19,7 +19,8 @@ from pipelines.options import (
     takes_model,
 )
 from pipelines.runs.settings import GenerationSettings, QuestionSettings, RunSettings
-from pipelines.scoring.judging import judge_options
+from pipelines.scoring.judging import JudgeSettings
+from pipelines.scoring.options import confirm_cost, takes_judge, yes_option
 from pipelines.settings import ModelSettings
 from pipelines.table3 import (
     ORIGINAL,
@@ -60,7 +61,8 @@ class Unavailable(VidzipError):
 @takes_model
 @takes_decoding
 @answer_option
-@judge_options
+@takes_judge
+@yes_option
 @debug_option
 def command(
     *,
@@ -76,7 +78,8 @@ def command(
     model: ModelSettings,
     decoding: DecodeOptions,
     max_new_tokens: int,
-    **judge: Any,
+    judge: JudgeSettings,
+    yes: bool,
 ) -> None:
     """Run the rows of VisionZip's Table 3, and print them beside the paper's figures.
 
@@ -116,7 +119,7 @@ def command(
         for key, result in results.items():
             for kind, count in result.failures.items():
                 print_message("warning", f"{name}, {key}: {count:,} questions have no answer: {kind}")
-        summaries[name] = score_rows(settings, name)
+        summaries[name] = score_rows(settings, name, partial(confirm_cost, yes=yes))
     record = {
         "schema": "vidzip/table3/1",
         "model": settings.run.model.name,

@@ -13,7 +13,7 @@ from eval.scoring import ALL, EXACT_MATCH, Retention, retention, score_questions
 from eval.statistics import Estimate
 from pipelines.grid.variants import Variant
 from pipelines.runs.settings import NO_VIDEO, UNCOMPRESSED
-from pipelines.scoring.runs import read
+from pipelines.scoring.loading import load_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def read_results(out: str, variants: Sequence[Variant], baselines: Sequence[str]
         variants: the variants.
         baselines: titles of the methods that the others are compared with.
     """
-    runs = {variant.key: read(os.path.join(out, variant.key)) for variant in variants}
+    runs = {variant.key: load_run(os.path.join(out, variant.key)) for variant in variants}
     results = [_score(variant, runs) for variant in variants]
     accuracy = {one.variant.key: one.accuracy.value or 0.0 for one in results}
     compressed = [variant for variant in variants if variant.method is not None]

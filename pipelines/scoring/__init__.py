@@ -1,1 +1,1 @@
-"""Scoring runs: judges asked, metrics taken, runs compared."""
+"""Scoring, judging, comparing and reporting runs, from their folders."""

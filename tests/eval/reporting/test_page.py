@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from reports import HOSTILE, Text, answered, chapter, judged, plan, report, run
 
-from eval.reporting import FrameSelection, PatchMap, Picture, read_frame_selection, score_run, to_html
+from eval.reporting import InputFrames, PatchMap, Picture, read_input_frames, score_run, to_html
 from eval.reporting.formatting import safe_text
 
 RIGHT = [answered(f"v{n}-1", trace=plan(4, 4)) for n in range(4)]
@@ -39,7 +39,7 @@ def test_the_page_lets_the_browser_load_and_run_nothing():
 
 def test_the_page_is_accessible():
     one = chapter(run("a", RIGHT, {"frames": 8}), run("b", RIGHT, {"frames": 16}))
-    page = to_html(report(replace(one, frame_selections={(0, "v0-1"): read_frame_selection(RIGHT[0].trace)})))
+    page = to_html(report(replace(one, input_frames={(0, "v0-1"): read_input_frames(RIGHT[0].trace)})))
     assert elements(page, "html") == [{"lang": "en"}]
     tags = [tag for tag, _ in Text(page).tags]
     assert tags.count("table") == tags.count("caption") == tags.count("thead")
@@ -77,15 +77,15 @@ def test_frames_are_plotted_if_runs_differ_in_nothing_else():
 def test_a_videos_frames_and_each_picture_occur_once():
     picture = Picture(content=b"x", media_type="image/jpeg", width=160, height=112)
     patches = PatchMap(rows=2, columns=2, kept=(0,), merged=(), dropped=(1, 2, 3), elsewhere=(), has_cls=True)
-    plain = read_frame_selection(plan(4, 5))
+    plain = read_input_frames(plan(4, 5))
     seen = replace(plain, frames=tuple(replace(one, picture=picture, patches=patches) for one in plain.frames))
     lines = [answered("v-1", "no", trace=plan(4, 5)), answered("v-2", trace=plan(4, 5)), answered("w-3", trace=plan(1))]
     selections = {
         (0, "v-1"): seen,
         (0, "v-2"): seen,
-        (0, "w-3"): replace(read_frame_selection(plan(1)), notes=("its frames cannot be shown",)),
+        (0, "w-3"): replace(read_input_frames(plan(1)), notes=("its frames cannot be shown",)),
     }
-    page = to_html(report(chapter(run("a", lines), frame_selections=selections)))
+    page = to_html(report(chapter(run("a", lines), input_frames=selections)))
     assert page.count("data:image/jpeg;base64,") == 1
     assert len(elements(page, "use")) == 2
     assert "2 frames, 9 tokens (1 of 4 and 1 of 5), visionzip" in page
@@ -98,11 +98,9 @@ def test_a_videos_frames_and_each_picture_occur_once():
 
 def test_a_run_without_scores_or_frames_has_a_page_too():
     nothing = [answered("v1-1", None), answered("v2-1", None)]
-    selections = {(0, "v1-1"): FrameSelection(method="unknown", frames=(), notes=("a plan that cannot be read",))}
+    selections = {(0, "v1-1"): InputFrames(method="unknown", frames=(), notes=("a plan that cannot be read",))}
     page = to_html(
-        report(
-            chapter(run("a", nothing, {"frames": 8}), run("b", nothing, {"frames": 16}), frame_selections=selections)
-        )
+        report(chapter(run("a", nothing, {"frames": 8}), run("b", nothing, {"frames": 16}), input_frames=selections))
     )
     assert "a plan that cannot be read" in page
     assert "VideoMissing" in page
@@ -126,9 +124,9 @@ def test_hostile_text_is_text(name):
         answered("v2-1", None, failure=f"{text}: {text}", trace={"frames": text, "visual_tokens": [text]}),
     ]
     one = chapter(run(text[:300], lines, {"model": text, text: text, "set": text[:300]}), examples=5)
-    selections = {(0, "v0-1"): replace(read_frame_selection(plan(4)), method=text, notes=(text,))}
+    selections = {(0, "v0-1"): replace(read_input_frames(plan(4)), method=text, notes=(text,))}
     harmless = to_html(report(chapter(run("a", [replace(line, question="q") for line in lines]))))
-    page = to_html(report(replace(one, frame_selections=selections), title=text))
+    page = to_html(report(replace(one, input_frames=selections), title=text))
     page.encode()
     found = Text(page)
     assert found.texts.count(safe_text(text)) >= 3

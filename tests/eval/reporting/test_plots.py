@@ -6,7 +6,7 @@ from html import unescape
 
 import pytest
 
-from eval.reporting import FrameSelection, MergedToken, PackedFrame, PatchMap, Picture
+from eval.reporting import InputFrame, InputFrames, MergedToken, PatchMap, Picture
 from eval.reporting.plots import (
     Line,
     accuracy_by_frames,
@@ -80,11 +80,11 @@ def test_lines_differ_in_marker_and_equal_values_have_an_axis():
 
 
 def test_a_timeline_has_a_bar_a_frame():
-    frames = tuple(PackedFrame(timestamp_seconds=at, num_tokens=count) for at, count in ((0.0, 4), (5.0, 8), (10.0, 0)))
-    bars = found(timeline(FrameSelection(method="m", frames=frames), "said"), "line", "bar")
+    frames = tuple(InputFrame(timestamp_seconds=at, num_tokens=count) for at, count in ((0.0, 4), (5.0, 8), (10.0, 0)))
+    bars = found(timeline(InputFrames(method="m", frames=frames), "said"), "line", "bar")
     assert [bar.get("x1") for bar in bars] == ["1%", "50%", "99%"]
     assert [30 - float(bar.get("y2")) for bar in bars] == [13.0, 26.0, 0.0]
-    still = FrameSelection(method="m", frames=(PackedFrame(timestamp_seconds=0.0, num_tokens=0),))
+    still = InputFrames(method="m", frames=(InputFrame(timestamp_seconds=0.0, num_tokens=0),))
     assert len(found(timeline(still, ""), "line", "bar")) == 1
 
 
@@ -103,7 +103,7 @@ def test_the_patches_lie_on_the_square_in_the_middle():
         merged=(MergedToken(anchor=3, patches=(3, 7)), MergedToken(anchor=None, patches=(9, 10, 11, 12, 13, 14, 15))),
         has_cls=True,
     )  # fmt: skip
-    svg = draw_frame(PackedFrame(timestamp_seconds=1, num_tokens=5, patches=patches), PICTURE, "p1", "said")
+    svg = draw_frame(InputFrame(timestamp_seconds=1, num_tokens=5, patches=patches), PICTURE, "p1", "said")
     (group,) = parsed(svg).findall("g")
     assert group.get("transform") == "translate(24 0) scale(28)"
     assert parsed(svg).find("use").get("href") == "#p1"
@@ -121,12 +121,12 @@ def test_the_patches_lie_on_the_square_in_the_middle():
 def test_one_merged_token_has_no_colour_and_a_whole_frame_no_outline():
     nothing = {"dropped": (), "elsewhere": (), "has_cls": None}
     one = PatchMap(rows=2, columns=2, kept=(0,), merged=(MergedToken(anchor=1, patches=(1, 2, 3)),), **nothing)
-    svg = draw_frame(PackedFrame(timestamp_seconds=1, num_tokens=2, patches=one), PICTURE, "p1", "said")
+    svg = draw_frame(InputFrame(timestamp_seconds=1, num_tokens=2, patches=one), PICTURE, "p1", "said")
     assert found(svg, "path", "only")
     whole = PatchMap(rows=2, columns=2, kept=(0, 1, 2, 3), merged=(), **nothing)
-    svg = draw_frame(PackedFrame(timestamp_seconds=1, num_tokens=4, patches=whole), PICTURE, "p1", "said")
+    svg = draw_frame(InputFrame(timestamp_seconds=1, num_tokens=4, patches=whole), PICTURE, "p1", "said")
     assert not found(svg, "path", "kept")
-    assert "<g" not in draw_frame(PackedFrame(timestamp_seconds=1, num_tokens=4), PICTURE, "p1", "said")
+    assert "<g" not in draw_frame(InputFrame(timestamp_seconds=1, num_tokens=4), PICTURE, "p1", "said")
 
 
 def test_a_picture_is_data():

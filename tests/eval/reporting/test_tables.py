@@ -6,7 +6,7 @@ import re
 import pytest
 from reports import HOSTILE, answered, chapter, judged, plan, report, run
 
-from eval.reporting import read_frame_selection, score_run, to_json, to_markdown
+from eval.reporting import read_input_frames, score_run, to_json, to_markdown
 from eval.reporting.formatting import safe_text
 from eval.reporting.tables import tables_of
 
@@ -82,7 +82,7 @@ def hostile_chapter(name):
         answered("v2-1", None, failure=f"{text}: {text}"),
     ]
     one = chapter(run(text[:300], lines, {"model": text, text: text, "set": text[:300]}), examples=5)
-    return chapter(*one.runs, examples=5, frame_selections={(0, "v0-1"): read_frame_selection(lines[0].trace)})
+    return chapter(*one.runs, examples=5, input_frames={(0, "v0-1"): read_input_frames(lines[0].trace)})
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))

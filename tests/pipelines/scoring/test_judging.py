@@ -7,16 +7,18 @@ import subprocess
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 import click
 import pytest
 from judge_server import JudgeServer, answered, completion, refusal, verdict
 
-from eval.judging import DEFAULT_MODEL, Judge, read_replies
+from eval.judging import DEFAULT_MODEL, Judge, JudgeError, JudgeUnreachable, read_replies
 from eval.results import Run
-from pipelines.scoring.judging import REPLIES, BadJudge, JudgeLost, judge_options, judged
-from vidzip.errors import BadArgument, VidzipError
+from pipelines.scoring.judging import REPLIES, judge_run
+from pipelines.scoring.options import confirm_cost, takes_judge, yes_option
+from vidzip.errors import BadArgument
 
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
 KEY = "sk-proj-0123456789-abcdefghij"
@@ -31,15 +33,14 @@ RUN = run_of(answered(1), answered(2), answered(3, prediction=None, failure="Cra
 
 def judge(folder, *arguments, run=RUN, show=None):
     """Judge a run as a command with these arguments would."""
-    taken = {}
 
     @click.command()
-    @judge_options
-    def command(**options):
-        taken.update(options)
+    @takes_judge
+    @yes_option
+    def command(*, judge, yes):
+        return judge_run(run, str(folder), judge, partial(confirm_cost, yes=yes), show)
 
-    command.main([str(one) for one in arguments], standalone_mode=False)
-    return judged(run, str(folder), taken, show)
+    return command.main([str(one) for one in arguments], standalone_mode=False)
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def server():
 
 
 @pytest.fixture(autouse=True)
-def nobody_there(monkeypatch):
-    """No key, and nobody at the terminal, whatever the desk that the tests run on has."""
+def no_terminal(monkeypatch):
+    """Remove the key and the terminal of the machine."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr("sys.stdin", None)
 
@@ -70,32 +71,34 @@ def test_without_a_judge_nobody_is_asked(tmp_path):
         ("--judge-reasoning", "none"),
     ],
 )
-def test_options_of_a_judge_that_nobody_named_are_refused(tmp_path, arguments):
-    with pytest.raises(BadArgument, match=f"{arguments[0]} comes without a judge; name one with --judge"):
+def test_options_without_a_judge_to_ask_are_refused(tmp_path, arguments):
+    with pytest.raises(BadArgument, match=arguments[0]):
         judge(tmp_path, *arguments)
-    with pytest.raises(BadArgument, match=f"{arguments[0]} comes with --judge-replay, which asks nobody"):
+    with pytest.raises(BadArgument, match=arguments[0]):
         judge(tmp_path, "--judge-replay", "file", *arguments)
 
 
 def test_a_run_is_judged_and_its_replies_kept_in_its_folder(tmp_path, server, capsys):
-    told = []
-    judgements = judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", show=lambda *one: told.append(one))
+    progress = []
+    judgements = judge(
+        tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", show=lambda *one: progress.append(one)
+    )
     assert judgements.judge == Judge(model="m").describe()
     assert {key: one.verdict for key, one in judgements.by_id.items()} == {"id1": True, "id2": True}
-    assert told == [("ask m", 0, 2), ("ask m", 1, 2), ("ask m", 2, 2)]
+    assert progress == [("ask m", 0, 2), ("ask m", 1, 2), ("ask m", 2, 2)]
     assert judgements.judge["fingerprint"] in read_replies(str(tmp_path / REPLIES)).judges
     error = capsys.readouterr().err
     assert "note: m would be asked about 2 answers: about " in error
-    assert "at a price not known here" in error
+    assert "$" not in error
     assert "warning" not in error
 
 
-def test_replies_lie_where_they_are_told_to(tmp_path, server):
+def test_replies_are_kept_in_the_named_file(tmp_path, server):
     judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", "--judge-replies", tmp_path / "mine")
     assert [one.name for one in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_second_start_needs_neither_agreement_nor_server(tmp_path, server, capsys):
+def test_kept_replies_need_neither_confirmation_nor_server(tmp_path, server, capsys):
     first = judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes")
     held = (tmp_path / REPLIES).read_bytes()
     capsys.readouterr()
@@ -107,16 +110,16 @@ def test_a_second_start_needs_neither_agreement_nor_server(tmp_path, server, cap
     assert len(server.asked) == 2
 
 
-def test_the_estimate_counts_what_is_left_at_the_price_that_was_given(tmp_path, server, capsys):
+def test_the_estimate_counts_pending_answers_at_the_given_price(tmp_path, server, capsys):
     arguments = ("--judge", "m", "--judge-url", server.url, "--yes")
     judge(tmp_path, *arguments, run=run_of(answered(1)))
     capsys.readouterr()
     judge(tmp_path, *arguments, "--judge-price", "10000", "0")
     error = " ".join(capsys.readouterr().err.split())
-    assert "asked about 1 answers (1 more are kept, or equal)" in error
+    assert "asked about 1 answers (1 more " in error
     assert ", about $" in error
     assert "prices of" not in error
-    with pytest.raises(BadArgument, match="prices are"):
+    with pytest.raises(BadArgument, match="prices"):
         judge(tmp_path, *arguments, "--judge-price", "-1", "2")
 
 
@@ -126,8 +129,8 @@ def test_the_default_is_a_pinned_model(tmp_path, server):
     assert len(judgements.by_id) == 2
 
 
-def test_without_anybody_to_agree_nobody_is_asked(tmp_path, server, capsys):
-    with pytest.raises(BadArgument, match=r"nobody is there to agree.*give --yes"):
+def test_without_a_terminal_the_judge_is_not_asked(tmp_path, server, capsys):
+    with pytest.raises(BadArgument, match="--yes"):
         judge(tmp_path, "--judge", "m", "--judge-url", server.url)
     assert "m would be asked about 2 answers" in capsys.readouterr().err
     assert server.asked == []
@@ -140,20 +143,22 @@ sys.path.insert(0, {support!r})
 import click
 from judge_server import answered
 from eval.results import Run
-from pipelines.scoring.judging import judge_options, judged
+from pipelines.scoring.judging import judge_run
+from pipelines.scoring.options import confirm_cost, takes_judge
 
 @click.command()
-@judge_options
-def command(**options):
+@takes_judge
+def command(*, judge):
     run = Run(name="r", settings={{}}, results=(answered(1), answered(2)), num_questions=2)
-    print("judged", len(judged(run, {folder!r}, options).by_id))
+    judgements = judge_run(run, {folder!r}, judge, lambda cost: confirm_cost(cost, yes=False))
+    print("judged", len(judgements.by_id))
 
 command.main(["--judge", "m", "--judge-url", {url!r}], standalone_mode=False)
 """
 
 
 @pytest.mark.parametrize(("typed", "num_asked"), [("y\n", 2), ("n\n", 0), ("\n", 0)])
-def test_somebody_at_a_terminal_is_asked(tmp_path, server, typed, num_asked):
+def test_the_cost_is_confirmed_on_a_terminal(tmp_path, server, typed, num_asked):
     ours, theirs = pty.openpty()
     code = ON_A_TERMINAL.format(support=str(SUPPORT), folder=str(tmp_path), url=server.url)
     process = subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs)
@@ -166,20 +171,20 @@ def test_somebody_at_a_terminal_is_asked(tmp_path, server, typed, num_asked):
             except OSError:
                 break  # the other end is closed
         if b"Ask the judge? [y/N]" in seen and not has_typed:
-            assert server.asked == [], "nobody agreed yet"
+            assert server.asked == [], "not confirmed yet"
             os.write(ours, typed.encode())
             has_typed = True
     os.close(ours)
     assert (process.wait(30) == 0) is (num_asked > 0)
     assert len(server.asked) == num_asked
     assert (b"judged 2" in seen) is (num_asked > 0)
-    assert (b"NotAsked" in seen) is (num_asked == 0)
+    assert (b"CostRefused" in seen) is (num_asked == 0)
 
 
 # ---- the key
 
 
-def test_a_server_on_this_machine_is_sent_a_key_only_if_its_variable_is_named(tmp_path, server, monkeypatch):
+def test_a_local_server_gets_a_key_only_if_its_variable_is_named(tmp_path, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     arguments = ("--judge", "m", "--judge-url", server.url, "--yes")
     judge(tmp_path, *arguments, run=run_of(answered(1)))
@@ -197,16 +202,16 @@ def test_a_server_on_this_machine_is_sent_a_key_only_if_its_variable_is_named(tm
         (("--judge-url", "http://localhost:9/v1", "--judge-key-env", "MY_KEY"), "MY_KEY"),
     ],
 )
-def test_a_key_that_is_not_there_is_missed_by_its_variable(tmp_path, monkeypatch, arguments, name):
+def test_a_missing_key_is_reported_with_its_variable(tmp_path, monkeypatch, arguments, name):
     monkeypatch.setenv("MY_KEY", " ")
-    with pytest.raises(BadJudge, match=f"the environment variable {name} holds no key"):
+    with pytest.raises(JudgeError, match=name):
         judge(tmp_path, "--judge", "m", "--yes", *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
 def everything(tmp_path, capfd, caplog):
-    """Gives all that was printed, logged and written."""
+    """Collects everything that was printed, logged and written."""
     caplog.set_level(0)
 
     def gather() -> str:
@@ -227,74 +232,74 @@ def test_the_key_appears_nowhere(tmp_path, server, monkeypatch, everything, stat
     )
     arguments = ("--judge", "m", "--judge-url", server.url, "--yes", "--judge-key-env", "MY_KEY")
     if status in {200, 500}:
-        told = [repr(judge(tmp_path, *arguments))]
+        output = [repr(judge(tmp_path, *arguments))]
     else:
-        with pytest.raises(VidzipError) as caught:
+        with pytest.raises(JudgeError) as caught:
             judge(tmp_path, *arguments)
-        told = [*traceback.format_exception(caught.value), repr(caught.value)]
+        output = [*traceback.format_exception(caught.value), repr(caught.value)]
     assert server.asked[0].authorization == f"Bearer {KEY}"
-    told.append(everything())
-    assert KEY not in "".join(told)
-    assert "[the key]" in "".join(told)
+    output.append(everything())
+    assert KEY not in "".join(output)
+    assert "[the key]" in "".join(output)
 
 
 @pytest.mark.parametrize("url", ["http://me:hunter2@localhost/v1", "http://localhost/v1?key=hunter2"])
 def test_a_url_with_a_secret_is_refused_and_not_repeated(tmp_path, capsys, url):
-    with pytest.raises(BadJudge, match="a user name, a password or a query") as caught:
+    with pytest.raises(JudgeError, match="URL") as caught:
         judge(tmp_path, "--judge", "m", "--judge-url", url, "--yes")
     assert "hunter2" not in "".join([*traceback.format_exception(caught.value), *capsys.readouterr()])
 
 
-# ---- trouble
+# ---- failures
 
 
 def test_a_wrong_key_names_what_to_check(tmp_path, server):
     server.behave = lambda asked: refusal(401, "Incorrect API key")
-    with pytest.raises(BadJudge, match=r"HTTP 401, Incorrect API key; check the key.*--judge-key-env"):
+    with pytest.raises(JudgeError, match=r"HTTP 401, Incorrect API key.*--judge-key-env"):
         judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes")
 
 
-def test_a_judge_that_is_not_there_is_no_fault_of_the_arguments(tmp_path):
-    with pytest.raises(JudgeLost, match="does not reply"):
+def test_a_judge_that_is_not_there_is_a_system_fault(tmp_path):
+    with pytest.raises(JudgeUnreachable, match="127"):
         judge(tmp_path, "--judge", "m", "--judge-url", "http://127.0.0.1:9/v1", "--yes")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [(("--judge-concurrency", "0"), "concurrency is 0"), (("--judge-timeout", "0"), "timeout is 0"), (("--judge-timeout", "nan"), "timeout is nan")],
 )  # fmt: skip
-def test_numbers_that_make_no_sense_are_refused(tmp_path, arguments, says):
-    with pytest.raises(BadArgument, match=says):
+def test_numbers_out_of_range_are_refused(tmp_path, arguments, message):
+    with pytest.raises(BadArgument, match=message):
         judge(tmp_path, "--judge", "m", *arguments)
 
 
-def test_a_judge_without_a_name_is_none(tmp_path):
-    with pytest.raises(BadJudge, match="model"):
+def test_an_empty_model_is_refused(tmp_path):
+    with pytest.raises(JudgeError, match="model"):
         judge(tmp_path, "--judge", "")
 
 
-def test_another_model_than_was_asked_is_warned_of_and_again_at_replay(tmp_path, server, capsys):
+def test_another_model_than_was_asked_gets_a_warning(tmp_path, server, capsys):
     server.behave = lambda asked: verdict("yes", 4, model="m-2026-\x1b[31m")
     judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes")
-    assert "warning: m was asked, and m-2026-\\x1b[31m replied" in capsys.readouterr().err
+    assert "warning: m was asked, and m-2026-\\x1b[31m" in capsys.readouterr().err
     judge(tmp_path, "--judge-replay", tmp_path / REPLIES)
     assert "warning: m was asked, and m-2026-" in capsys.readouterr().err
 
 
-def test_a_revision_behind_the_name_is_no_other_model(tmp_path, server, capsys):
+def test_a_revision_after_the_name_is_the_same_model(tmp_path, server, capsys):
     server.behave = lambda asked: verdict("yes", 4, model="m@main")
     judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes")
     assert "warning" not in capsys.readouterr().err
 
 
-def test_an_interruption_says_where_the_replies_are(tmp_path, server, capsys):
+def test_an_interruption_reports_where_the_replies_are(tmp_path, server, capsys):
     def show(_stage, done, _total):
         if done == 1:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(click.Abort):
         judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", "--judge-concurrency", "1", show=show)
-    assert f"what was replied is kept in {tmp_path / REPLIES}" in " ".join(capsys.readouterr().err.split())
+    assert f"kept in {tmp_path / REPLIES}" in " ".join(capsys.readouterr().err.split())
     judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes")
     assert server.questions() == {"what is 1?": 1, "what is 2?": 1}
 
@@ -306,30 +311,30 @@ def test_replay_of_several_judges_needs_one_to_be_named(tmp_path, server):
     for name in ("m", "n"):
         judge(tmp_path, "--judge", name, "--judge-url", server.url, "--yes")
     path = tmp_path / REPLIES
-    with pytest.raises(BadJudge, match=r"m \(.*\), n "):
+    with pytest.raises(JudgeError, match=r"m \(.*\), n "):
         judge(tmp_path, "--judge-replay", path)
     for name in ("n", Judge(model="n").fingerprint):
         judgements = judge(tmp_path, "--judge-replay", path, "--judge", name)
         assert judgements.judge["model"] == "n"
         assert len(judgements.by_id) == 2
-    with pytest.raises(BadJudge, match="'x'"):
+    with pytest.raises(JudgeError, match="'x'"):
         judge(tmp_path, "--judge-replay", path, "--judge", "x")
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
 def test_replay_of_no_file_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadJudge, match="is no file of kept replies"):
+    with pytest.raises(JudgeError, match="kept replies"):
         judge(tmp_path, "--judge-replay", name)
 
 
 def test_replay_of_another_file_is_refused(tmp_path):
     (tmp_path / "other").write_text("id,answer\n1,2\n")
-    with pytest.raises(BadJudge, match="line 1"):
+    with pytest.raises(JudgeError, match="line 1"):
         judge(tmp_path, "--judge-replay", tmp_path / "other")
 
 
-def test_what_replay_does_not_find_is_unjudged(tmp_path, server):
+def test_answers_without_a_kept_reply_are_unjudged(tmp_path, server):
     judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes", run=run_of(answered(1)))
     judgements = judge(tmp_path, "--judge-replay", tmp_path / REPLIES)
     assert [(one.verdict, one.reason) for one in judgements.by_id.values()] == [(True, ""), (None, "no reply is kept")]

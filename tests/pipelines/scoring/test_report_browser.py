@@ -9,7 +9,7 @@ import pytest
 from browser import browsing, find_browser
 from reports import HOSTILE, Text, answered, chapter, plan, report, run
 
-from eval.reporting import PatchMap, Picture, read_frame_selection, to_html
+from eval.reporting import PatchMap, Picture, read_input_frames, to_html
 from eval.reporting.formatting import safe_text
 
 PATCHES = PatchMap(
@@ -52,12 +52,12 @@ def large_chapter():
     ]
     one = chapter(*runs)
     picture = Picture(content=png(), media_type="image/png", width=160, height=112)
-    plain = read_frame_selection(trace)
+    plain = read_input_frames(trace)
     seen = replace(plain, frames=tuple(replace(frame, picture=picture, patches=PATCHES) for frame in plain.frames))
     selections = {
         (0, example.question.question_id): seen if place else plain for place, example in enumerate(one.examples)
     }
-    return replace(one, frame_selections=selections)
+    return replace(one, input_frames=selections)
 
 
 def hostile_page():
@@ -68,9 +68,9 @@ def hostile_page():
     runs = [run(text, lines, {text: text, "model": text}) for text in HOSTILE.values()]
     one = chapter(*runs[:4], examples=len(lines))
     selections = {
-        (0, line.question_id): replace(read_frame_selection(line.trace), notes=(line.question,)) for line in lines
+        (0, line.question_id): replace(read_input_frames(line.trace), notes=(line.question,)) for line in lines
     }
-    return to_html(report(replace(one, frame_selections=selections), title=HOSTILE["script"]))
+    return to_html(report(replace(one, input_frames=selections), title=HOSTILE["script"]))
 
 
 def test_the_checks_below_see_scripts_and_requests(browser):

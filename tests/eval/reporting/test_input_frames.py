@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reports import plan
 
-from eval.reporting import MergedToken, PatchMap, map_patches, read_frame_selection
+from eval.reporting import MergedToken, PatchMap, map_patches, read_input_frames
 
 
 def test_patches_with_cls_worked_by_hand():
@@ -65,10 +65,10 @@ def test_law_every_patch_is_in_one_place(data):
 
 
 def test_frames_and_tokens_are_read_from_the_plan():
-    selection = read_frame_selection(plan(5, 4, step=0.5))
+    selection = read_input_frames(plan(5, 4, step=0.5))
     assert [(frame.timestamp_seconds, frame.num_tokens) for frame in selection.frames] == [(0.0, 5), (0.5, 4)]
     assert selection.method == "visionzip"
-    assert read_frame_selection({"frames": 0}) is None
+    assert read_input_frames({"frames": 0}) is None
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_frames_and_tokens_are_read_from_the_plan():
 )
 def test_a_malformed_plan_is_refused(plan):
     with pytest.raises(ValueError, match="plan"):
-        read_frame_selection({"plan": plan})
+        read_input_frames({"plan": plan})

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import vidzip
 from eval.datasets import SETS, DatasetError, VideoFolder, list_videos
-from eval.reporting import Chapter, FrameSelection, PatchMap, Picture, map_patches, read_frame_selection
+from eval.reporting import Chapter, InputFrames, PatchMap, Picture, map_patches, read_input_frames
 from pipelines.terminal import Progress
 from vidzip import PackedVideo, VidzipError
 from vidzip.errors import BadPack, NotInstalled, VideoError
@@ -30,10 +30,6 @@ _QUALITY = 80
 T = TypeVar("T")
 Key = tuple[int, str]
 """A run's index and a question id."""
-
-
-class BadVideoFolder(VidzipError):
-    """The folder of videos cannot be read."""
 
 
 class NoPacks(VidzipError):
@@ -56,7 +52,7 @@ class _Target:
     video: str
     identity: str
     tower: str
-    selection: FrameSelection
+    selection: InputFrames
 
     def with_note(self, note: str) -> _Target:
         """Add a note."""
@@ -73,9 +69,9 @@ def check_pillow() -> None:
         raise NotInstalled("showing frames needs Pillow, which is not installed", hint="pip install 'vidzip[report]'")
 
 
-def find_frame_selections(
+def find_input_frames(
     chapter: Chapter, videos: str | None, packs: str | None, show: Progress
-) -> dict[Key, FrameSelection]:
+) -> dict[Key, InputFrames]:
     """Find the frames that runs passed to the model for the examples of a chapter.
 
     Args:
@@ -88,7 +84,7 @@ def find_frame_selections(
         The frames, by run and question. Their notes say why pictures or patches are missing.
 
     Raises:
-        BadVideoFolder: the folder of videos cannot be read.
+        DatasetError: the folder of videos cannot be read.
         NoPacks: the folder of packed videos does not exist.
         NotInstalled: pictures need Pillow.
     """
@@ -97,18 +93,14 @@ def find_frame_selections(
         targets = _with_patches(targets, packs, show)
     if videos is not None:
         check_pillow()
-        try:
-            folder = list_videos(videos, SETS.get(chapter.set_name))
-        except DatasetError as error:
-            raise BadVideoFolder(error.message, hint=error.hint) from error
-        targets = _with_pictures(targets, folder, show)
+        targets = _with_pictures(targets, list_videos(videos, SETS.get(chapter.set_name)), show)
     return {key: targets[place].selection for key, place in target_of.items()}
 
 
 def _targets(chapter: Chapter) -> tuple[list[_Target], dict[Key, int]]:
     """List each run's frames of each video once, and the index in this list of each run and question."""
     targets: list[_Target] = []
-    places: dict[tuple[int, str, FrameSelection], int] = {}
+    places: dict[tuple[int, str, InputFrames], int] = {}
     target_of = {}
     for example in chapter.examples:
         for answer in example.answers:
@@ -128,11 +120,11 @@ def _targets(chapter: Chapter) -> tuple[list[_Target], dict[Key, int]]:
     return targets, target_of
 
 
-def _read(trace: Mapping[str, Any]) -> FrameSelection | None:
+def _read(trace: Mapping[str, Any]) -> InputFrames | None:
     try:
-        return read_frame_selection(trace)
+        return read_input_frames(trace)
     except ValueError as error:
-        return FrameSelection(method="unknown", frames=(), notes=(str(error),))
+        return InputFrames(method="unknown", frames=(), notes=(str(error),))
 
 
 def _with_pictures(targets: Sequence[_Target], folder: VideoFolder, show: Progress) -> list[_Target]:
@@ -160,7 +152,7 @@ def _with_pictures(targets: Sequence[_Target], folder: VideoFolder, show: Progre
     return result
 
 
-def _picture_timestamps(selection: FrameSelection) -> list[float]:
+def _picture_timestamps(selection: InputFrames) -> list[float]:
     return [frame.timestamp_seconds for frame in take_evenly(selection.frames, MAX_PICTURES)]
 
 

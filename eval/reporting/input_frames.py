@@ -67,7 +67,7 @@ class PatchMap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackedFrame:
+class InputFrame:
     """A frame that was packed.
 
     Attributes:
@@ -84,7 +84,7 @@ class PackedFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameSelection:
+class InputFrames:
     """The frames of a video that a run passed to the model.
 
     Attributes:
@@ -94,11 +94,11 @@ class FrameSelection:
     """
 
     method: str
-    frames: tuple[PackedFrame, ...]
+    frames: tuple[InputFrame, ...]
     notes: tuple[str, ...] = ()
 
 
-def read_frame_selection(trace: Mapping[str, Any]) -> FrameSelection | None:
+def read_input_frames(trace: Mapping[str, Any]) -> InputFrames | None:
     """Read frames and tokens from the plan in a question's trace; None if it was asked without video.
 
     Raises:
@@ -111,10 +111,10 @@ def read_frame_selection(trace: Mapping[str, Any]) -> FrameSelection | None:
         timestamps = [float(timestamp) for timestamp in plan["timestamps_seconds"]]
         tokens = [int(count) for count in plan["tokens_per_frame"]]
         frames = tuple(
-            PackedFrame(timestamp_seconds=timestamp, num_tokens=count)
+            InputFrame(timestamp_seconds=timestamp, num_tokens=count)
             for timestamp, count in zip(timestamps, tokens, strict=True)
         )
-        selection = FrameSelection(method=str(plan["method"]), frames=frames)
+        selection = InputFrames(method=str(plan["method"]), frames=frames)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the plan cannot be read: {error!r}") from error
     if not all(math.isfinite(one) and one >= 0 for one in (*timestamps, *tokens)):
