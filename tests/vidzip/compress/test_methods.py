@@ -98,8 +98,7 @@ def test_law_the_same_input_gives_the_same_bits(method, drawn, seed):
 
 
 @every_budget
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@given(drawn=budgets, seed=seeds)
+@given(drawn=budgets, seed=seeds, dtype=st.sampled_from([torch.float16, torch.bfloat16]))
 def test_law_half_precision_chooses_what_float32_chooses(method, dtype, drawn, seed):
     frames, size, total = drawn
     drawn_features = random_features(frames, size, seed)

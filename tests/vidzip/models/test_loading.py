@@ -345,8 +345,7 @@ def test_damaged_checkpoints_are_refused_by_name(copy, damage, says, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_library_says_a_word(original, checkpoint, tmp_path):
-    # In a process of its own, where nobody keeps back what they would say.
+def test_loading_prints_nothing_and_needs_no_decoder(original, checkpoint, tmp_path):
     def rope(config):
         config["text_config"].pop("rope_parameters")
         config["text_config"]["rope_scaling"] = {"type": "linear", "factor": 2.0}
@@ -367,7 +366,9 @@ def test_no_library_says_a_word(original, checkpoint, tmp_path):
         asked.append((str(copy), options))
     code = (
         "import json, sys\n"
-        "from vidzip import load\n"
+        "sys.modules['av'] = None\n"
+        "from vidzip import decode, load, plan, probe\n"
+        "from vidzip.models.full_size import build\n"
         "from vidzip.errors import BadModelFolder\n"
         "told = []\n"
         "for folder, options in json.loads(sys.argv[1]):\n"
