@@ -32,9 +32,9 @@ def run_once(video: str, model: str, frames: int) -> dict[str, float]:
     """Ask once in this process; return seconds by name, in order."""
     began = time.perf_counter()
     import vidzip.models  # with torch and transformers
-    from pipelines.ask import Request, ask
+    from pipelines.ask import AskRequest, ask
     from pipelines.settings import ModelSettings
-    from pipelines.source import Source
+    from pipelines.source import VideoSource
 
     imported = time.perf_counter()
     first_seen: dict[str, float] = {}
@@ -42,8 +42,8 @@ def run_once(video: str, model: str, frames: int) -> dict[str, float]:
     def record(stage: str, _done: int, _total: int) -> None:
         first_seen.setdefault(stage.split(maxsplit=1)[0], time.perf_counter())
 
-    source = Source(path=video, budget=vidzip.Budget(num_frames=frames), model=ModelSettings(name=model))
-    (answered,) = ask(Request(source=source, questions=(QUESTION,)), record)
+    source = VideoSource(path=video, budget=vidzip.Budget(num_frames=frames), model=ModelSettings(name=model))
+    (answered,) = ask(AskRequest(source=source, questions=(QUESTION,)), record)
     ended = time.perf_counter()
     stages = dict(answered.answer.stage_seconds)
     return {

@@ -1,4 +1,4 @@
-"""One video, some questions: to answers and to what is reported of them."""
+"""Answer questions about one video, and report the answers."""
 
 from __future__ import annotations
 
@@ -7,64 +7,68 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pipelines.source
-from pipelines.source import Opened, Source, open_source
-from pipelines.terminal import Progress
+from pipelines.settings import DEFAULT_MODEL
+from pipelines.source import OpenedVideo, VideoSource, open_source
+from pipelines.terminal import Progress, print_message
 
 if TYPE_CHECKING:
     from vidzip import Answer, PackedVideo, VideoModel
 
-IN_SESSION = ("project", "prefix")
-"""Stages that a session spends once for all of its questions."""
+SESSION_STAGES = ("project", "prefix")
+"""Stages that a session runs once for all of its questions."""
+
+SAMPLE_QUESTION = "What is the color of the star?"
+"""A question that :data:`DEFAULT_MODEL` was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What was asked for: what is looked at, questions, and how long an answer may be."""
+class AskRequest:
+    """A video, questions about it, and the limit on the tokens of an answer."""
 
-    source: Source
+    source: VideoSource
     questions: Sequence[str]
     max_new_tokens: int = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answered:
-    """One question with its answer, and what it was asked about."""
+class VideoAnswer:
+    """An answer with its question and video."""
 
-    opened: Opened
+    opened: OpenedVideo
     question: str
     answer: Answer
 
 
-def ask(request: Request, progress: Progress) -> list[Answered]:
-    """Pack the video once, or read a packed one, then answer the questions: side by side, where there are several.
+def ask(request: AskRequest, progress: Progress) -> list[VideoAnswer]:
+    """Pack the video once, or load a packed one, and answer the questions; several are answered in batches.
 
     Raises:
-        VidzipError: whatever is wrong with the request; before a model is loaded, where that can be known.
+        VidzipError: the video, a question or a setting is wrong; before a model is loaded if possible.
     """
-    questions, most = request.questions, request.max_new_tokens
+    questions, max_new_tokens = request.questions, request.max_new_tokens
 
     def check(model: VideoModel, visual_tokens: int) -> None:
         for question in questions:
-            model.check_question(question, visual_tokens, most)
+            model.check_question(question, visual_tokens, max_new_tokens)
 
     opened = open_source(request.source, progress, check)
     progress("answer", 0, len(questions))
     if len(questions) == 1:
-        answers = [opened.model.ask(opened.packed, questions[0], most)]
+        answers = [opened.model.ask(opened.packed, questions[0], max_new_tokens)]
     else:
-        answers = opened.model.ask_many(opened.packed, questions, most)
+        answers = opened.model.ask_many(opened.packed, questions, max_new_tokens)
     return [
-        Answered(opened=opened, question=question, answer=answer)
+        VideoAnswer(opened=opened, question=question, answer=answer)
         for question, answer in zip(questions, answers, strict=True)
     ]
 
 
-def record(answered: Answered) -> dict[str, Any]:
-    """Report one answer as JSON takes it."""
-    opened, answer = answered.opened, answered.answer
+def record(one: VideoAnswer) -> dict[str, Any]:
+    """Describe an answer for JSON."""
+    opened, answer = one.opened, one.answer
     return {
         "schema": "vidzip/answer/1",
-        "question": answered.question,
+        "question": one.question,
         "answer": answer.text,
         "finish_reason": answer.finish_reason,
         **pipelines.source.record(opened),
@@ -76,23 +80,42 @@ def record(answered: Answered) -> dict[str, Any]:
     }
 
 
-def summary(all_answered: Sequence[Answered]) -> list[tuple[str, str]]:
-    """Report a run in a short table; a packed video's stages were spent by another run, and are left out."""
-    opened = all_answered[0].opened
-    seconds = seconds_in_all(opened.packed, [answered.answer for answered in all_answered])
+def summary(answers: Sequence[VideoAnswer]) -> list[tuple[str, str]]:
+    """Describe a run in table rows; stages that an earlier run spent on a packed video are left out."""
+    opened = answers[0].opened
+    seconds = total_seconds(opened.packed, [one.answer for one in answers])
     if opened.source.is_pack:
         seconds = {stage: spent for stage, spent in seconds.items() if stage not in opened.packed.stage_seconds}
     return pipelines.source.summary(opened, seconds)
 
 
-def seconds_in_all(packed: PackedVideo, answers: Sequence[Answer]) -> dict[str, float]:
-    """Add up the seconds a stage: those of packing, and of reading in a session, once; the others for every question."""
+def total_seconds(packed: PackedVideo, answers: Sequence[Answer]) -> dict[str, float]:
+    """Add up the seconds of each stage: packing and a session's stages count once, the others for every question."""
     seconds = dict(packed.stage_seconds)
     for answer in answers:
-        in_session = IN_SESSION if IN_SESSION[-1] in answer.stage_seconds else ()
+        once = SESSION_STAGES if SESSION_STAGES[-1] in answer.stage_seconds else ()
         for stage, spent in answer.stage_seconds.items():
-            if stage in packed.stage_seconds or stage in in_session:
+            if stage in packed.stage_seconds or stage in once:
                 seconds[stage] = spent
             else:
                 seconds[stage] = seconds.get(stage, 0.0) + spent
     return seconds
+
+
+def format_answer(answer: Answer) -> str:
+    """Format an answer's text; an ellipsis marks one that the length limit cut."""
+    return answer.text + ("" if answer.finish_reason == "stop" else " …")
+
+
+def is_unknown_to_default_model(model: VideoModel, question: str) -> bool:
+    """Whether the default model, which knows few words, is asked with words that it does not know."""
+    return model.name == DEFAULT_MODEL and bool(model.language.unknown_words(question))
+
+
+def print_default_model_hint() -> None:
+    """Print what the default model can be asked."""
+    print_message(
+        "hint",
+        f"{DEFAULT_MODEL} was trained on videos of coloured shapes, with questions such as {SAMPLE_QUESTION!r}; "
+        "give a --model for other videos",
+    )

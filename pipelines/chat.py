@@ -1,4 +1,4 @@
-"""A conversation about one video, line by line: typed on a terminal, or through a pipe."""
+"""A conversation about one video, line by line: typed on a terminal, or from a pipe."""
 
 from __future__ import annotations
 
@@ -23,92 +23,92 @@ COMMANDS = f"{NEW} starts a new conversation, {QUIT} or Ctrl-D ends it"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listener:
-    """What becomes of a conversation's answers, and of what goes wrong in it.
+class ChatOutput:
+    """Where a conversation's answers and errors go.
 
     Attributes:
-        tell: takes a question and its answer.
-        refuse: takes what was wrong with a question.
-        answering: surrounds the work on an answer.
-        is_typed: whether a person types: an interruption ends an answer then, and not the conversation.
+        print_answer: takes a question and its answer.
+        print_error: takes the error of an invalid question.
+        show_progress: context manager around the work on an answer.
+        interactive: whether a person types: an interruption then stops an answer, and not the conversation.
     """
 
-    tell: Callable[[str, Answer], object]
-    refuse: Callable[[VidzipError], object]
-    answering: Callable[[], AbstractContextManager[None]]
-    is_typed: bool = False
+    print_answer: Callable[[str, Answer], object]
+    print_error: Callable[[VidzipError], object]
+    show_progress: Callable[[], AbstractContextManager[None]]
+    interactive: bool = False
 
 
-def converse(session: Session, lines: Iterable[str], listener: Listener, max_new_tokens: int) -> bool:
-    """Answer lines as they come, each as the next question of a conversation; empty ones are passed over.
+def run_chat(session: Session, lines: Iterable[str], output: ChatOutput, max_new_tokens: int) -> bool:
+    """Answer lines as they come, each as the next question of a conversation; empty lines are skipped.
 
     Args:
-        session: the video, read.
+        session: the video in the model's cache.
         lines: questions and commands.
-        listener: is told.
-        max_new_tokens: tokens of an answer, at most.
+        output: receives answers and errors.
+        max_new_tokens: limit on the tokens of an answer.
 
     Returns:
-        Whether every question could be put.
+        Whether every question was valid.
 
     Raises:
-        SystemFault: what no other question would mend.
-        KeyboardInterrupt: an interruption, where no person types.
+        SystemFault: the system failed; no other question would help.
+        KeyboardInterrupt: an interruption, if no person types.
     """
-    chat, is_well = session.chat(), True
+    chat, all_valid = session.chat(), True
     for line in lines:
-        said = line.strip()
-        if said == QUIT:
+        text = line.strip()
+        if text == QUIT:
             break
-        if said == NEW:
+        if text == NEW:
             chat = session.chat()
-            if listener.is_typed:
+            if output.interactive:
                 print_message("note", "a new conversation")
-        elif said:
+        elif text:
             try:
-                _check_command(said)
-                with listener.answering():
-                    answer = chat.ask(said, max_new_tokens)
-                listener.tell(said, answer)
+                _check_command(text)
+                with output.show_progress():
+                    answer = chat.ask(text, max_new_tokens)
+                output.print_answer(text, answer)
             except SystemFault:
                 raise
             except VidzipError as error:
-                is_well = False
-                listener.refuse(_in_chat(error) if chat.turns else error)
+                all_valid = False
+                output.print_error(_in_chat(error) if chat.turns else error)
             except KeyboardInterrupt:
-                if not listener.is_typed:
+                if not output.interactive:
                     raise
-                print_message("note", "interrupted: the conversation goes on as if this had not been asked")
-    return is_well
+                print_message("note", "interrupted: the conversation continues without this question")
+    return all_valid
 
 
-def _check_command(said: str) -> None:
-    """Keep a mistyped command from being asked.
+def _check_command(text: str) -> None:
+    """Check that a line is not a mistyped command.
 
     Raises:
-        BadQuestion: it is one.
+        BadQuestion: it is.
     """
-    if said.startswith("/") and said[1:].isalpha():
-        raise BadQuestion(f"there is no command {said!r}", hint=COMMANDS)
+    if text.startswith("/") and text[1:].isalpha():
+        raise BadQuestion(f"unknown command {text!r}", hint=COMMANDS)
 
 
 def _in_chat(error: VidzipError) -> VidzipError:
-    """Say what to do about an error once something was said already."""
+    """Adapt an error's hint to a conversation that already has turns."""
     if isinstance(error, ContextTooLong):
-        return ContextTooLong(error.message, hint=f"the conversation fills it: {NEW} starts a new one")
+        return ContextTooLong(error.message, hint=f"the conversation is too long: {NEW} starts a new one")
     return error
 
 
-def is_typed() -> bool:
-    """Whether a person types what is read, on a terminal."""
+def is_interactive() -> bool:
+    """Whether standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def lines_typed() -> Iterator[str]:
-    """Ask for one line after the other on a terminal, until Ctrl-D; Ctrl-C drops the line."""
+def read_typed_lines() -> Iterator[str]:
+    """Prompt for lines on a terminal, until Ctrl-D; Ctrl-C clears the line."""
     with suppress(ImportError):
         import readline  # noqa: F401 - from now on, input() edits lines and recalls earlier ones
-    _keep_what_is_no_text()
+    _accept_invalid_utf8()
     while True:
         try:
             line = _typed()
@@ -125,18 +125,18 @@ def lines_typed() -> Iterator[str]:
 def _typed() -> str:
     if sys.stdout.isatty():
         return input(PROMPT)
-    click.echo(PROMPT, nl=False, err=True)  # what is printed goes elsewhere, and the prompt is none of it
+    click.echo(PROMPT, nl=False, err=True)  # standard output is redirected: keep the prompt out of it
     return input()
 
 
-def lines_piped() -> Iterator[str]:
-    """Read lines as they come; none where the caller closed the input."""
+def read_piped_lines() -> Iterator[str]:
+    """Read lines as they come; none if standard input is closed."""
     if sys.stdin is not None:
-        _keep_what_is_no_text()
+        _accept_invalid_utf8()
         yield from iter(sys.stdin.readline, "")
 
 
-def _keep_what_is_no_text() -> None:
-    """Let bytes that are no text come through, so that the question is refused, and not the reading."""
+def _accept_invalid_utf8() -> None:
+    """Read bytes that are not UTF-8 as surrogates: the question is refused, and reading continues."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")

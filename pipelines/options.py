@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from pipelines.runs.settings import GenerationSettings, QuestionSettings
 from pipelines.settings import DEFAULT_MODEL, ModelSettings
-from pipelines.source import Source
+from pipelines.source import VideoSource
 from vidzip import Budget, DecodeOptions
 from vidzip.errors import BadArgument
 from vidzip.planner import DEFAULT_NUM_FRAMES
@@ -160,7 +160,7 @@ method_options = together(
     click.option(
         "--method",
         metavar="NAME",
-        default=Source.method,
+        default=VideoSource.method,
         show_default=True,
         help="Compression method; 'vidzip methods' lists them.",
     ),
@@ -301,15 +301,15 @@ _VIDEO_OPTIONS = (
 
 
 def takes_source(metavar: str) -> Callable[[Any], Any]:
-    """Give a command the video, its options and those of the model; it takes them as ``source``, a :class:`Source`.
+    """Give a command the video, its options and those of the model; it takes them as ``source``, a :class:`VideoSource`.
 
     Args:
         metavar: name of the file in the help text.
     """
 
-    def make(frames: int | None, total_tokens: int, **others: Any) -> Source:
+    def make(frames: int | None, total_tokens: int, **others: Any) -> VideoSource:
         budget = Budget(total_tokens=total_tokens, num_frames=frames)
-        return Source(budget=budget, video_options=_named(_VIDEO_OPTIONS), **others)
+        return VideoSource(budget=budget, video_options=_named(_VIDEO_OPTIONS), **others)
 
     return collect(
         "source",

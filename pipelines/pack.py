@@ -1,4 +1,4 @@
-"""One video to one file, which is asked without the video."""
+"""Pack one video into a file that answers questions without the video."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from dataclasses import dataclass
 from typing import Any
 
 import pipelines.source
-from pipelines.source import Opened, Source, open_source
+from pipelines.source import OpenedVideo, VideoSource, open_source
 from pipelines.terminal import Progress, format_bytes
 from vidzip.errors import BadArgument
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackRequest:
-    """What was asked for.
+    """A video, the file to write, and its precision.
 
     Attributes:
-        source: the video, what may be spent on it, and whose tower looks.
-        file: where the packed video goes.
-        dtype: what its tokens are rounded to; ``"auto"`` leaves half precision as it is, and makes float16 of others.
+        source: the video and the model.
+        file: the path of the packed video.
+        dtype: precision of its tokens; ``"auto"`` keeps half precision and rounds float32 to float16.
     """
 
-    source: Source
+    source: VideoSource
     file: str
     dtype: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Packed:
-    """What was packed, and the file it is in."""
+class PackResult:
+    """A packed video and its file."""
 
     request: PackRequest
-    opened: Opened
+    opened: OpenedVideo
     size_bytes: int
     save_seconds: float
 
 
-def pack(request: PackRequest, progress: Progress) -> Packed:
+def pack(request: PackRequest, progress: Progress) -> PackResult:
     """Pack a video and save it.
 
     Raises:
-        VidzipError: whatever is wrong with the request; before a model is loaded, where that can be known.
+        VidzipError: the video, the file or a setting is wrong; before a model is loaded if possible.
     """
     source = request.source
     if source.is_pack:
-        raise BadArgument(f"{source.path!r} is a packed video already", hint="ask it, or give the video to pack")
+        raise BadArgument(f"{source.path!r} is already a packed video", hint="ask about it, or give a video to pack")
 
     from vidzip.models.placing import DTYPES
     from vidzip.packing import check_place
@@ -56,7 +56,7 @@ def pack(request: PackRequest, progress: Progress) -> Packed:
     progress("save", 0, 1)
     began = time.perf_counter()
     opened.packed.save(request.file, dtype=DTYPES.get(request.dtype))
-    return Packed(
+    return PackResult(
         request=request,
         opened=opened,
         size_bytes=os.path.getsize(request.file),
@@ -64,8 +64,8 @@ def pack(request: PackRequest, progress: Progress) -> Packed:
     )
 
 
-def record(packed: Packed) -> dict[str, Any]:
-    """Report it as JSON takes it."""
+def record(packed: PackResult) -> dict[str, Any]:
+    """Describe the result for JSON."""
     opened = packed.opened
     return {
         "schema": "vidzip/packed/1",
@@ -81,11 +81,11 @@ def record(packed: Packed) -> dict[str, Any]:
     }
 
 
-def summary(packed: Packed) -> list[tuple[str, str]]:
-    """Report it in a short table."""
+def summary(packed: PackResult) -> list[tuple[str, str]]:
+    """Describe the result in table rows."""
     rows = pipelines.source.summary(packed.opened, _seconds(packed))
     return [*rows[:2], ("file", f"{packed.request.file}, {format_bytes(packed.size_bytes)}"), *rows[2:]]
 
 
-def _seconds(packed: Packed) -> dict[str, float]:
+def _seconds(packed: PackResult) -> dict[str, float]:
     return {**packed.opened.packed.stage_seconds, "save": packed.save_seconds}

@@ -1,4 +1,4 @@
-"""A video or a packed one, and the model that looks at it: from what a person named to what can be asked."""
+"""A video, or a packed one, and the model that answers questions about it: from settings to a packed video."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from vidzip.planner import check_request, plan_with_report
 if TYPE_CHECKING:
     from vidzip import Budget, PackedVideo, VideoModel
 
-MOST_LISTED = 8
-"""Frames without tokens that a table lists; JSON holds the tokens of all."""
+MAX_LISTED_FRAMES = 8
+"""Limit on the frames without tokens that a table lists; JSON lists the tokens of all frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """What is to be looked at, and who looks.
+class VideoSource:
+    """A video file with the settings to pack it, or a packed video's file; and the model to load.
 
     Attributes:
         path: a video file, or a packed video's.
-        budget: what may be spent on a video.
-        start: seconds; the video's start when None.
-        end: seconds; the video's end when None.
+        budget: limits on frames and tokens.
+        start: seconds; the video's start if None.
+        end: seconds; the video's end if None.
         snap: whether frames move to nearby keyframes.
-        method: how frames are compressed: a name in :data:`vidzip.compress.METHODS`.
-        method_options: the method's own, as a command line has them.
-        decoding: how a video is decoded.
-        video_options: those of the above that were named, as they are written; a packed video takes none.
-        model: which model looks, and how it is loaded.
+        method: a name in :data:`vidzip.compress.METHODS`.
+        method_options: the method's options, as text.
+        decoding: how the video is decoded.
+        video_options: flags among the above that were given; a packed video accepts none.
+        model: which model is loaded, and how.
     """
 
     path: str
@@ -52,7 +52,7 @@ class Source:
 
     @cached_property
     def is_pack(self) -> bool:
-        """Whether it is a packed video."""
+        """Whether the file is a packed video."""
         if not os.path.lexists(self.path):
             return False
         from vidzip.packing import is_pack
@@ -61,61 +61,65 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Opened:
-    """A source, its model, and the packed video, which was read or made.
+class OpenedVideo:
+    """A source, its loaded model, and its packed video.
 
-    ``notes`` say how a video was planned; a packed video has none.
+    ``notes`` explain how a video was planned; a packed video has none.
     """
 
-    source: Source
+    source: VideoSource
     model: VideoModel
     packed: PackedVideo
     notes: tuple[str, ...] = ()
 
     @property
     def baseline_tokens(self) -> int:
-        """Tokens of the uncompressed frames that Video-LLaVA takes."""
+        """Visual tokens of the baseline: :data:`~pipelines.settings.BASELINE_FRAMES` uncompressed frames."""
         return BASELINE_FRAMES * self.model.tokens_per_frame
 
 
-def open_source(source: Source, progress: Progress, check: Callable[[VideoModel, int], None] | None = None) -> Opened:
-    """Read a packed video, or decode and pack a video.
+def open_source(
+    source: VideoSource, progress: Progress, check: Callable[[VideoModel, int], None] | None = None
+) -> OpenedVideo:
+    """Load a packed video, or decode and pack a video.
 
     Args:
-        source: what, and who looks.
-        progress: called as stages go on.
-        check: called with the model and the number of visual tokens before a frame is decoded; what it raises, ends it.
+        source: the video and the model.
+        progress: shows the current stage.
+        check: called with the model and the number of visual tokens before anything is decoded; its errors are raised.
 
     Raises:
-        VidzipError: whatever is wrong with the source; before a model is loaded, where that can be known.
+        VidzipError: the video, a setting or the model is wrong; before a model is loaded if possible.
     """
     progress("open", 0, 1)
-    return _read(source, progress, check) if source.is_pack else _pack(source, progress, check)
+    return _load_packed(source, progress, check) if source.is_pack else _pack(source, progress, check)
 
 
-def _read(source: Source, progress: Progress, check: Callable[[VideoModel, int], None] | None) -> Opened:
+def _load_packed(
+    source: VideoSource, progress: Progress, check: Callable[[VideoModel, int], None] | None
+) -> OpenedVideo:
     if source.video_options:
         raise BadArgument(
-            f"{source.path!r} is packed already, and takes no {', no '.join(source.video_options)}",
-            hint="leave out what chooses and decodes frames, or name the video",
+            f"{source.path!r} is packed already, and does not accept {', '.join(source.video_options)}",
+            hint="leave out options about frames and decoding, or give the video",
         )
     packed = vidzip.PackedVideo.load(source.path)
     model = source.model.load(progress)
     if packed.tower != model.tower_fingerprint:
-        who = f"{model.name}, which was taken as no --model was named," if source.model.name is None else model.name
+        name = f"{model.name}, the default without --model," if source.model.name is None else model.name
         raise TowerMismatch(
-            f"{source.path!r} was packed by the vision tower {packed.tower}, but {who} has {model.tower_fingerprint}",
-            hint="name the --model that packed it, or pack the video again with this one",
+            f"{source.path!r} was packed by the vision tower {packed.tower}, but {name} has {model.tower_fingerprint}",
+            hint="give the --model that packed it, or pack the video again with this one",
         )
     if check:
         check(model, packed.num_tokens)
-    return Opened(source=source, model=model, packed=packed)
+    return OpenedVideo(source=source, model=model, packed=packed)
 
 
-def _pack(source: Source, progress: Progress, check: Callable[[VideoModel, int], None] | None) -> Opened:
+def _pack(source: VideoSource, progress: Progress, check: Callable[[VideoModel, int], None] | None) -> OpenedVideo:
     info = vidzip.probe(source.path)
     if source.decoding.strict and info.warnings:
-        raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="fetch it again, or go without --strict")
+        raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="download it again, or leave out --strict")
     # A wrong budget, time range or method is reported before a model is loaded.
     check_request(info, source.budget, source.start, source.end)
     from vidzip.compress import describe, read_method
@@ -136,11 +140,11 @@ def _pack(source: Source, progress: Progress, check: Callable[[VideoModel, int],
         check(model, report.plan.total_tokens)
     progress("encode", 0, report.plan.num_frames)
     packed = model.pack(info, report.plan, method, decoding=source.decoding, on_progress=progress)
-    return Opened(source=source, model=model, packed=packed, notes=(*packed.plan.notes, *report.notes))
+    return OpenedVideo(source=source, model=model, packed=packed, notes=(*packed.plan.notes, *report.notes))
 
 
-def record(opened: Opened) -> dict[str, Any]:
-    """Report as JSON takes it what was looked at, and how."""
+def record(opened: OpenedVideo) -> dict[str, Any]:
+    """Describe a packed video for JSON."""
     packed = opened.packed
     return {
         "frames_requested": packed.plan.budget.num_frames,
@@ -153,21 +157,21 @@ def record(opened: Opened) -> dict[str, Any]:
     }
 
 
-def summary(opened: Opened, seconds: dict[str, float]) -> list[tuple[str, str]]:
-    """Report in a short table: frames, tokens before and after, and seconds a stage."""
+def summary(opened: OpenedVideo, seconds: dict[str, float]) -> list[tuple[str, str]]:
+    """Describe a packed video in table rows: frames, tokens before and after, and seconds per stage."""
     packed = opened.packed
-    baseline = f"{BASELINE_FRAMES} full frames take {opened.baseline_tokens:,}"
+    baseline = f"{BASELINE_FRAMES} uncompressed frames take {opened.baseline_tokens:,}"
     return [
-        ("frames", _frames_shown(packed)),
+        ("frames", _format_frames(packed)),
         ("tokens", f"{packed.full_tokens:,} → {packed.num_tokens:,}   ({baseline})"),
         *((f"{stage} s", f"{spent:.3f}") for stage, spent in seconds.items()),
     ]
 
 
-def _frames_shown(packed: PackedVideo) -> str:
+def _format_frames(packed: PackedVideo) -> str:
     counts = zip(packed.timestamps_seconds, packed.tokens_per_frame, strict=True)
     empty = [f"{moment:.2f}" for moment, tokens in counts if not tokens]
     if not empty:
         return f"{packed.num_frames}"
-    listed = " ".join([*empty[:MOST_LISTED], *(["…"] if len(empty) > MOST_LISTED else [])])
+    listed = " ".join([*empty[:MAX_LISTED_FRAMES], *(["…"] if len(empty) > MAX_LISTED_FRAMES else [])])
     return f"{packed.num_frames}, {len(empty)} of them without tokens, at seconds {listed}"

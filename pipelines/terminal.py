@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -39,6 +39,12 @@ def print_message(kind: str, text: str) -> None:
     head = click.style(f"{kind}:", fg=colours.get(kind), bold=True)
     colour = False if os.environ.get("NO_COLOR") else None
     click.echo(f"{head} {' '.join(printable(text).split())}", err=True, color=colour)
+
+
+def print_messages(kind: str, texts: Iterable[str]) -> None:
+    """Print several messages of a kind, each once."""
+    for text in dict.fromkeys(texts):
+        print_message(kind, text)
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:

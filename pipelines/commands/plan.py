@@ -24,7 +24,7 @@ from pipelines.options import (
 from pipelines.planning import tables
 from pipelines.planning.folder import plan_folder
 from pipelines.settings import DEFAULT_MODEL
-from pipelines.source import MOST_LISTED, Source
+from pipelines.source import MAX_LISTED_FRAMES, VideoSource
 from pipelines.terminal import print_line, print_message, print_table, progress_bar
 from vidzip import Budget, VideoInfo, probe
 from vidzip.errors import BadArgument
@@ -86,7 +86,11 @@ class Memory(click.ParamType):  # type: ignore[type-arg] # generic from click 8.
 @device_option
 @dtype_option
 @click.option(
-    "--method", metavar="NAME", default=Source.method, show_default=True, help="Method whose measured accuracy is used."
+    "--method",
+    metavar="NAME",
+    default=VideoSource.method,
+    show_default=True,
+    help="Method whose measured accuracy is used.",
 )
 @click.option(
     "--frames-per-clip",
@@ -184,7 +188,10 @@ def _plan_folder(folder: str, planner_of: Callable[[VideoInfo], Planner], *, as_
     for note, count in counted.items():
         print_message("note", note if count == len(plans.reports) else f"of {count:,} videos: {note}")
     if plans.others:
-        listed = [*map(repr, plans.others[:MOST_LISTED]), *(["…"] if len(plans.others) > MOST_LISTED else [])]
+        listed = [
+            *map(repr, plans.others[:MAX_LISTED_FRAMES]),
+            *(["…"] if len(plans.others) > MAX_LISTED_FRAMES else []),
+        ]
         print_message("note", f"skipped {len(plans.others):,} files without a video's suffix: {', '.join(listed)}")
     return SOME_FAILED if plans.failures else 0
 

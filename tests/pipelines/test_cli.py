@@ -54,7 +54,7 @@ def test_ask_prints_answers_and_a_short_table(clip, capsys):
     lines = out.splitlines()
     assert lines[0] == "Q: Where is the star?"
     assert lines[1].startswith("A: ")
-    assert "tokens        4,369 → 136   (8 full frames take 2,056)" in lines
+    assert "tokens        4,369 → 136   (8 uncompressed frames take 2,056)" in lines
     assert lines[-1].startswith("generate s")
     assert err == "note: no --model was named: tiny answers, which knows coloured shapes only\n"
 
@@ -376,17 +376,29 @@ def test_a_reader_that_leaves_is_no_fault(clip):
     assert done.stderr == ""
 
 
-def test_the_demo_answers_better_from_packed_frames(capsys, monkeypatch):
+def test_the_demo_answers_better_from_packed_frames_and_keeps_its_video(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(vidzip, "load", partial(vidzip.load, device="cpu"))  # answers may differ between devices
+    monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("wrote clip.mp4: ")
-    head = next(line for line in lines if line.startswith("question"))
-    assert head.split("  ")[-1].strip() == "truth"
-    told = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
-    answers = [cells for cells in told if len(cells) == 4 and cells[0].endswith("?")]
+    table = [
+        [cell.strip() for cell in line.split("  ") if cell.strip()] for line in capsys.readouterr().out.splitlines()
+    ]
+    answers = [cells for cells in table if len(cells) == 4 and cells[0].endswith("?")]
     assert len(answers) == 3
-    full, packed = (sum(cells[column] == cells[3] for cells in answers) for column in (1, 2))
-    assert packed == 3
-    assert packed > full
-    assert ["visual tokens", "2,056", "136"] in told
+    uncompressed, packed = (sum(cells[column] == cells[3] for cells in answers) for column in (1, 2))
+    assert packed == 3 > uncompressed
+    assert ["visual tokens", "2,056", "136"] in table
+    first = (tmp_path / "clip.mp4").read_bytes()
+    assert vidzip.probe("clip.mp4").num_frames == 248
+    assert main(["demo"]) == 0
+    assert (tmp_path / "clip.mp4").read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["other.mp4", "folder"])
+def test_the_demo_overwrites_no_other_file(tmp_path, capsys, name):
+    (tmp_path / "other.mp4").write_bytes(b"mine")
+    (tmp_path / "folder").mkdir()
+    assert main(["demo", "--out", str(tmp_path / name)]) == 2
+    assert_refused(capsys, name, "--out")
+    assert (tmp_path / "other.mp4").read_bytes() == b"mine"
+    assert sorted(os.listdir(tmp_path)) == ["folder", "other.mp4"]
