@@ -12,7 +12,7 @@ from pipelines.source import OpenedVideo, VideoSource, open_source
 from pipelines.terminal import Progress, print_message
 
 if TYPE_CHECKING:
-    from vidzip import Answer, PackedVideo, VideoModel
+    from vidzip import Answer, PackedVideo, Plan, VideoModel
 
 SESSION_STAGES = ("project", "prefix")
 """Stages that a session runs once for all of its questions."""
@@ -47,9 +47,9 @@ def ask(request: AskRequest, progress: Progress) -> list[VideoAnswer]:
     """
     questions, max_new_tokens = request.questions, request.max_new_tokens
 
-    def check(model: VideoModel, visual_tokens: int) -> None:
+    def check(model: VideoModel, video: Plan | PackedVideo) -> None:
         for question in questions:
-            model.check_question(question, visual_tokens, max_new_tokens)
+            model.check_question(question, video, max_new_tokens)
 
     opened = open_source(request.source, progress, check)
     progress("answer", 0, len(questions))

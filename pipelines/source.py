@@ -16,7 +16,9 @@ from vidzip.errors import BadArgument, DecodeError, TowerMismatch
 from vidzip.planner import check_request, plan_with_report
 
 if TYPE_CHECKING:
-    from vidzip import Budget, PackedVideo, VideoModel
+    from vidzip import Budget, PackedVideo, Plan, VideoModel
+
+    Check = Callable[[VideoModel, Plan | PackedVideo], None]
 
 MAX_LISTED_FRAMES = 8
 """Limit on the frames without tokens that a table lists; JSON lists the tokens of all frames."""
@@ -79,14 +81,14 @@ class OpenedVideo:
 
 
 def open_source(
-    source: VideoSource, progress: Progress, check: Callable[[VideoModel, int], None] | None = None
+    source: VideoSource, progress: Progress, check: Check | None = None
 ) -> OpenedVideo:
     """Load a packed video, or decode and pack a video.
 
     Args:
         source: the video and the model.
         progress: shows the current stage.
-        check: called with the model and the number of visual tokens before anything is decoded; its errors are raised.
+        check: called with the model, and the plan or the packed video, before anything is decoded; its errors are raised.
 
     Raises:
         VidzipError: the video, a setting or the model is wrong; before a model is loaded if possible.
@@ -96,7 +98,7 @@ def open_source(
 
 
 def _load_packed(
-    source: VideoSource, progress: Progress, check: Callable[[VideoModel, int], None] | None
+    source: VideoSource, progress: Progress, check: Check | None
 ) -> OpenedVideo:
     if source.video_options:
         raise BadArgument(
@@ -112,11 +114,11 @@ def _load_packed(
             hint="give the --model that packed it, or pack the video again with this one",
         )
     if check:
-        check(model, packed.num_tokens)
+        check(model, packed)
     return OpenedVideo(source=source, model=model, packed=packed)
 
 
-def _pack(source: VideoSource, progress: Progress, check: Callable[[VideoModel, int], None] | None) -> OpenedVideo:
+def _pack(source: VideoSource, progress: Progress, check: Check | None) -> OpenedVideo:
     info = vidzip.probe(source.path)
     if source.decoding.strict and info.warnings:
         raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="download it again, or leave out --strict")
@@ -137,7 +139,7 @@ def _pack(source: VideoSource, progress: Progress, check: Callable[[VideoModel, 
         method=describe(method),
     )
     if check:
-        check(model, report.plan.total_tokens)
+        check(model, report.plan)
     progress("encode", 0, report.plan.num_frames)
     packed = model.pack(info, report.plan, method, decoding=source.decoding, on_progress=progress)
     return OpenedVideo(source=source, model=model, packed=packed, notes=(*packed.plan.notes, *report.notes))

@@ -47,11 +47,11 @@ class Answerer:
         """
         session = cache(lambda: self.model.session(replace(packed, stage_seconds=video_seconds or {})))
         video = {"frames": packed.num_frames, "warnings": list(packed.warnings)}
-        yield from self._answer(session, packed.num_tokens, samples, done, video)
+        yield from self._answer(session, packed, samples, done, video)
 
     def answer_without_video(self, samples: Sequence[Sample], done: Container[str]) -> Iterator[list[Row]]:
         """Answer questions without their videos, as :meth:`answer` does."""
-        yield from self._answer(lambda: self._empty_session, 0, samples, done, {"frames": 0, "warnings": []})
+        yield from self._answer(lambda: self._empty_session, None, samples, done, {"frames": 0, "warnings": []})
 
     @cached_property
     def _empty_session(self) -> Session:
@@ -60,12 +60,12 @@ class Answerer:
     def _answer(
         self,
         session: Callable[[], Session],
-        visual_tokens: int,
+        packed: PackedVideo | None,
         samples: Sequence[Sample],
         done: Container[str],
         video: Mapping[str, Any],
     ) -> Iterator[list[Row]]:
-        problems = {sample.id: self._check(sample, visual_tokens) for sample in samples}
+        problems = {sample.id: self._check(sample, packed) for sample in samples}
         refused = [failed_row(one, problem) for one in samples if (problem := problems[one.id]) and one.id not in done]
         if refused:
             yield refused
@@ -93,10 +93,10 @@ class Answerer:
                 if sample.id not in done
             ]
 
-    def _check(self, sample: Sample, visual_tokens: int) -> Failure | None:
+    def _check(self, sample: Sample, packed: PackedVideo | None) -> Failure | None:
         """Return why a question cannot be asked; None if it can."""
         try:
-            self.model.check_question(sample.question, visual_tokens, self.generation.max_new_tokens)
+            self.model.check_question(sample.question, packed, self.generation.max_new_tokens)
         except OutOfMemory:
             raise
         except VidzipError as error:

@@ -98,15 +98,18 @@ class VisionEncoder:
     def _batches(
         self, prepared: Iterable[Float[Tensor, "frames 3 height width"]]
     ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], int]]:
-        """Group prepared frames into whole clips; yields a batch and how many of its frames are not padding."""
+        """Group prepared frames into full batches, however the frames were divided into chunks.
+
+        Yields each batch, and how many of its frames are not padding: the last frame fills the last clip, or the last
+        batch if the tower is compiled.
+        """
         unit = self.frames_per_clip if self.compiled is None else self.batch_frames
         waiting: Tensor | None = None
         for pixel_values in prepared:
             waiting = pixel_values if waiting is None else torch.cat([waiting, pixel_values])
-            whole = len(waiting) - len(waiting) % unit
-            if whole:
-                yield waiting[:whole], whole
-                waiting = waiting[whole:]
+            while len(waiting) >= self.batch_frames:
+                yield waiting[: self.batch_frames], self.batch_frames
+                waiting = waiting[self.batch_frames :]
         if waiting is not None and len(waiting):
             repeats = waiting[-1:].expand(-len(waiting) % unit, -1, -1, -1)
             yield torch.cat([waiting, repeats]), len(waiting)

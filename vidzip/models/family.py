@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -103,11 +104,25 @@ class ModelFamily(ABC):
     # Language.
 
     @abstractmethod
-    def project(self, tokens: Float[Tensor, "kept dim"]) -> Float[Tensor, "visual width"]:
-        """Turn packed tokens, (T, D), into embeddings of the language model, layout tokens (e.g. newlines) included.
+    def project(
+        self, tokens: Float[Tensor, "kept dim"], frame_of: Int[Tensor, " kept"] | None = None
+    ) -> Float[Tensor, "visual width"]:
+        """Turn packed tokens into embeddings of the language model, layout tokens (e.g. newlines) included.
 
         Gradients are recorded as usual.
+
+        Args:
+            tokens: tokens of all frames, in order, (T, D).
+            frame_of: the frame of each token, ascending, (T,); None if they are of one frame.
         """
+
+    def count_visual_tokens(self, tokens_per_frame: Sequence[int]) -> int:
+        """Count the embeddings that :meth:`project` returns, layout tokens included.
+
+        Args:
+            tokens_per_frame: packed tokens of each frame, (F,).
+        """
+        return sum(tokens_per_frame)
 
     @abstractmethod
     def prompt(self, question: str) -> Prompt:

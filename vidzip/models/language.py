@@ -26,7 +26,7 @@ class Answer:
     Attributes:
         text: the answer.
         finish_reason: ``"stop"`` if the model ended it, ``"length"`` if ``max_new_tokens`` did.
-        visual_tokens: visual tokens that the language model saw, T.
+        visual_tokens: visual embeddings that the language model saw, layout tokens included, V.
         new_tokens: tokens generated, the end token not counted.
         stage_seconds: seconds spent in each stage. Stages from decode to compress, and project and prefix in a session,
             are spent once for all questions about a packed video. Questions in a batch share the seconds of prefill and

@@ -349,7 +349,9 @@ class VideoModel:
     # From a packed video to answers.
 
     def project(self, packed: PackedVideo) -> Float[Tensor, "visual width"]:
-        """Turn packed tokens, (T, D), into embeddings of the language model. Gradients are recorded as usual.
+        """Turn packed tokens, (T, D), into embeddings of the language model, (V, width), layout tokens included.
+
+        Gradients are recorded as usual.
 
         Raises:
             TowerMismatch: another tower made the tokens.
@@ -361,7 +363,7 @@ class VideoModel:
                 hint="pack it again with this model",
             )
         check_token_count(packed.num_tokens, packed.plan)
-        return self.family.project(packed.tokens.to(self.device, self.dtype))
+        return self.family.project(packed.tokens.to(self.device, self.dtype), packed.frame_of.to(self.device))
 
     def embed(self, packed: PackedVideo, question: str) -> Float[Tensor, "1 length width"]:
         """Build the language model's input: the prompt's embeddings, with the visual tokens in their place.
@@ -374,14 +376,20 @@ class VideoModel:
         """
         return self.language.embed(question, self.project(packed))
 
-    def check_question(self, question: str, visual_tokens: int, max_new_tokens: int = 64) -> None:
-        """Check that a question can be asked with so many visual tokens, before any work is done for it.
+    def check_question(self, question: str, video: Plan | PackedVideo | None, max_new_tokens: int = 64) -> None:
+        """Check that a question can be asked about a video, before any work is done for it.
+
+        Args:
+            question: the text.
+            video: the video's plan, or the packed video; None for a question without video.
+            max_new_tokens: limit on the tokens of the answer.
 
         Raises:
             BadQuestion: the question is empty or not valid text, or contains a special token.
             ContextTooLong: visual tokens, prompt and answer exceed the language model's context.
             BadArgument: ``max_new_tokens`` is below 1.
         """
+        visual_tokens = 0 if video is None else self.family.count_visual_tokens(video.tokens_per_frame)
         self.language.check_question(question, visual_tokens, max_new_tokens)
 
     def ask(self, packed: PackedVideo, question: str, max_new_tokens: int = 64) -> Answer:
@@ -394,16 +402,17 @@ class VideoModel:
             OutOfMemory: the device cannot hold the prompt and the answer.
             BadArgument: ``max_new_tokens`` is below 1.
         """
-        self.check_question(question, packed.num_tokens, max_new_tokens)
+        self.check_question(question, packed, max_new_tokens)
         stopwatch = Stopwatch(self.device)
-        with memory_errors(f"answering over {packed.num_tokens} visual tokens"):
+        with memory_errors(f"answering over {packed.num_tokens} packed tokens"):
             with stopwatch.stage("project"), torch.no_grad():
-                inputs_embeds = self.embed(packed, question)
+                visual = self.project(packed)
+                inputs_embeds = self.language.embed(question, visual)
             (generated,) = self.language.generate([inputs_embeds], max_new_tokens, stopwatch)
         return self.language.answer(
             question,
             generated,
-            visual_tokens=packed.num_tokens,
+            visual_tokens=len(visual),
             stage_seconds={**packed.stage_seconds, **stopwatch.seconds},
             warnings=packed.warnings,
         )
@@ -419,7 +428,7 @@ class VideoModel:
             return Session(self.language, torch.zeros(0, self.language.width, device=self.device, dtype=self.dtype))
         stopwatch = Stopwatch(self.device)
         with (
-            memory_errors(f"projecting {packed.num_tokens} visual tokens"),
+            memory_errors(f"projecting {packed.num_tokens} packed tokens"),
             stopwatch.stage("project"),
             torch.no_grad(),
         ):
@@ -471,7 +480,7 @@ class VideoModel:
         num_frames = check_count(num_frames, "num_frames")
         budget = Budget(total_tokens=num_frames * self.tokens_per_frame, num_frames=num_frames)
         whole = self.plan(video, budget, policy=policy or self.sampling_policy)
-        self.check_question(question, whole.total_tokens, max_new_tokens)
+        self.check_question(question, whole, max_new_tokens)
         return self.ask(self.pack(video, whole, on_progress=on_progress), question, max_new_tokens)
 
 

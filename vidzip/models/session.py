@@ -30,7 +30,7 @@ class Session:
 
     Attributes:
         language: the language model.
-        visual_tokens: visual tokens in the cache, T.
+        visual_tokens: visual embeddings in the cache, layout tokens included, V.
         stage_seconds: seconds spent once for all questions, the stage ``prefix`` included.
     """
 
@@ -42,7 +42,7 @@ class Session:
         stage_seconds: Mapping[str, float] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
-        """Run projected visual tokens, (T, width), through the language model; (0, width) for questions without video.
+        """Run projected visual tokens, (V, width), through the language model; (0, width) for questions without video.
 
         Raises:
             OutOfMemory: the device cannot hold them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, VideoLlavaConfig, VideoLlavaForConditionalGeneration
 
@@ -82,7 +82,9 @@ class VideoLlava(ModelFamily):
         side = int(vision.image_size // vision.patch_size)
         return side, side
 
-    def project(self, tokens: Float[Tensor, "kept dim"]) -> Float[Tensor, "visual width"]:
+    def project(
+        self, tokens: Float[Tensor, "kept dim"], frame_of: Int[Tensor, " kept"] | None = None
+    ) -> Float[Tensor, "visual width"]:
         """Run the projector; Video-LLaVA has no layout tokens."""
         projected: Tensor = self.network.get_submodule("model.multi_modal_projector")(tokens)
         return projected

@@ -272,10 +272,10 @@ def test_what_passes_the_devices_memory_is_said(small, clip, monkeypatch):
 
     packed = pack(small, clip)
     monkeypatch.setattr(small.network, "generate", full)
-    with pytest.raises(OutOfMemory, match=r"answering over 136 visual tokens does not fit .* half-precision"):
+    with pytest.raises(OutOfMemory, match="136"):
         small.ask(packed, QUESTION)
     monkeypatch.setattr("vidzip.models.encoding.observe", full)
-    with pytest.raises(OutOfMemory, match="packing 8 frames does not fit"):
+    with pytest.raises(OutOfMemory, match="8 frames"):
         pack(small, clip)
 
 
