@@ -80,9 +80,7 @@ class OpenedVideo:
         return BASELINE_FRAMES * self.model.tokens_per_frame
 
 
-def open_source(
-    source: VideoSource, progress: Progress, check: Check | None = None
-) -> OpenedVideo:
+def open_source(source: VideoSource, progress: Progress, check: Check | None = None) -> OpenedVideo:
     """Load a packed video, or decode and pack a video.
 
     Args:
@@ -97,9 +95,7 @@ def open_source(
     return _load_packed(source, progress, check) if source.is_pack else _pack(source, progress, check)
 
 
-def _load_packed(
-    source: VideoSource, progress: Progress, check: Check | None
-) -> OpenedVideo:
+def _load_packed(source: VideoSource, progress: Progress, check: Check | None) -> OpenedVideo:
     if source.video_options:
         raise BadArgument(
             f"{source.path!r} is packed already, and does not accept {', '.join(source.video_options)}",

@@ -19,7 +19,7 @@ from pipelines.source import VideoSource, open_source
 from pipelines.terminal import print_line, print_message, print_messages, progress_bar
 
 if TYPE_CHECKING:
-    from vidzip import Answer
+    from vidzip import Answer, PackedVideo, Plan, VideoModel
 
 
 @click.command(name="chat", cls=VideoCommand)
@@ -37,11 +37,14 @@ def command(*, source: VideoSource, max_new_tokens: int, as_json: bool) -> int:
     From a pipe, every line is a question, and every answer is printed on one line. An invalid question is reported on
     standard error, and the next one is answered; the exit code is then 2.
     """
+
+    def check(model: VideoModel, video: Plan | PackedVideo) -> None:
+        visual_tokens = model.family.count_visual_tokens(video.tokens_per_frame)
+        model.language.check_length(visual_tokens, 0, max_new_tokens)
+
     is_debugging, interactive = bool(click.get_current_context().obj), is_interactive()
     with progress_bar() as progress:
-        opened = open_source(
-            source, progress, lambda model, tokens: model.language.check_length(tokens, 0, max_new_tokens)
-        )
+        opened = open_source(source, progress, check)
         session = opened.model.session(opened.packed)
     packed, hint_once = opened.packed, cache(print_default_model_hint)
     note_default_model(source.model, "answers")
