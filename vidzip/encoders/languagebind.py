@@ -21,6 +21,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
 from transformers.utils.output_capturing import OutputRecorder
 
+from vidzip.encoders.weights import check_weights, is_buffer
 from vidzip.errors import BadArgument, BadModelFolder
 
 _COUNTS = (
@@ -34,9 +35,6 @@ _COUNTS = (
 )
 TOWER_KEYS = (*_COUNTS, "hidden_act", "layer_norm_eps", "add_time_attn")
 """What has to be known of a tower."""
-
-_MOST_NAMES = 50
-"""Names of weights that a message lists of each kind of problem."""
 
 
 def languagebind_tower(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> LanguageBindTower:
@@ -59,9 +57,19 @@ def languagebind_tower(config: Mapping[str, Any], state_dict: Mapping[str, Tenso
     """
     with torch.device("meta"):
         tower: Any = LanguageBindTower(_vision_config(config))
-    # Old checkpoints also hold positions, which are computed and no weights.
-    weights = {name: weight for name, weight in state_dict.items() if not name.endswith("position_ids")}
-    _check_weights(tower.state_dict(), weights)
+    weights = {name: weight for name, weight in state_dict.items() if not is_buffer(name)}
+    check_weights(
+        "of the video tower",
+        tower.state_dict(),
+        weights,
+        hint="give every weight of the original tower, by its name after 'video_tower.video_tower.'",
+    )
+    dtypes = {str(weight.dtype) for weight in weights.values()}
+    if len(dtypes) > 1:
+        raise BadModelFolder(
+            f"the video tower's weights have several dtypes: {', '.join(sorted(dtypes))}",
+            hint="convert all of them to one floating-point dtype",
+        )
     tower.load_state_dict(weights, assign=True)
     embeddings = tower.embeddings
     embeddings.position_ids = torch.arange(embeddings.num_positions, device=tower.device)[None]
@@ -201,36 +209,3 @@ def _check_count(config: Mapping[str, Any], name: str) -> None:
     value = config.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise BadArgument(f"{name} is {value!r}", hint="give a whole number, 1 or more")
-
-
-def _check_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Account for every weight.
-
-    Raises:
-        BadModelFolder: one is missing, of no use, or of another shape, or there are several dtypes.
-    """
-    problems = {
-        "missing": sorted(wanted.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - wanted.keys()),
-        "mis-shaped": [
-            f"{name} of {tuple(given[name].shape)} instead of {tuple(weight.shape)}"
-            for name, weight in wanted.items()
-            if name in given and given[name].shape != weight.shape
-        ],
-    }
-    said = [f"{len(names)} {problem} ({_list(names)})" for problem, names in problems.items() if names]
-    if said:
-        raise BadModelFolder(
-            f"the weights do not fit the video tower's config: {'; '.join(said)}",
-            hint="give every weight of the original tower, by its name after 'video_tower.video_tower.'",
-        )
-    dtypes = {weight.dtype for weight in given.values()}
-    if len(dtypes) > 1 or not all(dtype.is_floating_point for dtype in dtypes):
-        raise BadModelFolder(
-            f"the video tower's weights are of {_list(sorted(map(str, dtypes)))}",
-            hint="bring all of them to one floating-point dtype",
-        )
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")

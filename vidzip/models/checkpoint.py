@@ -17,9 +17,10 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from vidzip.encoders.weights import check_weights, raise_for_problems, shape_mismatch
 from vidzip.errors import BadModelFolder, NotInstalled, VidzipError
 from vidzip.models.placing import Placement
-from vidzip.models.weights import check_weights, mis_shaped, refuse, shards, stored_weights
+from vidzip.models.weights import stored_weights, weight_files
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Checkpoint:
             BadModelFolder: the config is missing or cannot be read, or there are no weights.
         """
         config = read_settings(folder / "config.json")
-        shards(folder)
+        weight_files(folder)
         return cls(folder, config)
 
     @cached_property
@@ -134,12 +135,8 @@ class Checkpoint:
             ) from error
 
     def check_weights(self, outline: Any, stored: dict[str, Tensor]) -> None:
-        """Account for every weight before one of them is read.
-
-        Raises:
-            BadModelFolder: a weight is missing, unexpected, of another shape, or not floating-point.
-        """
-        check_weights(self.folder, outline.state_dict(), stored, tied=outline.all_tied_weights_keys)
+        """Check a model's weights before they are loaded, see :func:`vidzip.encoders.weights.check_weights`."""
+        check_weights(f"in {self.folder}", outline.state_dict(), stored, tied=outline.all_tied_weights_keys)
 
     def load_weights(self, outline: Any, placement: Placement, weights: dict[str, Tensor] | None = None) -> Any:
         """Load a model with its weights, and account for every one.
@@ -177,12 +174,12 @@ class Checkpoint:
             raise BadModelFolder(
                 f"the weights in {self.folder} cannot be loaded: {first_line(error)}", hint=hint
             ) from error
-        refuse(
-            self.folder,
+        raise_for_problems(
+            f"in {self.folder}",
             {
                 "missing": report["missing_keys"],
                 "unexpected": report["unexpected_keys"],
-                "mis-shaped": [mis_shaped(*one) for one in report["mismatched_keys"]],
+                "mis-shaped": [shape_mismatch(*one) for one in report["mismatched_keys"]],
             },
         )
         return model

@@ -15,7 +15,7 @@ from vidzip.models.checkpoint import Checkpoint
 from vidzip.models.family import ModelFamily
 from vidzip.models.placing import Placement
 from vidzip.models.prompting import Prompt, check_question, special_texts
-from vidzip.models.weights import shards
+from vidzip.models.weights import weight_files
 
 TEMPLATE = "USER: {video}\n{question} ASSISTANT:"
 """The prompt of transformers' Video-LLaVA."""
@@ -44,7 +44,7 @@ class VideoLlava(ModelFamily):
         )
         preprocessor = Preprocessor.from_folder(folder)
         tokenizer = checkpoint.tokenizer_for(config)
-        if any(shard.suffix != ".safetensors" for shard in shards(folder)):
+        if any(file.suffix != ".safetensors" for file in weight_files(folder)):
             raise BadModelFolder(
                 f"{folder} holds pickled weights, which are read only from an original checkpoint",
                 hint="use the checkpoint's safetensors files",

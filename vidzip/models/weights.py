@@ -1,4 +1,4 @@
-"""The weights that a checkpoint folder holds, as they are stored: names, tensors, and a hash of those of the tower."""
+"""Read the weights of a checkpoint folder as they are stored, and hash those of the vision tower."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +15,30 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from vidzip.encoders.weights import is_buffer
 from vidzip.errors import BadArgument, BadModelFolder
 
 _FILES = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-"""A file that holds every weight, and one that says which shard does; in the order in which transformers looks."""
+"""A file with all weights, and the index of several files; in transformers' order of preference."""
 
 _PATTERNS = ("*.safetensors", "pytorch_model*.bin")
-_COMPUTED = ("position_ids", "inv_freq")
-"""Last parts of names that older checkpoints hold, of values that are computed and no weights."""
 
 _TOWER = re.compile(r"(?:^|\.)video_tower\.(?:video_tower\.|vision_model\.)?(.+)")
-"""What the video tower's weights are called, in the hub's checkpoints old and new, in ours, and in the original."""
+"""Names of the video tower's weights: in old and new checkpoints of the hub, in converted ones, and in the original."""
 
 
-def is_computed(name: str) -> bool:
-    """Whether a name is that of a value which is computed, and no weight."""
-    return name.rpartition(".")[2] in _COMPUTED
-
-
-def shards(folder: Path) -> list[Path]:
-    """List the files that hold a folder's weights: those that transformers takes, where there are several kinds.
+def weight_files(folder: Path) -> list[Path]:
+    """List the files with a folder's weights; if there are several kinds, those that transformers would load.
 
     Raises:
-        BadModelFolder: there are none, the index cannot be read, or names a file that is not there.
+        BadModelFolder: there are none; or the index cannot be read, or names a missing file.
     """
-    for whole, index in _FILES:
-        if (folder / whole).is_file():
-            return [folder / whole]
+    for single, index in _FILES:
+        if (folder / single).is_file():
+            return [folder / single]
         if (folder / index).is_file():
             return _indexed(folder, folder / index)
     for pattern in _PATTERNS:
@@ -52,7 +46,7 @@ def shards(folder: Path) -> list[Path]:
         if found:
             return found
     raise BadModelFolder(
-        f"{folder} holds no weights", hint="put the checkpoint's *.safetensors or pytorch_model*.bin files there"
+        f"{folder} has no weights", hint="put the checkpoint's *.safetensors or pytorch_model*.bin files there"
     )
 
 
@@ -61,118 +55,71 @@ def _indexed(folder: Path, index: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [folder / Path(name).name for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadModelFolder(f"{index} cannot be read: {error!r}", hint="fetch the checkpoint again") from error
+        raise BadModelFolder(f"{index} cannot be read: {error!r}", hint="download the checkpoint again") from error
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise BadModelFolder(
-            f"{folder} lacks {', '.join(missing)}, which {index.name} names", hint="fetch the checkpoint again, whole"
+            f"{folder} has no {', '.join(missing)}, which {index.name} names",
+            hint="download the whole checkpoint again",
         )
     return files
 
 
 def stored_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Read a folder's weights, shard by shard, each from the file when it is first looked at.
+    """Read a folder's weights, file by file, as names and tensors.
 
-    Pickled shards are opened with ``weights_only=True``: nothing in them is run.
+    Pickled files are opened with ``weights_only=True``, which runs no code from them, and memory-mapped if possible.
 
     Raises:
-        BadModelFolder: a file is missing or cannot be read, or two hold the same weight.
+        BadModelFolder: a file is missing or cannot be read, or two files have the same weight.
     """
     seen: set[str] = set()
-    for shard in shards(folder):
-        for name, weight in _read(shard):
-            if is_computed(name):
+    for file in weight_files(folder):
+        for name, weight in _read(file):
+            if is_buffer(name):
                 continue
             if name in seen:
-                raise BadModelFolder(f"{folder} holds the weight {name} twice", hint="fetch the checkpoint again")
+                raise BadModelFolder(f"{folder} has the weight {name} twice", hint="download the checkpoint again")
             seen.add(name)
             yield name, weight
 
 
-def _read(shard: Path) -> Iterator[tuple[str, Tensor]]:
+def _read(file: Path) -> Iterator[tuple[str, Tensor]]:
     try:
-        if shard.suffix == ".safetensors":
-            with safe_open(shard, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - it is no mapping
-                    yield name, file.get_tensor(name)
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - it is not a mapping
+                    yield name, opened.get_tensor(name)
             return
-        # Files of PyTorch before 1.6 are no archives, and cannot be read as they lie on the disk.
-        held = torch.load(shard, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(shard))
+        # Files of PyTorch before 1.6 are not zip archives, and cannot be memory-mapped.
+        weights = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:
         raise BadModelFolder(
-            f"{shard} cannot be read as weights: {_reason(error)}", hint="fetch the checkpoint again, whole"
+            f"{file} cannot be read as weights: {_reason(error)}", hint="download the whole checkpoint again"
         ) from error
-    if not isinstance(held, dict) or not all(isinstance(k, str) and isinstance(w, Tensor) for k, w in held.items()):
-        raise BadModelFolder(f"{shard} holds something else than weights", hint="fetch the checkpoint again")
-    yield from held.items()
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(weight, Tensor) for name, weight in weights.items()
+    ):
+        raise BadModelFolder(f"{file} is not a file of weights", hint="download the checkpoint again")
+    yield from weights.items()
 
 
 def _reason(error: Exception) -> str:
-    """Say what a file holds that is no weights, without PyTorch's advice to run it all the same."""
-    said = str(error).strip()
+    """Summarize why a file cannot be read, without PyTorch's advice to load it unsafely."""
+    text = str(error).strip()
     if isinstance(error, pickle.UnpicklingError):
-        named = re.search(r"GLOBAL (\S+)", said)
-        return f"it holds {named[1]}, which is not run" if named else "it is no file of weights"
+        name = re.search(r"GLOBAL (\S+)", text)
+        return f"it contains {name[1]}, which is not run" if name else "it is not a file of weights"
     if isinstance(error, EOFError):
         return "it ends early"
-    return said.splitlines()[0] if said else type(error).__name__
-
-
-def check_weights(
-    folder: Path, wanted: Mapping[str, Tensor], held: Mapping[str, Tensor], tied: Collection[str] = ()
-) -> None:
-    """Account for every weight, by name, shape and kind.
-
-    Args:
-        folder: where they are from.
-        wanted: what the model needs.
-        held: what there is.
-        tied: names among the wanted that may be left out, since another weight is the same.
-
-    Raises:
-        BadModelFolder: one is missing, of no use, of another shape, or no floating-point numbers.
-    """
-    shared = wanted.keys() & held.keys()
-    refuse(
-        folder,
-        {
-            "missing": wanted.keys() - held.keys() - set(tied),
-            "unexpected": held.keys() - wanted.keys(),
-            "mis-shaped": [
-                mis_shaped(name, held[name].shape, wanted[name].shape)
-                for name in shared
-                if held[name].shape != wanted[name].shape
-            ],
-            "not floating-point": [
-                f"{name} of {held[name].dtype}" for name in shared if not held[name].is_floating_point()
-            ],
-        },
-    )
-
-
-def mis_shaped(name: str, shape: Iterable[int], wanted: Iterable[int]) -> str:
-    """Say which shape a weight has, and which it should."""
-    return f"{name} of {tuple(shape)} instead of {tuple(wanted)}"
-
-
-def refuse(folder: Path, problems: Mapping[str, Iterable[str]]) -> None:
-    """List weights by what is wrong with them, if anything is.
-
-    Raises:
-        BadModelFolder: something is.
-    """
-    said = describe(problems)
-    if said:
-        raise BadModelFolder(
-            f"the weights in {folder} do not fit its config: {said}", hint="fetch the checkpoint again, whole"
-        )
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Hash a module's weights, as they are now.
+    """Hash a module's weights, as they are in memory.
 
     Raises:
-        BadArgument: some of them are not in memory.
+        BadArgument: some weights are not in memory.
     """
     weights = module.state_dict()
     absent = sorted(name for name, weight in weights.items() if weight.is_meta)
@@ -184,36 +131,21 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def tower_fingerprint(weights: Iterable[tuple[str, Tensor]]) -> str:
-    """Hash the video tower's weights among those of a checkpoint, whatever layout names them.
+    """Hash the video tower's weights among those of a checkpoint; names of all layouts give the same hash.
 
     Raises:
         BadModelFolder: there are none.
     """
-    of_tower = {match[1]: weight for name, weight in weights if (match := _TOWER.search(name)) is not None}
-    if not of_tower:
-        raise BadModelFolder("the checkpoint holds no video tower", hint="fetch the checkpoint again, whole")
-    return _hash(of_tower.items())
+    tower = {match[1]: weight for name, weight in weights if (match := _TOWER.search(name)) is not None}
+    if not tower:
+        raise BadModelFolder("the checkpoint has no video tower", hint="download the whole checkpoint again")
+    return _hash(tower.items())
 
 
 def _hash(weights: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in sorted(weights, key=lambda one: one[0]):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        held: Any = weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-        digest.update(held)
+        content: Any = weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        digest.update(content)
     return digest.hexdigest()
-
-
-def describe(problems: Mapping[str, Iterable[str]]) -> str:
-    """List names of weights by what is wrong with them."""
-    said = []
-    for problem, names in problems.items():
-        listed = sorted(str(name) for name in names if not is_computed(str(name)))
-        if listed:
-            shown = ", ".join(listed[:_MOST_NAMES]) + (", …" if len(listed) > _MOST_NAMES else "")
-            said.append(f"{len(listed)} {problem} weights ({shown})")
-    return "; ".join(said)
-
-
-_MOST_NAMES = 50
-"""Names of weights that a message lists of each kind of problem."""

