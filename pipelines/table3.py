@@ -135,13 +135,13 @@ def check_set(settings: TableSettings, name: str) -> SetAvailability:
     """Check what this machine has of a set, without opening a video."""
     from eval.datasets import SETS as KNOWN_SETS
     from eval.datasets import DatasetError, VideoFolder
-    from pipelines.runs.questions import BadQuestionSet, by_video, find_videos, read_questions
+    from pipelines.runs.questions import by_video, find_videos, read_questions
 
     questions, num_published = settings.questions(name), KNOWN_SETS[SETS[name]].published.questions
     try:
         num_questions = len(read_questions(replace(questions, subset=None, limit=None)))
         samples, videos = read_questions(questions), find_videos(questions)
-    except BadQuestionSet as error:
+    except DatasetError as error:
         return SetAvailability(name=name, problem=str(error), num_published=num_published)
 
     def is_missing(video: str, folder: VideoFolder = videos) -> bool:

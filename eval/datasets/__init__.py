@@ -1,4 +1,4 @@
-"""Question sets: from a folder of annotations to samples. One file a layout; a dict literal names them all."""
+"""Question sets: from annotation files to samples. One file per layout; :data:`LAYOUTS` lists them all."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import os
 from pathlib import Path
 
 from eval.datasets import msr_qa, tgif_qa, video_llava
-from eval.datasets.checking import Opened, Report, Trouble, check
-from eval.datasets.layout import Found, Layout
-from eval.datasets.rows import Counts, Fault, Reading
-from eval.datasets.sample import DatasetError, Sample
-from eval.datasets.sets import SETS, QuestionSet, Source
+from eval.datasets.checking import CheckReport, OpenedVideo, VideoProblem, check
+from eval.datasets.samples import DatasetError, FoundSet, Layout, ParsedSet, RowProblem, Sample
+from eval.datasets.sets import SETS, Counts, QuestionSet, Source
 from eval.datasets.subsets import subset
 from eval.datasets.videos import BadVideoName, VideoFolder, VideoMissing, list_videos
 
@@ -18,92 +16,92 @@ __all__ = [
     "LAYOUTS",
     "SETS",
     "BadVideoName",
+    "CheckReport",
     "Counts",
     "DatasetError",
-    "Fault",
-    "Found",
+    "FoundSet",
     "Layout",
-    "Opened",
+    "OpenedVideo",
+    "ParsedSet",
     "QuestionSet",
-    "Reading",
-    "Report",
+    "RowProblem",
     "Sample",
     "Source",
-    "Trouble",
     "VideoFolder",
     "VideoMissing",
+    "VideoProblem",
     "check",
-    "find",
+    "find_sets",
     "list_videos",
     "load",
-    "read",
+    "parse",
     "subset",
 ]
 
 LAYOUTS: dict[str, Layout] = {
-    "video-llava": Layout(looks_for="test_q.json with test_a.json", find=video_llava.find),
-    "msr-qa": Layout(looks_for="test_qa.json", find=msr_qa.find),
-    "tgif-qa": Layout(looks_for="Test_frameqa_question.csv and its siblings", find=tgif_qa.find),
+    "video-llava": Layout(file_names="test_q.json with test_a.json", find=video_llava.find),
+    "msr-qa": Layout(file_names="test_qa.json", find=msr_qa.find),
+    "tgif-qa": Layout(file_names="Test_frameqa_question.csv and similar names", find=tgif_qa.find),
 }
 
 
 def load(root: str | os.PathLike[str], name: str | None = None) -> list[Sample]:
-    """Read the questions of a folder, in file order, whichever layout they lie in.
+    """Read the questions in a folder, in file order, in any layout.
 
     Args:
-        root: a folder that holds one set, or several if one is named; or the very file of questions.
-        name: in :data:`SETS`; None takes the only set that is there, published or not.
+        root: a folder with one set, or with several if one is named; or the file of questions.
+        name: in :data:`SETS`; None takes the only set in the folder, published or not.
 
     Raises:
-        DatasetError: no such folder, no known layout, another set, several, or a broken file; it names file, row and
-            column.
+        DatasetError: the folder is missing, holds no known layout, another set or several sets, or a file is broken; the
+            message names file, row and column.
     """
-    return read(root, name).whole()
+    return parse(root, name).require_valid()
 
 
-def read(root: str | os.PathLike[str], name: str | None = None) -> Reading:
-    """Read the questions of a folder as :func:`load` does, but note broken rows instead of stopping at the first.
+def parse(root: str | os.PathLike[str], name: str | None = None) -> ParsedSet:
+    """Read the questions in a folder as :func:`load` does, but list problems instead of stopping at the first.
 
     Raises:
-        DatasetError: no such folder, no known layout, another set, several, or a file that cannot be read at all.
+        DatasetError: the folder is missing, holds no known layout, another set or several sets, or a file is unreadable.
     """
     if name is not None and name not in SETS:
-        raise DatasetError(f"there is no question set {name!r}", hint=f"use one of {', '.join(SETS)}")
-    chosen = _choose(Path(root), find(root), name)
-    told = name or chosen.name
-    return chosen.read(SETS[told] if told else None)
+        raise DatasetError(f"unknown question set {name!r}", hint=f"use one of {', '.join(SETS)}")
+    chosen = _choose(Path(root), find_sets(root), name)
+    set_name = name or chosen.name
+    return chosen.parse(SETS[set_name] if set_name else None)
 
 
-def find(root: str | os.PathLike[str]) -> list[Found]:
-    """List the question sets that lie in a folder, or in a file.
+def find_sets(root: str | os.PathLike[str]) -> list[FoundSet]:
+    """Find the question sets in a folder, or in a file.
 
     Raises:
-        DatasetError: there is neither, or it cannot be looked into.
+        DatasetError: it does not exist or cannot be read.
     """
     folder = Path(root)
     if not folder.is_dir() and not folder.is_file():
-        raise DatasetError(f"{folder} is no folder and no file", hint="give a folder that holds a question set")
+        raise DatasetError(f"{folder} does not exist", hint="give a folder that holds a question set")
     try:
         return [found for layout in LAYOUTS.values() for found in layout.find(folder)]
     except OSError as error:
-        raise DatasetError(f"{folder} cannot be looked into: {error}") from error
+        raise DatasetError(f"{folder} cannot be read: {error}") from error
 
 
-def _choose(folder: Path, found: list[Found], name: str | None) -> Found:
-    """Take the set that is meant. Content that tells of no published set may be called any of them."""
+def _choose(folder: Path, found: list[FoundSet], name: str | None) -> FoundSet:
+    """Choose the named set. Files that are of no published set may be given any name."""
     if not found:
-        wanted = "; ".join(f"{layout}: {one.looks_for}" for layout, one in LAYOUTS.items())
-        raise DatasetError(f"{folder} holds no question set of a known layout ({wanted})")
-    meant = [one for one in found if name is None or one.name == name] or [one for one in found if one.name is None]
-    if len(meant) == 1:
-        return meant[0]
-    lying = ", ".join(
+        known = "; ".join(f"{layout}: {one.file_names}" for layout, one in LAYOUTS.items())
+        raise DatasetError(f"{folder} holds no question set of a known layout ({known})")
+    matches = [one for one in found if name is None or one.name == name] or [one for one in found if one.name is None]
+    if len(matches) == 1:
+        return matches[0]
+    present = ", ".join(
         f"{one.name or 'an unknown set'} ({' and '.join(map(os.path.basename, one.files))})" for one in found
     )
-    if not meant:
-        raise DatasetError(f"{folder} holds no {name}, but {lying}", hint="name that, or give another folder")
-    named = sorted({one.name for one in meant if one.name is not None})
-    way = f"name {' or '.join(named)}, or " if name is None and len({one.name for one in meant}) > 1 else ""
+    if not matches:
+        raise DatasetError(f"{folder} holds no {name}, but {present}", hint="name that, or give another folder")
+    names = sorted({one.name for one in matches if one.name is not None})
+    advice = f"name {' or '.join(names)}, or " if name is None and len({one.name for one in matches}) > 1 else ""
     raise DatasetError(
-        f"{folder} holds several question sets: {lying}", hint=f"{way}keep one set in a folder of its own"
+        f"{folder} holds several question sets: {present}", hint=f"{advice}keep each set in its own folder"
     )

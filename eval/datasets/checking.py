@@ -1,4 +1,4 @@
-"""What is wrong with a question set and its videos, all of it, before any of them is worked on."""
+"""A check of a question set and its videos that finds all problems before a run."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from eval.datasets.rows import Counts, Fault, Reading
-from eval.datasets.sample import DatasetError, Sample
-from eval.datasets.sets import SETS
+from eval.datasets.samples import DatasetError, ParsedSet, RowProblem, Sample
+from eval.datasets.sets import SETS, Counts
 from eval.datasets.videos import VideoFolder, expected_container
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class OpenedVideo:
     """What is known of a video that was opened.
 
     Attributes:
-        container: its format's names, joined by commas, such as ``matroska,webm``; None where nobody says.
-        duration_seconds: None where it is unknown.
-        warnings: what looks wrong with it, in words.
+        container: names of its format, joined by commas, such as ``matroska,webm``; None if unknown.
+        duration_seconds: None if unknown.
+        warnings: signs of damage.
     """
 
     container: str | None = None
@@ -27,198 +26,198 @@ class Opened:
     warnings: tuple[str, ...] = ()
 
 
-OpenVideo = Callable[[str], Opened]
-"""Opens the video at a path; raises an error of any type where that cannot be done."""
+OpenVideo = Callable[[str], OpenedVideo]
+"""Opens the video at a path; raises an error of any type if that fails."""
 
 
-InOrder = Callable[[Callable[[str], Opened | str], Sequence[str]], Iterable[Opened | str]]
-"""Calls a function on every item and hands out the results in order, as the builtin ``map`` does."""
+OrderedMap = Callable[[Callable[[str], OpenedVideo | str], Sequence[str]], Iterable[OpenedVideo | str]]
+"""Calls a function on every item and yields the results in order, as the builtin ``map`` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
-    """What is wrong with one video.
+class VideoProblem:
+    """A problem of one video.
 
     Attributes:
         video: its name.
-        path: its file; None where there is none.
-        says: what is wrong, in words.
-        num_questions: how many are asked about it.
+        path: its file; None if there is none.
+        message: what is wrong.
+        num_questions: questions about it.
     """
 
     video: str
     path: str | None
-    says: str
+    message: str
     num_questions: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a check found.
+class CheckReport:
+    """The result of a check.
 
     Attributes:
-        name: the set's; None for questions of no published set.
-        held: what the files hold: rows of questions, whole or not, and videos of those that are whole.
-        expected: how many there should be; None where nobody says.
-        looks_like: another split of the set that has just so many questions and videos; None where none has.
-        num_asked: questions that were checked: all whole ones, or those of a subset.
-        num_videos: videos they are about.
-        num_opened: videos of these that could be opened.
-        duration_seconds: of those, all together; None where that of one is unknown.
-        faults: broken rows, and ids that stand twice.
+        name: the set's name; None for an unpublished set.
+        found: rows of questions in the files, including broken ones, and videos of the valid ones.
+        expected: the numbers that there should be; None if unknown.
+        looks_like: another split of the set with the numbers found; None if there is none.
+        num_asked: questions that were checked: all valid ones, or those of a subset.
+        num_videos: videos of these questions.
+        num_opened: videos that could be opened.
+        duration_seconds: of these videos in all; None if one is unknown.
+        broken_rows: broken rows, and repeated ids.
         unanswered: ids of questions without an answer, or with an empty one.
         unasked: ids of answers without a question.
-        blank: ids of questions that are empty.
-        repeated: how often the same question is asked of the same video again, with the same answer.
-        disputed: how many questions are asked of the same video again, with another answer.
-        missing: videos that have no file.
+        blank: ids of empty questions.
+        repeated: how often a question is asked again about the same video, with the same answer.
+        conflicting: number of questions that are asked again about the same video, with another answer.
+        missing: videos without a file.
         unreadable: videos whose file cannot be opened.
-        misnamed: videos whose file's suffix promises another container; they can be opened.
-        doubtful: videos that can be opened, but look damaged.
-        in_several_files: videos of which there is more than one file; the first was taken.
-        unused: files that no question is about, of the whole set.
+        misnamed: videos whose file has the suffix of another container; they can be opened.
+        damaged: videos that can be opened, but may be damaged.
+        ambiguous: videos with more than one file; the first is used.
+        unused: files that are not about any question of the whole set.
     """
 
     name: str | None
-    held: Counts
+    found: Counts
     expected: Counts | None
     looks_like: str | None
     num_asked: int
     num_videos: int
     num_opened: int
     duration_seconds: float | None
-    faults: tuple[Fault, ...]
+    broken_rows: tuple[RowProblem, ...]
     unanswered: tuple[str, ...]
     unasked: tuple[str, ...]
     blank: tuple[str, ...]
     repeated: int
-    disputed: int
-    missing: tuple[Trouble, ...]
-    unreadable: tuple[Trouble, ...]
-    misnamed: tuple[Trouble, ...]
-    doubtful: tuple[Trouble, ...]
-    in_several_files: tuple[Trouble, ...]
+    conflicting: int
+    missing: tuple[VideoProblem, ...]
+    unreadable: tuple[VideoProblem, ...]
+    misnamed: tuple[VideoProblem, ...]
+    damaged: tuple[VideoProblem, ...]
+    ambiguous: tuple[VideoProblem, ...]
     unused: tuple[str, ...]
 
     @property
     def num_lost(self) -> int:
-        """Questions among those asked whose video is missing or cannot be opened."""
-        return sum(trouble.num_questions for trouble in (*self.missing, *self.unreadable))
+        """Questions whose video is missing or cannot be opened."""
+        return sum(problem.num_questions for problem in (*self.missing, *self.unreadable))
 
     @property
     def is_complete(self) -> bool:
-        """Whether there are as many questions and videos as there should be, as far as anybody says."""
-        return self.expected is None or self.held == self.expected
+        """Whether there are as many questions and videos as expected, or nothing is expected."""
+        return self.expected is None or self.found == self.expected
 
     @property
     def ok(self) -> bool:
-        """Whether every question of the set is there, whole, and can be asked."""
-        broken = (self.faults, self.unanswered, self.unasked, self.blank, self.missing, self.unreadable)
-        return self.is_complete and not any(broken)
+        """Whether every question of the set is there, valid, and has its video."""
+        problems = (self.broken_rows, self.unanswered, self.unasked, self.blank, self.missing, self.unreadable)
+        return self.is_complete and not any(problems)
 
 
 def check(
-    reading: Reading,
+    parsed: ParsedSet,
     videos: VideoFolder,
     open_video: OpenVideo,
     *,
     samples: Sequence[Sample] | None = None,
-    in_order: InOrder = map,
+    ordered_map: OrderedMap = map,
     on_opened: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Report:
-    """Look for everything that would cost a question; nothing that is found ends it.
+) -> CheckReport:
+    """Find everything that would cost a question, without stopping at a problem.
 
     Args:
-        reading: the whole set.
-        videos: the folder in which its videos are looked for.
-        open_video: really opens a video, whose path it is given.
-        samples: those of the set that will be asked; all of them when None.
-        in_order: calls a function on every item, in threads for instance.
-        on_opened: called with the videos that were opened, or could not be, and with how many there are.
+        parsed: the whole set.
+        videos: the folder of its videos.
+        open_video: opens the video at a path.
+        samples: the samples that will be asked; all when None.
+        ordered_map: calls a function on every item, for example in threads.
+        on_opened: receives the number of videos that were tried, and of all videos.
     """
-    asked = reading.samples if samples is None else samples
+    asked = parsed.samples if samples is None else samples
     num_questions = Counter(sample.video for sample in asked)
     files: dict[str, str] = {}
-    missing: list[Trouble] = []
-    several: list[Trouble] = []
+    missing: list[VideoProblem] = []
+    ambiguous: list[VideoProblem] = []
 
-    def trouble(video: str, says: str) -> Trouble:
-        return Trouble(video=video, path=files.get(video), says=says, num_questions=num_questions[video])
+    def problem(video: str, message: str) -> VideoProblem:
+        return VideoProblem(video=video, path=files.get(video), message=message, num_questions=num_questions[video])
 
     for video in num_questions:
         try:
-            files[video], *left = videos.find_all(video)
+            files[video], *others = videos.find_all(video)
         except DatasetError as error:
-            missing.append(trouble(video, str(error)))
+            missing.append(problem(video, str(error)))
             continue
-        if left:
-            several.append(trouble(video, f"{files[video]} is taken, {' and '.join(left)} left"))
+        if others:
+            ambiguous.append(problem(video, f"{files[video]} is used, {' and '.join(others)} ignored"))
 
-    def attempt(path: str) -> Opened | str:
+    def attempt(path: str) -> OpenedVideo | str:
         try:
             return open_video(path)
         except Exception as error:
             return str(error) or type(error).__name__
 
-    opened: dict[str, Opened] = {}
-    unreadable: list[Trouble] = []
+    opened: dict[str, OpenedVideo] = {}
+    unreadable: list[VideoProblem] = []
     on_opened(0, len(files))
-    results = in_order(attempt, list(files.values()))
-    for done, (video, seen) in enumerate(zip(files, results, strict=True), start=1):
-        if isinstance(seen, str):
-            unreadable.append(trouble(video, seen))
+    results = ordered_map(attempt, list(files.values()))
+    for done, (video, result) in enumerate(zip(files, results, strict=True), start=1):
+        if isinstance(result, str):
+            unreadable.append(problem(video, result))
         else:
-            opened[video] = seen
+            opened[video] = result
         on_opened(done, len(files))
-    durations = [seen.duration_seconds for seen in opened.values()]
+    durations = [one.duration_seconds for one in opened.values()]
     known = [duration for duration in durations if duration is not None]
-    held = Counts(questions=reading.num_rows, videos=len({sample.video for sample in reading.samples}))
-    splits = SETS[reading.name].other_splits if reading.name else {}
-    repeated, disputed = _asked_again(reading.samples)
-    return Report(
-        name=reading.name,
-        held=held,
-        expected=_expected(reading),
-        looks_like=next((name for name, size in splits.items() if size == held), None),
+    found = Counts(questions=parsed.num_rows, videos=len({sample.video for sample in parsed.samples}))
+    splits = SETS[parsed.name].other_splits if parsed.name else {}
+    repeated, conflicting = _count_repeats(parsed.samples)
+    return CheckReport(
+        name=parsed.name,
+        found=found,
+        expected=_expected(parsed),
+        looks_like=next((name for name, size in splits.items() if size == found), None),
         num_asked=len(asked),
         num_videos=len(num_questions),
         num_opened=len(opened),
         duration_seconds=sum(known) if len(known) == len(durations) else None,
-        faults=reading.faults,
-        unanswered=(*reading.unanswered, *(one.id for one in reading.samples if not one.answer.strip())),
-        unasked=reading.unasked,
-        blank=tuple(one.id for one in reading.samples if not one.question.strip()),
+        broken_rows=parsed.problems,
+        unanswered=(*parsed.unanswered, *(one.id for one in parsed.samples if not one.answer.strip())),
+        unasked=parsed.unasked,
+        blank=tuple(one.id for one in parsed.samples if not one.question.strip()),
         repeated=repeated,
-        disputed=disputed,
+        conflicting=conflicting,
         missing=tuple(missing),
         unreadable=tuple(unreadable),
         misnamed=tuple(
-            trouble(video, says) for video, seen in opened.items() for says in _misnamed(files[video], seen)
+            problem(video, message) for video, one in opened.items() for message in _misnamed(files[video], one)
         ),
-        doubtful=tuple(trouble(video, says) for video, seen in opened.items() for says in seen.warnings),
-        in_several_files=tuple(several),
-        unused=tuple(videos.unused(sample.video for sample in reading.samples)),
+        damaged=tuple(problem(video, message) for video, one in opened.items() for message in one.warnings),
+        ambiguous=tuple(ambiguous),
+        unused=tuple(videos.unused(sample.video for sample in parsed.samples)),
     )
 
 
-def _expected(reading: Reading) -> Counts | None:
-    """How many there should be: as published, or as a set that comes in many sizes says of itself."""
-    if reading.name is None:
+def _expected(parsed: ParsedSet) -> Counts | None:
+    """The published size, or the declared one of a set that comes in many sizes."""
+    if parsed.name is None:
         return None
-    questions = SETS[reading.name]
-    return reading.promised if questions.described_in else questions.published
+    questions = SETS[parsed.name]
+    return parsed.declared if questions.described_in else questions.published
 
 
-def _asked_again(samples: Iterable[Sample]) -> tuple[int, int]:
-    """Count questions that stand there again word by word, and those that are answered in several ways."""
+def _count_repeats(samples: Iterable[Sample]) -> tuple[int, int]:
+    """Count exact repetitions of questions, and questions with several answers."""
     answers: dict[tuple[str, str], Counter[str]] = {}
     for sample in samples:
         answers.setdefault((sample.video, sample.question), Counter())[sample.answer] += 1
-    again = sum(count - 1 for told in answers.values() for count in told.values())
-    return again, sum(len(told) > 1 for told in answers.values())
+    repeated = sum(count - 1 for given in answers.values() for count in given.values())
+    return repeated, sum(len(given) > 1 for given in answers.values())
 
 
-def _misnamed(path: str, seen: Opened) -> Iterator[str]:
-    wanted = expected_container(path, seen.container) if seen.container else None
-    if wanted is not None:
-        yield f"its suffix promises {wanted}, its content is {seen.container}"
+def _misnamed(path: str, opened: OpenedVideo) -> Iterator[str]:
+    expected = expected_container(path, opened.container) if opened.container else None
+    if expected is not None:
+        yield f"has the suffix of {expected}, and the content of {opened.container}"

@@ -1,4 +1,4 @@
-"""The published question sets: their size, how their videos are named, and where their makers offer them."""
+"""The published question sets: their sizes, the names of their videos, and where they are available."""
 
 from __future__ import annotations
 
@@ -6,44 +6,50 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eval.datasets.rows import Counts
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Numbers of questions, and of videos that they are about."""
+
+    questions: int
+    videos: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where makers offer a part of their set.
+    """Where a part of a set is available.
 
     Attributes:
-        what: what is offered there.
-        where: addresses, or a command.
-        terms: what its makers say about its use; ``see there`` where they say it only there.
+        content: what is available.
+        locations: URLs, or a command.
+        terms: terms of use; ``see there`` if they are only stated at the location.
     """
 
-    what: str
-    where: tuple[str, ...]
+    content: str
+    locations: tuple[str, ...]
     terms: str = "see there"
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionSet:
-    """What is known of a question set, by the name that belongs into every result.
+    """A question set.
 
     Attributes:
-        name: in :data:`SETS`.
-        title: for people.
-        published: of the split that results are published on.
-        other_splits: of the set's other splits, by name.
-        described_in: a file beside the questions that says how many there are; None where the published counts hold.
-        kinds: names of its kinds of questions, in the set's own order; empty where it has none.
-        kind_codes: kinds by the code that the answers' file holds in ``type``.
-        kind_of: from a question to its kind; None where the answers' file tells it.
-        annotations: the files that hold it, a line a layout.
-        video_names: what videos' names look like.
-        prefixes: what files' names may begin with, before the video's own name; the usual one first.
-        suffixes: what files' names may end with; the usual one first.
-        questions: where its makers offer the questions.
-        videos: where their makers offer the videos.
-        notes: what to know before results are compared.
+        name: in :data:`SETS`; every result should state it.
+        title: display name.
+        published: size of the split on which results are published.
+        other_splits: sizes of the other splits, by name.
+        described_in: file next to the questions that states their number; None if the published size applies.
+        kinds: names of the kinds of questions, in the set's own order; empty if it has none.
+        kind_codes: kinds by their ``type`` in the answers' file.
+        kind_of: maps a question to its kind; None if the answers' file states it.
+        annotations: the annotation files, one text per layout.
+        video_names: pattern of the videos' names.
+        prefixes: possible prefixes of file names, the usual one first.
+        suffixes: possible suffixes of file names, the usual one first.
+        questions: where the questions are available.
+        videos: where the videos are available.
+        notes: what matters when results are compared.
     """
 
     name: str
@@ -68,18 +74,18 @@ _TGIF_FORMS = {
     "action": re.compile(r"what (do|does)\b.+ (do|does) (10 or more than 10|\d+) times\b", re.IGNORECASE),
     "transition": re.compile(r"what (do|does)\b.+ (do|does) (before|after)", re.IGNORECASE),
 }
-"""How each kind of TGIF-QA's questions is worded; what is worded otherwise is FrameQA. True of all 25,751."""
+"""Wording of TGIF-QA's kinds of questions; all others are FrameQA. Correct for all 25,751 questions."""
 
 QUESTION_WORDS = ("what", "who", "how", "when", "where")
 
 
 def tgif_kind(question: str) -> str:
-    """Tell the kind of one of TGIF-QA's questions from its wording."""
+    """Recognise the kind of one of TGIF-QA's questions by its wording."""
     return next((kind for kind, form in _TGIF_FORMS.items() if form.match(question.strip())), "frameqa")
 
 
 def question_word(question: str) -> str | None:
-    """The word a question begins with, by which MSVD-QA's and MSRVTT-QA's makers tell kinds apart."""
+    """The first word of a question, which is its kind in MSVD-QA and MSRVTT-QA; None for other words."""
     word = question.split(maxsplit=1)[0].lower() if question.strip() else ""
     return word if word in QUESTION_WORDS else None
 
@@ -89,13 +95,13 @@ _AS_VIDEO_LLAVA = "test_q.json and test_a.json, as in Video-LLaVA's {folder}"
 _TUMBLR = re.compile(r"tumblr_\w+", re.ASCII)
 _TGIF_VIDEOS = (
     Source(
-        what="the GIFs' addresses, in TGIF-Release",
-        where=("https://github.com/raingo/TGIF-Release",),
+        content="the GIFs' addresses, in TGIF-Release",
+        locations=("https://github.com/raingo/TGIF-Release",),
         terms="approved non-commercial research purposes",
     ),
     Source(
-        what="the GIFs, through TGIF-QA's links",
-        where=("https://github.com/YunseokJANG/tgif-qa (dataset/README.md)",),
+        content="the GIFs, through TGIF-QA's links",
+        locations=("https://github.com/YunseokJANG/tgif-qa (dataset/README.md)",),
         terms="academic purposes only",
     ),
 )
@@ -109,34 +115,34 @@ def _tgif(kind: str, published: Counts, kinds: tuple[str, ...], notes: tuple[str
         published=published,
         kinds=kinds,
         kind_of=lambda _question: None if kind == "frameqa" else kind,
-        annotations=(f"Test_{kind}_question.csv", "test_q.json and test_a.json, with this kind of question alone"),
+        annotations=(f"Test_{kind}_question.csv", "test_q.json and test_a.json, with this kind of question only"),
         video_names=_TUMBLR,
         suffixes=(".gif", ".mp4"),
         questions=(
             Source(
-                what="questions and answers",
-                where=("https://github.com/YunseokJANG/tgif-qa (dataset/)",),
+                content="questions and answers",
+                locations=("https://github.com/YunseokJANG/tgif-qa (dataset/)",),
                 terms="academic purposes only",
             ),
         ),
         videos=_TGIF_VIDEOS,
-        notes=("'TGIF' names several sets; name the one that was asked in every result", *notes),
+        notes=("'TGIF' may mean several sets; state the one that was asked with every result", *notes),
     )
 
 
 _FROM_CHOICES = "asked without its five choices; the right choice's text is the answer, as in Video-LLaVA's file"
 _MSR_QUESTIONS = Source(
-    what="questions and answers, through the makers' links",
-    where=("https://github.com/xudejing/video-question-answering (README.md)",),
+    content="questions and answers, through the authors' links",
+    locations=("https://github.com/xudejing/video-question-answering (README.md)",),
 )
-_STEMMED = "answers were cut by a tool, such as 'gras' and 'wildernes'; they stay as they stand"
+_STEMMED = "answers were stemmed by a tool, such as 'gras' and 'wildernes'; they are kept as they are"
 
 _ALL = (
     _tgif(
         "frameqa",
         Counts(questions=13_691, videos=7_132),
         ("object", "number", "color", "location"),
-        ("Video-LLaVA's layout does not tell this set's kinds",),
+        ("Video-LLaVA's layout does not state this set's kinds",),
     ),
     _tgif("action", Counts(questions=2_274, videos=2_274), ("action",), (_FROM_CHOICES,)),
     _tgif("transition", Counts(questions=6_232, videos=3_116), ("transition",), (_FROM_CHOICES,)),
@@ -152,17 +158,17 @@ _ALL = (
         suffixes=(".mp4", ".gif"),
         questions=(
             Source(
-                what="questions and answers",
-                where=(_VIDEO_LLAVA.format(folder="TGIF_Zero_Shot_QA"),),
-                terms="see there; TGIF-QA, from which they are, says academic purposes only",
+                content="questions and answers",
+                locations=(_VIDEO_LLAVA.format(folder="TGIF_Zero_Shot_QA"),),
+                terms="see there; their source TGIF-QA says academic purposes only",
             ),
         ),
         videos=(
-            Source(what="the videos as MP4", where=(_VIDEO_LLAVA.format(folder="TGIF_Zero_Shot_QA"),)),
+            Source(content="the videos as MP4", locations=(_VIDEO_LLAVA.format(folder="TGIF_Zero_Shot_QA"),)),
             *_TGIF_VIDEOS,
         ),
         notes=(
-            "'TGIF' names several sets; name the one that was asked in every result",
+            "'TGIF' may mean several sets; state the one that was asked with every result",
             "its first 1,000 questions are of one kind, Action",
         ),
     ),
@@ -178,9 +184,11 @@ _ALL = (
         suffixes=(".avi", ".mp4"),
         questions=(
             _MSR_QUESTIONS,
-            Source(what="in Video-LLaVA's layout", where=(_VIDEO_LLAVA.format(folder="MSVD_Zero_Shot_QA"),)),
+            Source(content="in Video-LLaVA's layout", locations=(_VIDEO_LLAVA.format(folder="MSVD_Zero_Shot_QA"),)),
         ),
-        videos=(Source(what="MSVD's clips", where=("http://www.cs.utexas.edu/users/ml/clamp/videoDescription",)),),
+        videos=(
+            Source(content="MSVD's clips", locations=("http://www.cs.utexas.edu/users/ml/clamp/videoDescription",)),
+        ),
         notes=(
             "the same question may be asked of a video twice, with different answers",
             _STEMMED,
@@ -199,12 +207,12 @@ _ALL = (
         suffixes=(".mp4",),
         questions=(
             _MSR_QUESTIONS,
-            Source(what="in Video-LLaVA's layout", where=(_VIDEO_LLAVA.format(folder="MSRVTT_Zero_Shot_QA"),)),
+            Source(content="in Video-LLaVA's layout", locations=(_VIDEO_LLAVA.format(folder="MSRVTT_Zero_Shot_QA"),)),
         ),
         videos=(
             Source(
-                what="MSR-VTT's clips; people report that this page is often out of reach",
-                where=("http://ms-multimedia-challenge.com/2016/dataset",),
+                content="MSR-VTT's clips; this page is often reported to be unavailable",
+                locations=("http://ms-multimedia-challenge.com/2016/dataset",),
             ),
         ),
         notes=(
@@ -243,22 +251,22 @@ _ALL = (
             "7": "number",
             "8": "other",
         },
-        annotations=("test_q.json and test_a.json, the makers' own and Video-LLaVA's Activitynet_Zero_Shot_QA",),
+        annotations=("test_q.json and test_a.json, the authors' own and Video-LLaVA's Activitynet_Zero_Shot_QA",),
         video_names=re.compile(r"[\w-]{11}", re.ASCII),
         prefixes=("v_", ""),
         suffixes=(".mp4", ".mkv", ".webm"),
         questions=(
             Source(
-                what="questions and answers",
-                where=("https://github.com/MILVLG/activitynet-qa (dataset/)",),
+                content="questions and answers",
+                locations=("https://github.com/MILVLG/activitynet-qa (dataset/)",),
                 terms="non-commercial use only, says README.md, which names the MIT licence; LICENSE is Apache-2.0",
             ),
         ),
         videos=(
-            Source(what="ActivityNet 200, release 1.3", where=("http://activity-net.org/download.html",)),
+            Source(content="ActivityNet 200, release 1.3", locations=("http://activity-net.org/download.html",)),
             Source(
-                what="the videos in Video-LLaVA's layout",
-                where=(_VIDEO_LLAVA.format(folder="Activitynet_Zero_Shot_QA"),),
+                content="the videos in Video-LLaVA's layout",
+                locations=(_VIDEO_LLAVA.format(folder="Activitynet_Zero_Shot_QA"),),
             ),
         ),
     ),
@@ -268,14 +276,20 @@ _ALL = (
         published=Counts(questions=1_540, videos=220),
         described_in="shapes.json",
         kinds=("colour", "shape", "count", "place", "direction", "order", "flash"),
-        annotations=("test_q.json and test_a.json, beside shapes.json",),
+        annotations=("test_q.json and test_a.json, next to shapes.json",),
         video_names=re.compile(r"(train|validation|test|long)_\d+_\d{5,}", re.ASCII),
         suffixes=(".mp4",),
-        questions=(Source(what="questions and answers", where=("vidzip shapes OUT",), terms="Apache-2.0, as vidzip"),),
-        videos=(
-            Source(what="the videos, with the questions", where=("vidzip shapes OUT",), terms="Apache-2.0, as vidzip"),
+        questions=(
+            Source(content="questions and answers", locations=("vidzip shapes OUT",), terms="Apache-2.0, as vidzip"),
         ),
-        notes=("the published counts are the frozen test split's; shapes.json tells a folder's own",),
+        videos=(
+            Source(
+                content="the videos, with the questions",
+                locations=("vidzip shapes OUT",),
+                terms="Apache-2.0, as vidzip",
+            ),
+        ),
+        notes=("the published size is that of the frozen test split; shapes.json states a folder's own",),
     ),
 )
 
@@ -283,10 +297,10 @@ SETS: dict[str, QuestionSet] = {one.name: one for one in _ALL}
 
 
 def recognise(rows: Sequence[tuple[str, str]]) -> str | None:
-    """Tell which set videos and their questions are of; None where it is none of the published ones.
+    """Recognise the published set of some pairs of video name and question; None if it is none of them.
 
-    Most videos' names must look like the set's. TGIF-QA's sets have the same videos: the questions' wording tells them
-    apart.
+    Most of the videos' names must match the set's pattern. TGIF-QA's sets have the same videos, and are recognised by
+    the questions' wording.
     """
     videos = {video for video, _ in rows}
     for one in SETS.values():

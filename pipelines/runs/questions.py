@@ -7,27 +7,19 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
-from eval.datasets import SETS, DatasetError, Sample, VideoFolder, list_videos, load, subset
+from eval.datasets import SETS, Sample, VideoFolder, list_videos, load, subset
 from pipelines.runs.settings import QuestionSettings, parse_shard
-from vidzip.errors import VidzipError
-
-
-class BadQuestionSet(VidzipError):
-    """The questions, or the folder of their videos, cannot be read."""
 
 
 def read_questions(settings: QuestionSettings) -> list[Sample]:
     """Read the questions of all shards, in file order.
 
     Raises:
-        BadQuestionSet: they cannot be read.
+        DatasetError: they cannot be read.
     """
-    try:
-        samples: Sequence[Sample] = load(settings.data, settings.name)
-        if settings.subset:
-            samples = subset(samples, settings.subset)
-    except DatasetError as error:
-        raise BadQuestionSet(error.message, hint=error.hint) from error
+    samples: Sequence[Sample] = load(settings.data, settings.name)
+    if settings.subset:
+        samples = subset(samples, settings.subset)
     videos = set(list(by_video(samples))[: settings.limit])
     return [sample for sample in samples if sample.video in videos]
 
@@ -36,17 +28,14 @@ def find_videos(settings: QuestionSettings) -> VideoFolder:
     """List the folder of the videos.
 
     Raises:
-        BadQuestionSet: it cannot be read.
+        DatasetError: it cannot be read.
     """
     folder = settings.videos
     if folder is None:
         folder = os.path.dirname(settings.data) or os.curdir if os.path.isfile(settings.data) else settings.data
         inside = os.path.join(folder, "videos")
         folder = inside if os.path.isdir(inside) else folder
-    try:
-        return list_videos(folder, SETS[settings.name], annotations=settings.data)
-    except DatasetError as error:
-        raise BadQuestionSet(error.message, hint=error.hint) from error
+    return list_videos(folder, SETS[settings.name], annotations=settings.data)
 
 
 def take_shard(samples: Iterable[Sample], shard: str | None) -> list[Sample]:

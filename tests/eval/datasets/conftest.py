@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def write(tmp_path):
-    """Write files of questions into a folder: text and bytes as they are, all else as JSON; return the folder."""
+    """Write files into a folder: text and bytes as they are, everything else as JSON; returns the folder."""
 
     def write(**files):
         for name, content in files.items():

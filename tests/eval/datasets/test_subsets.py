@@ -24,15 +24,13 @@ def test_file_order_is_the_questions_files(write):
              "first\N{ARABIC-INDIC DIGIT FIVE}", "first" + "9" * 5000]
 )  # fmt: skip
 def test_other_names_are_refused(name):
-    with pytest.raises(DatasetError, match=r"there is no subset .*; use 'first' and a number, such as first1000"):
+    with pytest.raises(DatasetError, match="first1000"):
         subset(SAMPLES, name)
 
 
-def test_more_rows_than_there_are_is_no_such_subset():
-    with pytest.raises(
-        DatasetError, match="first1000 needs 1,000 questions, and there are 12; use first12, or no subset"
-    ):
+def test_more_rows_than_there_are_is_refused():
+    with pytest.raises(DatasetError, match=r"1,000 .* 12; use first12"):
         subset(SAMPLES, "first1000")
     assert subset(SAMPLES, "first1000", or_fewer=True) == SAMPLES
-    with pytest.raises(DatasetError, match="there are 0; give a set that holds some"):
+    with pytest.raises(DatasetError, match="there are 0"):
         subset([], "first1")

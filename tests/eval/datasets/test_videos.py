@@ -56,7 +56,7 @@ def test_activitynets_files_have_a_prefix(touch):
     assert videos.find("-0dgq0xkZpg") == str(root / "all_test" / "-0dgq0xkZpg.mp4")
 
 
-def test_of_several_files_the_usual_one_of_the_set_is_taken(touch):
+def test_the_usual_one_of_several_files_comes_first(touch):
     root = touch("gifs/tumblr_a_250.gif", "mp4/tumblr_a_250.mp4")
     gif, mp4 = (str(root / name) for name in ("gifs/tumblr_a_250.gif", "mp4/tumblr_a_250.mp4"))
     assert list_videos(root, SETS["tgif-frameqa"]).find_all("tumblr_a_250") == (gif, mp4)
@@ -79,12 +79,12 @@ def test_msvds_videos_are_found_under_both_names(touch, place, name):
 )
 def test_no_name_leads_out_of_the_folder(touch, video):
     root = touch("secret.mp4", "in/a/b.mp4")
-    with pytest.raises(BadVideoName, match="is no video's name: it must name a file in"):
+    with pytest.raises(BadVideoName, match="not a video"):
         list_videos(root / "in").find(video)
 
 
 @given(st.text() | st.lists(st.sampled_from(["..", ".", "/", "a", "\\", "secret"])).map("".join))
-def test_law_a_name_is_refused_or_leads_to_a_file_of_the_folder(tmp_path_factory, video):
+def test_law_a_name_is_refused_or_is_that_of_a_file_in_the_folder(tmp_path_factory, video):
     root = tmp_path_factory.mktemp("videos")
     for name in ("secret.mp4", "in/a.mp4", "in/..a.mp4"):
         (root / name).parent.mkdir(exist_ok=True)
@@ -99,19 +99,19 @@ def test_law_a_name_is_refused_or_leads_to_a_file_of_the_folder(tmp_path_factory
 
 def test_a_missing_video_is_named_with_its_file(touch):
     videos = list_videos(touch("here.mp4"), SETS["activitynet"])
-    with pytest.raises(VideoMissing, match=r"there is no file v_gone\.\* in "):
+    with pytest.raises(VideoMissing, match=r"v_gone\.\*"):
         videos.find("gone")
 
 
-def test_a_file_with_another_suffix_is_told(touch):
+def test_a_file_with_another_suffix_is_not_used(touch):
     videos = list_videos(touch("a.mp4.part", "b.flv"))
-    with pytest.raises(VideoMissing, match=r"b\.flv has no suffix of a video \(\.mp4, .*\); rename or convert it"):
+    with pytest.raises(VideoMissing, match=r"b\.flv"):
         videos.find("b")
     with pytest.raises(VideoMissing):
         videos.find("a")
 
 
-def test_links_that_lead_out_are_taken_only_where_that_is_allowed(touch):
+def test_links_out_of_the_folder_are_used_only_if_allowed(touch):
     root = touch("outside.mp4", "in/own.mp4", "far/deep.mp4")
     folder = root / "in"
     (folder / "out.mp4").symlink_to(root / "outside.mp4")
@@ -125,13 +125,13 @@ def test_links_that_lead_out_are_taken_only_where_that_is_allowed(touch):
             videos.find("broken")
     for name, path in (("out", "out.mp4"), ("deep", "videos/deep.mp4")):
         assert free.find(name) == str(folder / path)
-        with pytest.raises(VideoMissing, match=rf"{path} is a link that leads out of .*\(--follow-links\)"):
+        with pytest.raises(VideoMissing, match=rf"{path}.*--follow-links"):
             strict.find(name)
     (root / "link").symlink_to(folder)  # the folder itself may be one
     assert list_videos(root / "link").find("own") == str(root / "link" / "own.mp4")
 
 
-def test_the_folder_is_listed_once_however_many_videos_are_looked_for(touch, monkeypatch):
+def test_the_folder_is_listed_once(touch, monkeypatch):
     root = touch(*(f"{number}.mp4" for number in range(50)))
     calls: list[object] = []
     scandir = os.scandir
@@ -142,15 +142,15 @@ def test_the_folder_is_listed_once_however_many_videos_are_looked_for(touch, mon
     assert videos.find("7") == str(root / "7.mp4")
 
 
-def test_files_that_no_video_takes_are_listed(touch):
+def test_unused_files_are_listed(touch):
     root = touch("used.mp4", "gone.webm", "notes.txt", "._used.mp4", "videos/gone.mp4")
     (root / "folder.mp4").mkdir()
     unused = list_videos(root).unused(["used", "missing"])
     assert unused == [str(root / "gone.webm"), str(root / "videos" / "gone.mp4")]
 
 
-def test_a_folder_that_is_none_is_named(touch):
-    with pytest.raises(DatasetError, match="is no folder; give one that holds the videos"):
+def test_a_missing_folder_is_refused(touch):
+    with pytest.raises(DatasetError, match=r"file\.mp4"):
         list_videos(touch("file.mp4") / "file.mp4")
 
 
@@ -166,5 +166,5 @@ def test_a_folder_that_is_none_is_named(touch):
         ("a.flv", "gif", None),
     ],
 )
-def test_what_a_suffix_promises_must_be_there(path, container, expected):
+def test_the_container_must_fit_the_suffix(path, container, expected):
     assert expected_container(path, container) == expected

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from questions import write_set
 
-from pipelines.runs.questions import BadQuestionSet, by_video, read_questions, take_shard
+from eval.datasets import DatasetError
+from pipelines.runs.questions import by_video, read_questions, take_shard
 from pipelines.runs.settings import QuestionSettings
 
 
@@ -28,5 +29,5 @@ def test_subset_and_limit_select_the_first(folder):
 
 
 def test_a_folder_without_questions_is_refused(tmp_path):
-    with pytest.raises(BadQuestionSet):
+    with pytest.raises(DatasetError):
         read_questions(QuestionSettings(name="msvd", data=str(tmp_path)))
