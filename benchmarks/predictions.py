@@ -1,12 +1,11 @@
-"""What the cost model predicts, beside what is measured, on videos, frames and tokens that no calibration saw.
+"""Compare predictions of calibrated cost models with measurements of other videos, frames and tokens.
 
     python -m benchmarks.predictions $VIDZIP_TEST_DATA --markdown
 
-Two models, the trained one that ships and a wider one with random weights, are calibrated on what ``vidzip calibrate``
-measures. Then frames of real files, from the folder of test data, and of videos that are written for this, of other sizes,
-codecs and keyframe intervals than the calibration's, go the way that users' files go: ``model.pack``, and the first
-token of an answer. Everything is warm, and takes turns; figures are medians of a few rounds. Stages are measured by
-themselves, too, since on the whole way decoding runs beside encoding.
+Two models, the built-in one and a wider one with random weights, are calibrated as by ``vidzip calibrate``. Then real files
+of the test data and synthetic clips, with other sizes, codecs and keyframe intervals, are packed, and the first token of an
+answer is generated. Measurements are warm and interleaved; values are medians of a few rounds. Stages are also measured on
+their own, since decoding and encoding overlap in a full run.
 """
 
 from __future__ import annotations
@@ -53,12 +52,12 @@ WORST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Frames and tokens of one video.
+    """A video with a number of frames and tokens.
 
     Attributes:
-        video: a file within the folder of test data, or a video to write.
-        frames: how many.
-        tokens: what they keep together.
+        video: a file in the test data, or a synthetic clip.
+        frames: number of frames.
+        tokens: total tokens.
     """
 
     video: str | Trial
@@ -122,33 +121,33 @@ CASES = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Configuration:
-    """A case with a model, ready to be measured."""
+    """A case with a model."""
 
     model: VideoModel
     case: Case
-    opening: DecodeTask
+    decode: DecodeTask
 
     @property
     def title(self) -> str:
-        """What it is called in tables."""
-        return f"{self.model.name}, {os.path.basename(self.opening.info.path)}, {self.case.frames} frames, {self.case.tokens} tokens"
+        """Title in tables."""
+        return f"{self.model.name}, {os.path.basename(self.decode.info.path)}, {self.case.frames} frames, {self.case.tokens} tokens"
 
     def run(self) -> Measurement:
-        """Go the whole way once, and every stage by itself."""
-        whole = self.opening.run()
-        given = {"num_frames": whole.workload.num_frames, "total_tokens": whole.workload.total_tokens}
-        looked = EncodeTask(model=self.model, **given).run()
-        read = AnswerTask(model=self.model, packed=pack_random(self.model, **given)).run()
+        """Measure the full run and every stage on its own."""
+        full = self.decode.run()
+        sizes = {"num_frames": full.workload.num_frames, "total_tokens": full.workload.total_tokens}
+        encode = EncodeTask(model=self.model, **sizes).run()
+        answer = AnswerTask(model=self.model, packed=pack_random(self.model, **sizes)).run()
         return Measurement(
-            workload=whole.workload,
-            stage_seconds={**whole.stage_seconds, **looked.stage_seconds, **read.stage_seconds},
-            total_seconds=whole.total_seconds,
+            workload=full.workload,
+            stage_seconds={**full.stage_seconds, **encode.stage_seconds, **answer.stage_seconds},
+            total_seconds=full.total_seconds,
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """What was predicted and measured of one configuration, seconds by stage; the total among them."""
+    """Predicted and measured seconds of a configuration, by stage and in total."""
 
     title: str
     codec: str
@@ -156,17 +155,17 @@ class Outcome:
     measured: Mapping[str, float]
 
     @property
-    def off(self) -> dict[str, float]:
-        """Predicted over measured, less 1, by stage."""
-        return {what: self.predicted[what] / seconds - 1 for what, seconds in self.measured.items()}
+    def errors(self) -> dict[str, float]:
+        """Relative errors (predicted / measured - 1) by stage."""
+        return {name: self.predicted[name] / seconds - 1 for name, seconds in self.measured.items()}
 
     @property
     def decoding_share(self) -> float:
-        """How much of all stages' seconds is decoding."""
+        """Share of decoding in the time of all stages."""
         return self.measured["decode"] / sum(self.measured[stage] for stage in STAGES)
 
     def record(self) -> dict[str, Any]:
-        """Report it as JSON takes it."""
+        """Return it as JSON values."""
         return {
             "title": self.title,
             "codec": self.codec,
@@ -177,10 +176,10 @@ class Outcome:
 
 
 def compare(title: str, run: Measurement, costs: CostModel) -> Outcome:
-    """Put predictions beside what was measured."""
+    """Compare a measurement with its prediction."""
     predicted = costs.predict(run.workload)
     if run.total_seconds is None or run.workload.video is None:
-        raise ValueError(f"{title} was not measured from its file on")
+        raise ValueError(f"{title} was not measured from its file")
     return Outcome(
         title=title,
         codec=run.workload.video.codec,
@@ -194,7 +193,7 @@ def compare(title: str, run: Measurement, costs: CostModel) -> Outcome:
 
 
 def wide(device: torch.device, seed: int = 0) -> VideoModel:
-    """A model some six times as wide as the smallest, with random weights: its words mean nothing."""
+    """Build a model about six times as wide as the smallest, with random weights."""
     tokenizer = build_word_tokenizer(QUESTION.lower().strip("?").split())
     config = build_config(
         tokenizer,
@@ -212,12 +211,12 @@ def wide(device: torch.device, seed: int = 0) -> VideoModel:
 
 
 def find_videos(cases: Sequence[Case], data: str | None, folder: str) -> dict[str | Trial, VideoInfo]:
-    """Write the videos that are to be written, into a folder, and find the real ones; those that are there."""
+    """Write the synthetic clips into a folder, and find the real files; return those available."""
     found: dict[str | Trial, VideoInfo] = {}
     for video in dict.fromkeys(case.video for case in cases):
         if isinstance(video, Trial):
             if not can_write(video.codec):
-                print_message("warning", f"{video.codec} cannot be encoded here: {video.name} is left out")
+                print_message("warning", f"no encoder for {video.codec}: {video.name} is skipped")
                 continue
             path = os.path.join(folder, video.name)
             write_trial(video, path)
@@ -232,85 +231,83 @@ def find_videos(cases: Sequence[Case], data: str | None, folder: str) -> dict[st
 def configurations(
     models: Sequence[VideoModel], cases: Sequence[Case], videos: Mapping[str | Trial, VideoInfo]
 ) -> Iterator[Configuration]:
-    """Every case whose video is there, with every model."""
+    """Yield every case whose video is available, with every model."""
     for model in models:
         for case in cases:
             if case.video in videos:
                 info = videos[case.video]
                 plan = model.plan(info, Budget(total_tokens=case.tokens, num_frames=case.frames))
                 yield Configuration(
-                    model=model, case=case, opening=DecodeTask(model=model, info=info, plan=plan, is_end_to_end=True)
+                    model=model, case=case, decode=DecodeTask(model=model, info=info, plan=plan, is_end_to_end=True)
                 )
 
 
 def summary_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """How far off predictions are, of the total and of each stage."""
-    bound = [one for one in outcomes if one.decoding_share > 0.5]
-    rows = [_row(TOTAL, [one.off[TOTAL] for one in outcomes])]
-    if bound:
-        rows.append(_row(f"{TOTAL}, where decoding is most of it", [one.off[TOTAL] for one in bound]))
-    return [*rows, *(_row(stage, [one.off[stage] for one in outcomes]) for stage in (*STAGES, GENERATE))]
+    """Return rows of the errors of the total and of each stage."""
+    mostly_decoding = [one for one in outcomes if one.decoding_share > 0.5]
+    rows = [_row(TOTAL, [one.errors[TOTAL] for one in outcomes])]
+    if mostly_decoding:
+        rows.append(_row(f"{TOTAL}, mostly decoding", [one.errors[TOTAL] for one in mostly_decoding]))
+    return [*rows, *(_row(stage, [one.errors[stage] for one in outcomes]) for stage in (*STAGES, GENERATE))]
 
 
-def _row(what: str, off: Sequence[float]) -> list[str]:
-    sizes = [abs(share) for share in off]
+def _row(name: str, errors: Sequence[float]) -> list[str]:
+    sizes = [abs(error) for error in errors]
     return [
-        what,
-        str(len(off)),
+        name,
+        str(len(errors)),
         f"{statistics.median(sizes):.0%}",
-        f"{ninetieth(sizes):.0%}",
+        f"{percentile_90(sizes):.0%}",
         f"{max(sizes):.0%}",
-        f"{statistics.median(off):+.0%}",
+        f"{statistics.median(errors):+.0%}",
     ]
 
 
-def ninetieth(values: Sequence[float]) -> float:
-    """The 90th percentile, between the two nearest values where it falls between."""
+def percentile_90(values: Sequence[float]) -> float:
+    """Return the 90th percentile, interpolated."""
     if len(values) == 1:
         return values[0]
     return statistics.quantiles(values, n=10, method="inclusive")[-1]
 
 
-def in_common(outcomes: Sequence[Outcome], count: int = WORST) -> str:
-    """Say what the worst predicted have in common, beside all."""
-    worst = by_miss(outcomes)[:count]
-    too_high = sum(one.off[TOTAL] > 0 for one in worst)
+def describe_worst(outcomes: Sequence[Outcome], count: int = WORST) -> str:
+    """Describe the worst predictions compared with all."""
+    worst = by_error(outcomes)[:count]
+    too_high = sum(one.errors[TOTAL] > 0 for one in worst)
     codecs = ", ".join(sorted({one.codec for one in worst}))
     share, of_all = (statistics.mean(one.decoding_share for one in some) for some in (worst, outcomes))
     return (
-        f"of the {len(worst)} worst, {too_high} are predicted too high and {len(worst) - too_high} too low; codecs: "
-        f"{codecs}; decoding is {share:.0%} of their stages, and {of_all:.0%} of all configurations'"
+        f"of the {len(worst)} worst predictions, {too_high} are too high and {len(worst) - too_high} too low; codecs: "
+        f"{codecs}; decoding takes {share:.0%} of their stages, and {of_all:.0%} of those of all configurations"
     )
 
 
-def by_miss(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Those whose total is predicted worst come first."""
-    return sorted(outcomes, key=lambda one: -abs(one.off[TOTAL]))
+def by_error(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Sort by error of the total, largest first."""
+    return sorted(outcomes, key=lambda one: -abs(one.errors[TOTAL]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measurement it; return the exit code."""
+    """Measure and print the tables; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", help="the folder of test data; without it, videos that are written only")
+    parser.add_argument("data", nargs="?", help="the folder of test data; without it, synthetic clips only")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument(
         "--models", nargs="+", choices=("tiny", "wide"), default=["tiny", "wide"], help="(default: both)"
     )
-    parser.add_argument("--cases", type=int, help="the first so many only; negative, the last")
-    parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help="of which the median is taken (default: %(default)s)"
-    )
-    parser.add_argument("--quick", action="store_true", help="calibrate on less")
+    parser.add_argument("--cases", type=int, help="use the first cases only; the last if negative")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measured rounds (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="calibrate with fewer measurements")
     parser.add_argument(
         "--together",
         action="store_true",
-        help="calibrate in turns with what is predicted, not before: what else the machine does weighs on both alike",
+        help="interleave calibration and measurements, so that other load affects both alike",
     )
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
-    parser.add_argument("--json", metavar="OUT", help="write every figure, too")
+    parser.add_argument("--json", metavar="OUT", help="write all measurements here")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
-        parser.error("give 1 round or more")
+        parser.error("--rounds must be 1 or more")
     cases = CASES if options.cases is None else CASES[options.cases :] if options.cases < 0 else CASES[: options.cases]
     try:
         device = find_device(options.device)
@@ -332,13 +329,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             one.title,
             f"{one.predicted[TOTAL]:.3f} s",
             f"{one.measured[TOTAL]:.3f} s",
-            f"{one.off[TOTAL]:+.0%}",
+            f"{one.errors[TOTAL]:+.0%}",
             f"{one.decoding_share:.0%}",
         ]
-        for one in by_miss(outcomes)[:WORST]
+        for one in by_error(outcomes)[:WORST]
     ]
-    draw(rows, header=("configuration", "predicted", "measured", "off by", "decoding"))
-    print_line(f"\n{in_common(outcomes)}")
+    draw(rows, header=("configuration", "predicted", "measured", "error", "share of decoding"))
+    print_line(f"\n{describe_worst(outcomes)}")
     if options.json:
         record = {
             "calibrations": {name: _as_record(costs) for name, costs in calibrations.items()},
@@ -368,12 +365,12 @@ def measure(
         show("write videos", 0, 1)
         chosen = list(configurations(models, cases, find_videos(cases, options.data, folder)))
         if not chosen:
-            raise BadArgument("none of these cases' videos is there", hint="name the folder of test data")
+            raise BadArgument("no video of these cases is available", hint="give the folder of test data")
         ready: dict[str, list[Task]] = {
             model.name: prepare(model, os.path.join(folder, model.name), quick=options.quick, show=show)
             for model in models
         }
-        for number, one in enumerate(chosen):  # the first run of each does not count
+        for number, one in enumerate(chosen):
             show("warm up", number, len(chosen))
             one.run()
         groups: list[Sequence[Task]] = [*ready.values(), chosen]

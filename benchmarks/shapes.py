@@ -1,13 +1,13 @@
-"""What compression costs and what more frames bring, in accuracy, on the synthetic set ``shapes``.
+"""Measure accuracy on the synthetic question set ``shapes`` for different frames and tokens.
 
     vidzip shapes OUT --split test && python -m benchmarks.shapes OUT
     vidzip shapes LONG --split long && python -m benchmarks.shapes OUT --long LONG --markdown
 
-Every question of every video is asked at every setting: without the video, with 8 full frames (in order and not), and
-at one budget spent on few tokens of many frames or on many tokens of few. Each video is decoded once, each frame
-encoded once. Accuracy is the exact match of normalised answers; intervals are clustered by video; beside each row
-stands its ceiling: right where the frames that were used show the answer, a guess elsewhere. Answers are written to a
-file as they come, and a run that was ended goes on from there.
+Every question is asked in every setting: without the video, with 8 uncompressed frames (in order and shuffled), and with
+one budget spent on few tokens of many frames or many tokens of few. Each video is decoded once, and each frame encoded
+once. Accuracy is the exact match of normalised answers, with 95 % intervals clustered by video. The ceiling of a row is the
+accuracy of answering correctly if the frames show the answer, and guessing otherwise. Answers are appended to a file; run
+again to resume.
 """
 
 from __future__ import annotations
@@ -37,157 +37,159 @@ from vidzip.planner import drop_repeated_frames
 from vidzip.video.sampling import check_count
 
 RESULTS = "results.jsonl"
-"""The file of answers, in the set's folder where no other is named."""
+"""Default name of the answers file, in the set's folder."""
 
 MAX_NEW_TOKENS = 6
-"""The set's answers have one or two words."""
+"""Enough for answers of one or two words."""
 
 
 class BadSet(VidzipError):
-    """The folder holds no set ``shapes``, or one that this version of the generator did not make."""
+    """The folder holds no set ``shapes`` of this version."""
 
 
-class OtherRun(VidzipError):
-    """The file of answers is of another model or another set, or is broken."""
+class RunMismatch(VidzipError):
+    """The answers file is of another model or set, or is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A row of the table: which frames, and how many tokens of them.
+    """A row of the table: frames and tokens.
 
     Attributes:
-        key: what the command line and the file of answers call it.
-        title: what the table calls it.
-        frames: how many; 0 asks without the video.
-        is_whole: every token of every frame, instead of the default budget for all together.
-        is_shuffled: frames stand in random order.
+        key: name on the command line and in the answers file.
+        title: title in the table.
+        frames: number of frames; 0 asks without the video.
+        is_uncompressed: whether every token is kept, instead of the default budget.
+        is_shuffled: whether frames are in random order.
         method: a name in :data:`vidzip.compress.METHODS`.
-        options: the method's own.
+        options: the method's options.
     """
 
     key: str
     title: str
     frames: int
-    is_whole: bool = False
+    is_uncompressed: bool = False
     is_shuffled: bool = False
     method: str = "visionzip"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def budget(self, model: VideoModel) -> Budget:
-        """What it may spend with a model."""
-        if self.is_whole:
+        """Return the budget for a model."""
+        if self.is_uncompressed:
             return Budget(total_tokens=self.frames * model.tokens_per_frame, num_frames=self.frames)
         return Budget(num_frames=self.frames)
 
 
-BLIND, FULL, SHUFFLED, SUM, STRIDE = "blind", "full-8", "shuffled-8", "zip-8", "stride-8"
+NO_VIDEO, UNCOMPRESSED, SHUFFLED, SUM, STRIDE = "no-video", "uncompressed-8", "shuffled-8", "zip-8", "stride-8"
 MORE_FRAMES = {f"zip-{frames}": frames for frames in (17, 34, 68, 136)}
 
 SETTINGS = (
-    Setting(key=BLIND, title="no video", frames=0),
-    Setting(key=FULL, title="8 full frames", frames=8, is_whole=True),
+    Setting(key=NO_VIDEO, title="no video", frames=0),
+    Setting(key=UNCOMPRESSED, title="8 uncompressed frames", frames=8, is_uncompressed=True),
     Setting(key=SUM, title="VisionZip, 8 frames", frames=8),
     Setting(key="zip-8-mean", title="VisionZip, 8 frames, mean", frames=8, options={"merge": "mean"}),
     *(Setting(key=key, title=f"VisionZip, {frames} frames", frames=frames) for key, frames in MORE_FRAMES.items()),
     Setting(key=STRIDE, title="even patches, 8 frames", frames=8, method="stride"),
-    Setting(key=SHUFFLED, title="8 full frames, shuffled", frames=8, is_whole=True, is_shuffled=True),
+    Setting(key=SHUFFLED, title="8 uncompressed frames, shuffled", frames=8, is_uncompressed=True, is_shuffled=True),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A question of the set with its id in the folder's files."""
+class SetQuestion:
+    """A question of the set and its id in the folder's files."""
 
     id: str
     question: Question
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shapes:
+class ShapesSet:
     """A set in a folder.
 
     Attributes:
-        folder: where it lies.
+        folder: the folder.
         identity: the generator's version, the split and the seed.
-        clips: its videos, as the generator makes them.
-        asked: each video's questions, by its name.
+        clips: the videos, as made by the generator.
+        questions: questions by name of the video.
     """
 
     folder: Path
     identity: Mapping[str, Any]
     clips: tuple[Clip, ...]
-    asked: Mapping[str, tuple[Asked, ...]]
+    questions: Mapping[str, tuple[SetQuestion, ...]]
 
     def video(self, clip: Clip) -> str:
-        """Where a video lies."""
+        """Return the path of a video."""
         return str(self.folder / "videos" / f"{clip.name}.mp4")
 
 
-def read_set(folder: Path, num_videos: int | None = None) -> Shapes:
-    """Read a set that ``vidzip shapes`` wrote, or its first videos, and hold it against the generator.
+def read_set(folder: Path, num_videos: int | None = None) -> ShapesSet:
+    """Read a set written by ``vidzip shapes``, or its first videos, and check it against the generator.
 
     Raises:
-        BadSet: it is none, or it was made by another version of the generator.
-        DatasetError: the files of questions and answers cannot be read.
-        BadArgument: fewer than 1 video is asked for.
+        BadSet: the folder holds no set, or one of another version of the generator.
+        DatasetError: the question and answer files cannot be read.
+        BadArgument: the number of videos is below 1.
     """
     file = folder / "shapes.json"
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        described = json.loads(file.read_text(encoding="utf-8"))
         identity: dict[str, Any] = {
-            "version": int(said["version"]),
-            "split": str(said["split"]),
-            "seed": int(said["seed"]),
+            "version": int(described["version"]),
+            "split": str(described["split"]),
+            "seed": int(described["seed"]),
         }
-        count = int(said["num_videos"])
+        count = int(described["num_videos"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadSet(f"{str(file)!r} describes no set: {error!r}", hint="write one with 'vidzip shapes'") from error
+        raise BadSet(
+            f"{str(file)!r} does not describe a set: {error!r}", hint="write one with 'vidzip shapes'"
+        ) from error
     if identity["version"] != VERSION or identity["split"] not in SPLITS:
         raise BadSet(
-            f"{str(folder)!r} holds split {identity['split']!r} of version {identity['version']}; here it is {VERSION}",
-            hint="write it anew with 'vidzip shapes'",
+            f"{str(folder)!r} holds split {identity['split']!r} of version {identity['version']}, expected {VERSION}",
+            hint="write it again with 'vidzip shapes'",
         )
     if num_videos is not None and check_count(num_videos, "the number of videos") > count:
-        raise BadSet(f"{str(folder)!r} holds {count} videos, not {num_videos}", hint="ask for fewer")
+        raise BadSet(f"{str(folder)!r} holds {count} videos, not {num_videos}", hint="lower --videos")
     samples: dict[str, list[Sample]] = {}
     for sample in load_samples(folder):
         samples.setdefault(sample.video, []).append(sample)
     clips = [make_clip(identity["split"], identity["seed"], index) for index in range(num_videos or count)]
-    asked = {clip.name: _match(clip, samples.get(clip.name, []), folder) for clip in clips}
-    return Shapes(folder=folder, identity=identity, clips=tuple(clips), asked=asked)
+    questions = {clip.name: _match(clip, samples.get(clip.name, []), folder) for clip in clips}
+    return ShapesSet(folder=folder, identity=identity, clips=tuple(clips), questions=questions)
 
 
-def _match(clip: Clip, samples: list[Sample], folder: Path) -> tuple[Asked, ...]:
-    """Find what the generator knows of a video's questions in the folder."""
+def _match(clip: Clip, samples: list[Sample], folder: Path) -> tuple[SetQuestion, ...]:
+    """Match the folder's questions about a video with the generator's."""
     known = {(question.text, question.answer): question for question in clip.questions}
     if sorted((sample.question, sample.answer) for sample in samples) != sorted(known):
         raise BadSet(
             f"the questions about {clip.name} in {str(folder)!r} are not the generator's",
-            hint="write the set anew with 'vidzip shapes'",
+            hint="write the set again with 'vidzip shapes'",
         )
-    return tuple(Asked(id=sample.id, question=known[sample.question, sample.answer]) for sample in samples)
+    return tuple(SetQuestion(id=sample.id, question=known[sample.question, sample.answer]) for sample in samples)
 
 
 def pack_all(model: VideoModel, video: str, settings: Sequence[Setting], seed: str) -> dict[str, PackedVideo]:
-    """Pack a video at every setting that looks at it: one pass of decoding, and each frame encoded once.
+    """Pack a video in every setting with frames; it is decoded once, and each frame encoded once.
 
     Args:
-        model: who will be asked.
+        model: the model.
         video: the file.
-        settings: those without frames are left out of the result.
-        seed: of the random order, where one is wanted.
+        settings: the settings; those without frames are skipped.
+        seed: seed of shuffling.
 
     Returns:
-        Packed videos by the settings' keys.
+        Packed videos by key of the setting.
 
     Raises:
         VideoError: the file cannot be decoded.
     """
-    looking = [setting for setting in settings if setting.frames]
-    if not looking:
+    with_frames = [setting for setting in settings if setting.frames]
+    if not with_frames:
         return {}
     info = vidzip.probe(video)
-    plans = {s.key: vidzip.plan(info, s.budget(model), model.tokens_per_frame) for s in looking}
+    plans = {s.key: vidzip.plan(info, s.budget(model), model.tokens_per_frame) for s in with_frames}
     moments = sorted({moment for plan in plans.values() for moment in plan.timestamps_seconds})
     decoded = vidzip.decode(video, moments)
     appears = dict(zip(moments, decoded.timestamps_seconds, strict=True))
@@ -195,7 +197,7 @@ def pack_all(model: VideoModel, video: str, settings: Sequence[Setting], seed: s
     firsts = [decoded.timestamps_seconds.index(seconds) for seconds in place]
     features = model.encode(Frames(pixels=decoded.pixels[firsts], timestamps_seconds=tuple(place)))
     packed = {}
-    for setting in looking:
+    for setting in with_frames:
         shown = [appears[moment] for moment in plans[setting.key].timestamps_seconds]
         plan = drop_repeated_frames(plans[setting.key], shown, model.tokens_per_frame)
         times = list(dict.fromkeys(shown))
@@ -215,9 +217,9 @@ def pack_all(model: VideoModel, video: str, settings: Sequence[Setting], seed: s
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One question's answer at one setting: a line of the file of answers.
+    """An answer in a setting: a line of the answers file.
 
-    ``score`` is 1 or 0; ``ceiling`` is the chance of being right for one who knows all that the used frames show.
+    ``score`` is 1 or 0; ``ceiling`` is the probability of a right answer given everything that the frames show.
     """
 
     setting: str
@@ -236,13 +238,13 @@ class Row:
 
 
 class Results:
-    """A file of answers: read where it is there, and gone on with."""
+    """An answers file, to which rows are appended."""
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        """Open it.
+        """Read or create the file.
 
         Raises:
-            OtherRun: it is there, and of another run or broken.
+            RunMismatch: the file is of another run, or invalid.
         """
         self._path = path
         self._run = {"schema": "vidzip/shapes-results/1", **run}
@@ -253,7 +255,7 @@ class Results:
             self._write([self._run])
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add rows, in the file as here."""
+        """Append rows to the file."""
         new = list(rows)
         self._write([asdict(row) for row in new])
         self.rows.update(((row.setting, row.id), row) for row in new)
@@ -263,38 +265,39 @@ class Results:
             file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
     def _read(self) -> None:
-        held = self._path.read_bytes()
-        whole = held[: held.rfind(b"\n") + 1]
+        content = self._path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
         try:
             run, *rows = (json.loads(line) for line in whole.splitlines())
             self.rows = {(row["setting"], row["id"]): Row(**row) for row in rows}
         except (ValueError, TypeError, KeyError) as error:
-            raise OtherRun(
-                f"{str(self._path)!r} is no file of answers: {error!r}", hint="name another with --out, or remove it"
+            raise RunMismatch(
+                f"{str(self._path)!r} is not an answers file: {error!r}",
+                hint="give another file with --out, or delete it",
             ) from error
-        unlike = [key for key, value in self._run.items() if not isinstance(run, dict) or run.get(key) != value]
-        if unlike:
-            there = run.get(unlike[0]) if isinstance(run, dict) else run
-            raise OtherRun(
-                f"{str(self._path)!r} is of another run: its {unlike[0]} is {there!r}, not {self._run[unlike[0]]!r}",
-                hint="name another file with --out",
+        differing = [key for key, value in self._run.items() if not isinstance(run, dict) or run.get(key) != value]
+        if differing:
+            found = run.get(differing[0]) if isinstance(run, dict) else run
+            raise RunMismatch(
+                f"{str(self._path)!r} is of another run: its {differing[0]} is {found!r}, not {self._run[differing[0]]!r}",
+                hint="give another file with --out",
             )
-        if whole != held:  # the last line was being written when the run was ended
+        if whole != content:  # the last line is incomplete
             os.truncate(self._path, len(whole))
 
 
 def answer_all(
-    shapes: Shapes, model: VideoModel, settings: Sequence[Setting], results: Results, show: Progress
+    shapes: ShapesSet, model: VideoModel, settings: Sequence[Setting], results: Results, show: Progress
 ) -> None:
-    """Ask what has not been asked yet, video by video.
+    """Ask all remaining questions.
 
     Raises:
-        VideoError: a video is missing or cannot be decoded; none is skipped.
+        VideoError: a video is missing or cannot be decoded.
     """
     for number, clip in enumerate(shapes.clips):
         show(f"{shapes.identity['split']} videos", number, len(shapes.clips))
         missing = {
-            setting.key: [one for one in shapes.asked[clip.name] if (setting.key, one.id) not in results.rows]
+            setting.key: [one for one in shapes.questions[clip.name] if (setting.key, one.id) not in results.rows]
             for setting in settings
         }
         todo = [setting for setting in settings if missing[setting.key]]
@@ -304,13 +307,13 @@ def answer_all(
 
 
 def _rows(
-    clip: Clip, setting: Setting, packed: PackedVideo | None, asked: Sequence[Asked], model: VideoModel
+    clip: Clip, setting: Setting, packed: PackedVideo | None, questions: Sequence[SetQuestion], model: VideoModel
 ) -> Iterable[Row]:
     frames: list[int] = []
     if packed is not None:
         frames = sorted(clip.scene.frame_at(seconds) for seconds in packed.timestamps_seconds)
-    answers = model.session(packed).ask_many([one.question.text for one in asked], MAX_NEW_TOKENS)
-    for one, answer in zip(asked, answers, strict=True):
+    answers = model.session(packed).ask_many([one.question.text for one in questions], MAX_NEW_TOKENS)
+    for one, answer in zip(questions, answers, strict=True):
         question = one.question
         yield Row(
             setting=setting.key,
@@ -330,19 +333,19 @@ def _rows(
 
 
 Rows = Mapping[str, Sequence[Row]]
-"""Each setting's rows, all of the same questions."""
+"""Rows by setting, all of the same questions."""
 
 COLUMNS = ("all", *KINDS, "count, colour", "count, shape", "order, lasting", "order, flash")
 
 
 def _of(rows: Sequence[Row], column: str) -> list[Row]:
-    """The rows that a column is about."""
+    """Return the rows of a column."""
     kind, _, form = column.partition(", ")
     return [row for row in rows if column == "all" or (row.kind == kind and form in ("", row.form))]
 
 
 def accuracies(rows: Rows) -> list[list[str]]:
-    """The table: accuracy by setting and kind, and below each row its ceiling."""
+    """Return the table of accuracy by setting and kind, with each row's ceiling below it."""
     lines = []
     for setting in SETTINGS:
         if setting.key in rows:
@@ -351,35 +354,35 @@ def accuracies(rows: Rows) -> list[list[str]]:
             cut = sum(row.finish_reason == "length" for row in mine)
             counts = [_span(row.frames for row in mine), _span(row.visual_tokens for row in mine)]
             lines.append([setting.title, *counts, *cells, str(cut)])
-            lines.append(["  its ceiling", "", "", *(_ceiling(_of(mine, column)) for column in COLUMNS), ""])
+            lines.append(["  ceiling", "", "", *(_ceiling(_of(mine, column)) for column in COLUMNS), ""])
     return lines
 
 
 def retention(rows: Rows) -> list[list[str]]:
-    """How much of the accuracy with 8 full frames each setting has, in all, and above that without a video."""
-    if FULL not in rows:
+    """Return the accuracy relative to 8 uncompressed frames, in total and above the accuracy without a video."""
+    if UNCOMPRESSED not in rows:
         return []
     shares = {key: mean_score(_graded(mine)).value or 0.0 for key, mine in rows.items()}
-    full, blind = shares[FULL], shares.get(BLIND)
+    uncompressed, no_video = shares[UNCOMPRESSED], shares.get(NO_VIDEO)
     return [
         [
             setting.title,
-            _ratio(shares[setting.key], full),
-            "" if blind is None else _ratio(shares[setting.key] - blind, full - blind),
+            _ratio(shares[setting.key], uncompressed),
+            "" if no_video is None else _ratio(shares[setting.key] - no_video, uncompressed - no_video),
         ]
         for setting in SETTINGS
-        if setting.key in rows and setting.key != BLIND
+        if setting.key in rows and setting.key != NO_VIDEO
     ]
 
 
 def differences(rows: Rows) -> list[list[str]]:
-    """The comparisons that the table is made for, question by question."""
+    """Return paired differences between settings."""
     spread = (SUM, *MORE_FRAMES)
     wanted = [
-        *((key, FULL, "flash") for key in spread),
+        *((key, UNCOMPRESSED, "flash") for key in spread),
         (SUM, STRIDE, "all"),
-        (FULL, SHUFFLED, "direction"),
-        (FULL, SHUFFLED, "order"),
+        (UNCOMPRESSED, SHUFFLED, "direction"),
+        (UNCOMPRESSED, SHUFFLED, "order"),
     ]
     flashes = {key: mean_score(_graded(_of(rows[key], "flash"))).value or 0.0 for key in spread if key in rows}
     best = max(flashes, key=lambda key: flashes[key], default=None)
@@ -406,7 +409,7 @@ def _graded(rows: Sequence[Row]) -> list[QuestionScore]:
 
 
 def _ceiling(rows: Sequence[Row]) -> str:
-    """In percent."""
+    """Return the mean ceiling in percent."""
     return f"{100 * sum(row.ceiling for row in rows) / len(rows):.1f}" if rows else ""
 
 
@@ -419,41 +422,41 @@ def _span(counts: Iterable[int]) -> str:
     return " to ".join(f"{count:,}" for count in dict.fromkeys((different[0], different[-1])))
 
 
-def report(shapes: Shapes, model: str, rows: Rows, *, as_markdown: bool) -> None:
+def report(shapes: ShapesSet, model: str, rows: Rows, *, as_markdown: bool) -> None:
     """Print all tables."""
     draw = print_markdown_table if as_markdown else print_table
-    questions = sum(len(asked) for asked in shapes.asked.values())
+    questions = sum(map(len, shapes.questions.values()))
     identity = shapes.identity
     print_line(
         f"shapes version {identity['version']}, split {identity['split']}, seed {identity['seed']}: "
-        f"{len(shapes.clips)} videos, {questions:,} questions, asked of {model}. Exact match in percent, with 95 % "
-        "intervals clustered by video; below, the ceiling for one who knows what the frames used show, and guesses "
-        "where they do not show it.\n"
+        f"{len(shapes.clips)} videos, {questions:,} questions, answered by {model}. Exact match in percent, with 95 % "
+        "intervals clustered by video; below, the ceiling: accuracy with full knowledge of what the frames show, and "
+        "guesses otherwise.\n"
     )
     draw(accuracies(rows), ("setting", "frames", "tokens", *COLUMNS, "cut answers"))
     if kept := retention(rows):
-        print_line("\nRetention, in percent of 8 full frames:\n")
+        print_line("\nRetention, in percent of 8 uncompressed frames:\n")
         draw(kept, ("setting", "accuracy", "accuracy above no video"))
     if pairs := differences(rows):
-        print_line("\nDifferences in points, question by question:\n")
+        print_line("\nPaired differences in percentage points:\n")
         draw(pairs, ("settings", "questions", "difference"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask what is missing, then print the tables; return the exit code."""
+    """Ask the remaining questions and print the tables; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", type=Path, help="a folder that 'vidzip shapes' wrote")
-    parser.add_argument("--long", type=Path, help="another one, for tables of its own")
+    parser.add_argument("set", type=Path, help="a folder written by 'vidzip shapes'")
+    parser.add_argument("--long", type=Path, help="another such folder, for separate tables")
     parser.add_argument("--model", default="tiny", help="built-in name, folder or hub id (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--out", type=Path, help=f"the file of answers (default: {RESULTS} in the set's folder)")
-    parser.add_argument("--videos", type=int, help="the first so many videos of the set only")
-    parser.add_argument("--settings", nargs="+", choices=[s.key for s in SETTINGS], help="these rows only")
+    parser.add_argument("--out", type=Path, help=f"the answers file (default: {RESULTS} in the set's folder)")
+    parser.add_argument("--videos", type=int, help="use the first videos of the set only")
+    parser.add_argument("--settings", nargs="+", choices=[s.key for s in SETTINGS], help="measure these rows only")
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     options = parser.parse_args(arguments)
     chosen = [setting for setting in SETTINGS if not options.settings or setting.key in options.settings]
     try:
-        files: dict[Path, Shapes] = {options.out or options.set / RESULTS: read_set(options.set, options.videos)}
+        files: dict[Path, ShapesSet] = {options.out or options.set / RESULTS: read_set(options.set, options.videos)}
         if options.long:
             file = options.out.with_stem(f"{options.out.stem}-long") if options.out else options.long / RESULTS
             files[file] = read_set(options.long)
@@ -468,7 +471,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = Results(file, {**about, **shapes.identity})
             with progress_bar() as show:
                 answer_all(shapes, model, chosen, results, show)
-            ids = [one.id for clip in shapes.clips for one in shapes.asked[clip.name]]
+            ids = [one.id for clip in shapes.clips for one in shapes.questions[clip.name]]
             rows = {setting.key: [results.rows[setting.key, key] for key in ids] for setting in chosen}
             if number:
                 print_line()
@@ -477,7 +480,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_message("error", str(error))
         return 2
     except OSError as error:
-        print_message("error", f"the system refused: {error}")
+        print_message("error", str(error))
         return 1
     return 0
 

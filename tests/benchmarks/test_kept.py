@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.kept import Seen, attention, changed, kept, lengths, main
+from benchmarks.kept import LabelledFrame, attention, changed, kept, lengths, main
 from pipelines.shapes import SetRequest, make_set
 from pipelines.terminal import progress_bar
 from vidzip import FrameFeatures
@@ -12,7 +12,7 @@ from vidzip import FrameFeatures
 
 @pytest.fixture
 def frame():
-    """Two things of eight patches each; CLS attends to the first, a little to the second, not to the ground."""
+    """Two objects of eight patches each; CLS attends to the first, a little to the second, not to the background."""
     owners = np.full(256, -1)
     owners[16:24], owners[160:168] = 0, 1
     weight = torch.zeros(1, 257)
@@ -21,7 +21,7 @@ def frame():
     features = FrameFeatures(
         hidden=hidden, keys=torch.randn(1, 257, 4, generator=torch.Generator().manual_seed(0)), attention=weight
     )
-    return Seen(features=features, owners=owners, things=(0, 1))
+    return LabelledFrame(features=features, owners=owners, things=(0, 1))
 
 
 def test_where_cls_attends(frame):
@@ -31,34 +31,34 @@ def test_where_cls_attends(frame):
     assert (on_things, area) == ("100 %", "6 %")
 
 
-def test_what_keeps_a_patch(frame):
+def test_objects_with_a_kept_patch(frame):
     rows = {(method, int(tokens)): rest for method, tokens, *rest in kept([frame])}
     assert rows["visionzip", 8] == ["6", "50 %", "100 %", "100 %"]  # six patches of the first thing, none of the second
     assert rows["visionzip", 17] == ["13", "100 %", "100 %", "62 %"]  # eight and five
     assert rows["stride", 34] == ["33", "50 %", "6 %", "100 %"]  # every seventh patch or so
 
 
-def test_how_long_merged_tokens_are(frame):
+def test_norms_of_merged_tokens(frame):
     # Many patches, all at right angles to each other, are short on average.
     (_, summed), (_, averaged) = lengths([frame])
     assert float(summed) == pytest.approx(1.0, abs=0.02)
     assert float(averaged) < 0.2
 
 
-def test_what_another_precision_changes(frame):
+def test_tokens_changed_by_another_precision(frame):
     same = changed([frame, frame], [frame, frame])
     assert [share for _, _, share in same] == ["0.00 %"] * 8
     # In one of two frames CLS attends to other patches: all that is kept there is new, but for CLS itself.
     weight = torch.zeros(1, 257)
     weight[0, 61:94] = 1 + torch.arange(33) / 100
     features = FrameFeatures(hidden=frame.features.hidden, keys=frame.features.keys, attention=weight)
-    other = Seen(features=features, owners=frame.owners, things=())
+    other = LabelledFrame(features=features, owners=frame.owners, things=())
     rows = {(method, int(tokens)): share for method, tokens, share in changed([frame, frame], [frame, other])}
     assert rows["visionzip", 8] == f"{100 * 6 / 16:.2f} %"
     assert rows["stride", 8] == "0.00 %"
 
 
-def test_a_set_is_looked_at_in_two_precisions(tmp_path, capsys):
+def test_a_set_is_analysed_in_two_precisions(tmp_path, capsys):
     folder = str(tmp_path / "set")
     with progress_bar() as show:
         make_set(SetRequest(folder=folder, split="validation", videos=1, seed=50, workers=1), show)
@@ -68,4 +68,4 @@ def test_a_set_is_looked_at_in_two_precisions(tmp_path, capsys):
 
 def test_no_set_is_an_error(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
-    assert "describes no set" in capsys.readouterr().err
+    assert "shapes.json" in capsys.readouterr().err

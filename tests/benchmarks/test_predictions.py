@@ -13,11 +13,11 @@ from benchmarks.predictions import (
     TOTAL,
     Case,
     Outcome,
-    by_miss,
+    by_error,
     compare,
-    in_common,
+    describe_worst,
     main,
-    ninetieth,
+    percentile_90,
     wide,
 )
 from vidzip.models import measuring
@@ -41,13 +41,13 @@ def test_enough_cases_of_enough_kinds():
     assert len({(case.video, case.frames, case.tokens) for case in CASES}) == len(CASES)
 
 
-def test_no_case_was_calibrated_on():
+def test_no_case_is_part_of_the_calibration():
     calibrated = {(trial.codec, trial.width, trial.keyframe_interval) for trial in measuring._clips(quick=False)}
     drawn = {case.video for case in CASES if isinstance(case.video, Trial)}
     assert not {(trial.codec, trial.width, trial.keyframe_interval) for trial in drawn} & calibrated
 
 
-def test_predictions_beside_measurements():
+def test_predictions_are_compared_with_measurements():
     stats = VideoStats(num_frames=100, num_keyframes=4, pixels=10**6, frame_bytes=5000, codec="vp9")
     work = Workload(num_frames=8, num_encoded_frames=8, total_tokens=136, prompt_tokens=20, video=stats)
     costs = default_costs(VIDEO_LLAVA_7B, "cuda")
@@ -59,19 +59,17 @@ def test_predictions_beside_measurements():
         total_seconds=predicted.seconds / 2,
     )
     found = compare("one", run, costs)
-    assert found.off == pytest.approx({**dict.fromkeys(stages, -0.5), GENERATE: 0.0, TOTAL: 1.0})
+    assert found.errors == pytest.approx({**dict.fromkeys(stages, -0.5), GENERATE: 0.0, TOTAL: 1.0})
     assert found.codec == "vp9"
     assert found.decoding_share == pytest.approx(stages["decode"] / sum(stages.values()))
     assert found.record()["decoding_share"] == found.decoding_share
 
 
-def test_the_worst_come_first_and_say_what_they_share():
+def test_the_worst_come_first_and_are_described():
     some = [outcome(0.1), outcome(-0.6, decode=7.5, codec="vp9"), outcome(0.2), outcome(0.5, decode=7.5)]
-    assert [one.title for one in by_miss(some)] == ["-0.6", "0.5", "0.2", "0.1"]
-    assert in_common(some, 2) == (
-        "of the 2 worst, 1 are predicted too high and 1 too low; codecs: h264, vp9; decoding is 75% of their stages, "
-        "and 52% of all configurations'"
-    )
+    assert [one.title for one in by_error(some)] == ["-0.6", "0.5", "0.2", "0.1"]
+    described = describe_worst(some, 2)
+    assert all(value in described for value in ("2 worst", "1 are too high", "1 too low", "h264, vp9", "75%", "52%"))
 
 
 def test_a_row_of_the_summary():
@@ -84,7 +82,7 @@ def test_a_row_of_the_summary():
 
 @pytest.mark.parametrize(("values", "found"), [([0.4], 0.4), ([0.0, 1.0], 0.9), (list(range(11)), 9)])
 def test_the_ninetieth_percentile(values, found):
-    assert ninetieth(values) == pytest.approx(found)
+    assert percentile_90(values) == pytest.approx(found)
 
 
 def test_the_wide_model_is_wider_and_the_same_every_time(small):
@@ -111,14 +109,14 @@ def short(monkeypatch):
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("extra", [[], ["--together", "--markdown"]])
-def test_what_is_drawn_is_predicted_and_measured(tmp_path, capsys, extra):
+@pytest.mark.parametrize("extra", [[], pytest.param(["--together", "--markdown"], marks=pytest.mark.slow)])
+def test_synthetic_clips_are_predicted_and_measured(tmp_path, capsys, extra):
     out = tmp_path / "figures.json"
     arguments = ["--models", "tiny", "--device", "cpu", "--rounds", "1", "--quick", "--json", str(out), *extra]
     assert main(arguments) == 0
     told = capsys.readouterr().out
     assert TOTAL in told
-    assert "of the 2 worst" in told  # the real video is left out
+    assert "of the 2 worst" in told  # the real video is skipped
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert [len(one["measured_seconds"]) for one in figures["configurations"]] == [len(STAGES) + 2] * 2
     for one in figures["configurations"]:
@@ -130,7 +128,7 @@ def test_what_is_drawn_is_predicted_and_measured(tmp_path, capsys, extra):
 @pytest.mark.usefixtures("short")
 def test_nothing_to_measure_is_an_error(capsys, tmp_path):
     assert main(["--models", "tiny", "--device", "cpu", "--rounds", "1", "--quick", "--cases", "1"]) == 2
-    assert "name the folder of test data" in capsys.readouterr().err
+    assert "folder of test data" in capsys.readouterr().err
     assert main([str(tmp_path), "--models", "tiny", "--device", "cpu", "--rounds", "1", "--cases", "1"]) == 2
     assert "bikes.mp4" in capsys.readouterr().err
     with pytest.raises(SystemExit):

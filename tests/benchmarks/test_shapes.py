@@ -9,7 +9,19 @@ import pytest
 import torch
 
 from benchmarks import shapes
-from benchmarks.shapes import BLIND, FULL, SETTINGS, SHUFFLED, STRIDE, SUM, BadSet, OtherRun, Results, Row, read_set
+from benchmarks.shapes import (
+    NO_VIDEO,
+    SETTINGS,
+    SHUFFLED,
+    STRIDE,
+    SUM,
+    UNCOMPRESSED,
+    BadSet,
+    Results,
+    Row,
+    RunMismatch,
+    read_set,
+)
 from eval.datasets import DatasetError
 from eval.shapes import KINDS
 from pipelines.shapes import SetRequest, make_set
@@ -18,7 +30,7 @@ from vidzip import plan, probe
 from vidzip.errors import BadArgument
 
 SEED = 50
-"""Of the validation split: its first two videos have 54 and 32 frames."""
+"""Seed of the validation split; its first two videos have 54 and 32 frames."""
 
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 
@@ -59,29 +71,29 @@ def answered(folder, tmp_path_factory):
     return out
 
 
-def test_every_question_is_asked_at_every_setting(answered, held):
+def test_every_question_is_asked_in_every_setting(answered, held):
     run, *rows = lines_of(answered)
     assert run["schema"] == "vidzip/shapes-results/1"
     assert (run["model"], run["split"], run["seed"], run["dtype"]) == ("tiny-random", "validation", SEED, "float32")
-    ids = [one.id for clip in held.clips for one in held.asked[clip.name]]
+    ids = [one.id for clip in held.clips for one in held.questions[clip.name]]
     assert len(ids) == 14
     assert sorted((row["setting"], row["id"]) for row in rows) == sorted((key, one) for key in BY_KEY for one in ids)
     tokens = {row["setting"]: row["visual_tokens"] for row in rows}
-    assert tokens == {key: {BLIND: 0, FULL: 2056, SHUFFLED: 2056}.get(key, 136) for key in BY_KEY}
+    assert tokens == {key: {NO_VIDEO: 0, UNCOMPRESSED: 2056, SHUFFLED: 2056}.get(key, 136) for key in BY_KEY}
     frames = {(row["setting"], row["video"]): row["frames"] for row in rows}
-    assert [frames["zip-136", clip.name] for clip in held.clips] == [54, 32]  # all that there are
+    assert [frames["zip-136", clip.name] for clip in held.clips] == [54, 32]  # all frames
     assert {row["kind"] for row in rows} == set(KINDS)
     assert all(row["score"] in (0, 1) and row["finish_reason"] in ("stop", "length") for row in rows)
 
 
-def test_answers_are_those_of_packing_and_asking_plainly(small, answered, held):
+def test_answers_equal_those_of_pack_and_ask(small, answered, held):
     rows = {(row["setting"], row["id"]): row for row in lines_of(answered)[1:]}
     clip = held.clips[1]
-    for key in (FULL, SUM, "zip-34", STRIDE):
+    for key in (UNCOMPRESSED, SUM, "zip-34", STRIDE):
         setting = BY_KEY[key]
         planned = plan(held.video(clip), setting.budget(small), small.tokens_per_frame)
         packed = small.pack(held.video(clip), planned, setting.method, **setting.options)
-        for one in held.asked[clip.name][:2]:
+        for one in held.questions[clip.name][:2]:
             answer = small.ask(packed, one.question.text, shapes.MAX_NEW_TOKENS)
             assert rows[key, one.id]["prediction"] == answer.text
 
@@ -90,17 +102,17 @@ def test_a_second_run_asks_nothing_and_prints_the_same(answered, folder, capsys,
     before = answered.read_bytes()
     assert command(folder, answered) == 0
     first = capsys.readouterr().out
-    monkeypatch.setattr(shapes, "Session", lambda *_: pytest.fail("a question was asked again"))
+    monkeypatch.setattr(shapes.VideoModel, "session", lambda *_: pytest.fail("a question was asked again"))
     monkeypatch.setattr(shapes.vidzip, "decode", lambda *_: pytest.fail("a video was decoded again"))
     assert command(folder, answered) == 0
     assert capsys.readouterr().out == first
     assert answered.read_bytes() == before
     for setting in SETTINGS:
         assert setting.title in first
-    assert "2 videos, 14 questions, asked of tiny-random" in first
+    assert "2 videos, 14 questions, answered by tiny-random" in first
 
 
-def test_a_run_that_was_ended_goes_on_where_it_was(answered, folder, tmp_path):
+def test_an_interrupted_run_resumes(answered, folder, tmp_path):
     whole = answered.read_bytes()
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(whole[: len(whole) * 2 // 5])  # in the middle of a line, a video and a setting
@@ -111,23 +123,23 @@ def test_a_run_that_was_ended_goes_on_where_it_was(answered, folder, tmp_path):
 
 def test_rows_and_videos_can_be_chosen(answered, folder, tmp_path, capsys):
     out = tmp_path / "some.jsonl"
-    assert command(folder, out, "--videos", "1", "--settings", SUM, FULL, "--markdown") == 0
+    assert command(folder, out, "--videos", "1", "--settings", SUM, UNCOMPRESSED, "--markdown") == 0
     rows = lines_of(out)[1:]
-    assert [row["setting"] for row in rows] == [FULL] * 7 + [SUM] * 7
+    assert [row["setting"] for row in rows] == [UNCOMPRESSED] * 7 + [SUM] * 7
     known = {(row["setting"], row["id"]): row for row in lines_of(answered)[1:]}
     assert all(row == known[row["setting"], row["id"]] for row in rows)
     text = capsys.readouterr().out
-    assert "| 8 full frames | 8 | 2,056 |" in text
-    assert "| VisionZip, 8 frames - 8 full frames | flash |" in text
+    assert "| 8 uncompressed frames | 8 | 2,056 |" in text
+    assert "| VisionZip, 8 frames - 8 uncompressed frames | flash |" in text
     assert "no video |" not in text.replace("above no video |", "")
     # What is there already counts for the whole set.
     assert command(folder, out, "--settings", SUM) == 0
     assert len(lines_of(out)) == 1 + 21
 
 
-def test_a_long_set_has_tables_of_its_own(folder, tmp_path, capsys):
+def test_a_long_set_has_separate_tables(folder, tmp_path, capsys):
     out = tmp_path / "out.jsonl"
-    assert command(folder, out, "--long", str(folder), "--settings", BLIND) == 0
+    assert command(folder, out, "--long", str(folder), "--settings", NO_VIDEO) == 0
     assert capsys.readouterr().out.count("shapes version 1, split validation, seed 50: 2 videos") == 2
     assert lines_of(tmp_path / "out-long.jsonl") == lines_of(out)
 
@@ -147,7 +159,7 @@ def test_answers_of_another_run_are_refused(answered, folder, tmp_path, capsys):
         json.dumps(run) + '\n{"setting": 1, "id": 2}\n',
     ):
         out.write_text(broken)
-        with pytest.raises(OtherRun, match=r"other\.jsonl"):
+        with pytest.raises(RunMismatch, match=r"other\.jsonl"):
             Results(out, {key: value for key, value in run.items() if key != "schema"})
         assert out.read_text() == broken
 
@@ -167,7 +179,7 @@ def test_a_video_that_cannot_be_decoded_is_an_error_with_its_name(folder, tmp_pa
 
 
 @pytest.mark.parametrize("key", [setting.key for setting in SETTINGS if setting.frames and not setting.is_shuffled])
-def test_packs_are_those_of_packing_one_by_one(small, held, packs, key):
+def test_packs_equal_those_of_pack(small, held, packs, key):
     setting, video = BY_KEY[key], held.video(held.clips[0])
     alone = small.pack(
         video, plan(probe(video), setting.budget(small), small.tokens_per_frame), setting.method, **setting.options
@@ -192,8 +204,8 @@ def test_a_video_is_decoded_once_and_each_frame_encoded_once(small, held, monkey
     assert len(set(times)) == len(times) <= clip.scene.num_frames
 
 
-def test_shuffled_frames_know_what_they_are(small, held, packs):
-    whole, mixed = packs[FULL], packs[SHUFFLED]
+def test_shuffled_frames_keep_their_provenance(small, held, packs):
+    whole, mixed = packs[UNCOMPRESSED], packs[SHUFFLED]
     assert sorted(mixed.timestamps_seconds) == list(whole.timestamps_seconds) != list(mixed.timestamps_seconds)
     for token in (0, 300, 2055):
         said = mixed.provenance(token)
@@ -205,16 +217,16 @@ def test_shuffled_frames_know_what_they_are(small, held, packs):
     assert other[SHUFFLED].timestamps_seconds != mixed.timestamps_seconds
 
 
-def test_ceilings_are_what_the_used_frames_show(answered, held):
+def test_ceilings_follow_from_the_frames(answered, held):
     rows = {(row["setting"], row["id"]): row for row in lines_of(answered)[1:]}
     for clip in held.clips:
         count = clip.scene.num_frames
         middles = [(2 * i + 1) * count // 16 for i in range(8)]
-        for one in held.asked[clip.name]:
+        for one in held.questions[clip.name]:
             question, guess = one.question, 1 / one.question.num_choices
-            assert rows[BLIND, one.id]["ceiling"] == guess
+            assert rows[NO_VIDEO, one.id]["ceiling"] == guess
             seen = question.is_shown(clip.scene, middles)
-            for key in (FULL, SUM, "zip-8-mean", STRIDE):
+            for key in (UNCOMPRESSED, SUM, "zip-8-mean", STRIDE):
                 assert rows[key, one.id]["ceiling"] == (1 if seen else guess)
             # Of a motion, the axis is left; of an order, nothing.
             shuffled = {"direction": 0.5, "order": guess}.get(question.kind, 1) if seen else guess
@@ -252,15 +264,15 @@ def test_tables_worked_by_hand():
         ]
 
     rows = {
-        BLIND: column(BLIND, 1, 0, 0, 0, ceiling=0.25, frames=0, tokens=0),
-        FULL: column(FULL, 1, 0, 1, 1, ceiling=0.5, tokens=2056),
+        NO_VIDEO: column(NO_VIDEO, 1, 0, 0, 0, ceiling=0.25, frames=0, tokens=0),
+        UNCOMPRESSED: column(UNCOMPRESSED, 1, 0, 1, 1, ceiling=0.5, tokens=2056),
         SUM: column(SUM, 0, 0, 1, 1, finish="length"),
         "zip-34": column("zip-34", 1, 1, 0, 0),
     }
     rows["zip-34"][3] = dataclasses.replace(rows["zip-34"][3], frames=34)
     table = {line[0]: line for line in shapes.accuracies(rows)[::2]}
-    assert table["8 full frames"][1:3] == ["8", "2,056"]
-    assert table["8 full frames"][3].startswith("75.0 [")
+    assert table["8 uncompressed frames"][1:3] == ["8", "2,056"]
+    assert table["8 uncompressed frames"][3].startswith("75.0 [")
     assert table["VisionZip, 34 frames"][1] == "8 to 34"
     names = ("setting", "frames", "tokens", *shapes.COLUMNS, "cut answers")
     cells = dict(zip(names, table["VisionZip, 8 frames"], strict=True))
@@ -269,22 +281,26 @@ def test_tables_worked_by_hand():
     assert cells["flash"].startswith("0.0 [0.0, ")
     assert cells["cut answers"] == "4"
     ceilings = shapes.accuracies(rows)[3]
-    assert ceilings[:4] == ["  its ceiling", "", "", "50.0"]
+    assert ceilings[:4] == ["  ceiling", "", "", "50.0"]
     assert shapes.retention(rows) == [
-        ["8 full frames", "100.0", "100.0"],
+        ["8 uncompressed frames", "100.0", "100.0"],
         ["VisionZip, 8 frames", "66.7", "50.0"],
         ["VisionZip, 34 frames", "66.7", "50.0"],
     ]
     assert [(line[0], line[1], line[2].partition(" ")[0]) for line in shapes.differences(rows)] == [
-        ("VisionZip, 8 frames - 8 full frames", "flash", "-50.0"),
-        ("VisionZip, 34 frames - 8 full frames (the best of these, chosen by these questions)", "flash", "+50.0"),
+        ("VisionZip, 8 frames - 8 uncompressed frames", "flash", "-50.0"),
+        (
+            "VisionZip, 34 frames - 8 uncompressed frames (the best of these, chosen by these questions)",
+            "flash",
+            "+50.0",
+        ),
     ]
 
 
-def test_what_is_no_set_of_this_generator_is_refused(folder, tmp_path):
-    with pytest.raises(BadSet, match=r"shapes.json' describes no set.*vidzip shapes"):
+def test_other_sets_are_refused(folder, tmp_path):
+    with pytest.raises(BadSet, match=r"shapes.json'.*vidzip shapes"):
         read_set(tmp_path)
-    with pytest.raises(BadSet, match="holds 2 videos, not 3; ask for fewer"):
+    with pytest.raises(BadSet, match="holds 2 videos, not 3"):
         read_set(folder, 3)
     with pytest.raises(BadArgument, match="the number of videos is 0"):
         read_set(folder, 0)
@@ -293,10 +309,10 @@ def test_what_is_no_set_of_this_generator_is_refused(folder, tmp_path):
     said = json.loads((copy / "shapes.json").read_text())
     for change in ({"version": 0}, {"split": "exam"}):
         (copy / "shapes.json").write_text(json.dumps({**said, **change}))
-        with pytest.raises(BadSet, match="write it anew"):
+        with pytest.raises(BadSet, match="vidzip shapes"):
             read_set(copy)
     (copy / "shapes.json").write_text(json.dumps({**said, "seed": SEED + 1}))
-    with pytest.raises(BadSet, match=f"the questions about validation_{SEED + 1}_00000 .* are not the generator's"):
+    with pytest.raises(BadSet, match=f"validation_{SEED + 1}_00000"):
         read_set(copy)
     (copy / "shapes.json").write_text(json.dumps(said))
     (copy / "test_a.json").write_text("[]")
