@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -78,9 +79,7 @@ class TableSettings:
     Attributes:
         data: folder with a folder for each set.
         out: folder of the runs: a folder for each set, and in it one for each row.
-        sets: columns, names in :data:`SETS`.
-        rows: rows, in the order of the table.
-        run: what all runs have in common; its questions are replaced by those of each set.
+        run: what all runs have in common, without the questions' name and folder.
         judge: the judge, if any.
     """
 
@@ -112,20 +111,20 @@ class SetAvailability:
 
     Attributes:
         name: the set's column.
-        problem: why its questions cannot be read; empty if they can.
-        num_questions: number of its questions.
-        num_asked: number of those that each row asks.
         num_published: number of questions of the published set.
-        num_videos: number of videos that are asked about.
+        problem: why its questions cannot be read; empty if they can.
+        num_questions: number of questions of all videos.
+        num_asked: number of questions that each row asks.
+        num_videos: number of videos that they are about.
         num_missing_videos: number of those without a file.
         num_done: number of answers that the rows have already.
     """
 
     name: str
-    problem: str
+    num_published: int
+    problem: str = ""
     num_questions: int = 0
     num_asked: int = 0
-    num_published: int = 0
     num_videos: int = 0
     num_missing_videos: int = 0
     num_done: int = 0
@@ -134,46 +133,34 @@ class SetAvailability:
 def check_set(settings: TableSettings, name: str) -> SetAvailability:
     """Check what this machine has of a set, without opening a video."""
     from eval.datasets import SETS as KNOWN_SETS
-    from eval.datasets import DatasetError, VideoFolder
+    from eval.datasets import DatasetError
     from pipelines.runs.questions import by_video, find_videos, read_questions
+    from pipelines.runs.run_log import RunMismatch, read_run
 
     questions, num_published = settings.questions(name), KNOWN_SETS[SETS[name]].published.questions
     try:
         num_questions = len(read_questions(replace(questions, subset=None, limit=None)))
         samples, videos = read_questions(questions), find_videos(questions)
     except DatasetError as error:
-        return SetAvailability(name=name, problem=str(error), num_published=num_published)
-
-    def is_missing(video: str, folder: VideoFolder = videos) -> bool:
+        return SetAvailability(name=name, num_published=num_published, problem=str(error))
+    asked, num_missing, num_done = by_video(samples), 0, 0
+    for video in asked:
         try:
-            folder.find(video)
+            videos.find(video)
         except DatasetError:
-            return True
-        return False
-
-    asked = by_video(samples)
+            num_missing += 1
+    for row in settings.rows:
+        with suppress(RunMismatch):  # the run does not exist yet
+            num_done += len(read_run(settings.folder(name, row))[1])
     return SetAvailability(
         name=name,
-        problem="",
+        num_published=num_published,
         num_questions=num_questions,
         num_asked=len(samples),
-        num_published=num_published,
         num_videos=len(asked),
-        num_missing_videos=sum(map(is_missing, asked)),
-        num_done=sum(_count_done(settings.folder(name, row)) for row in settings.rows),
+        num_missing_videos=num_missing,
+        num_done=num_done,
     )
-
-
-def _count_done(folder: str) -> int:
-    """Count the questions of a run that are done."""
-    from pipelines.runs.run_log import RunMismatch, read_run
-
-    if not os.path.isdir(folder):
-        return 0
-    try:
-        return len(read_run(folder)[1])
-    except RunMismatch:
-        return 0
 
 
 def missing(settings: TableSettings, sets: Sequence[SetAvailability]) -> Iterator[str]:
@@ -206,11 +193,7 @@ def deviations(settings: TableSettings, sets: Sequence[SetAvailability]) -> Iter
 
 
 def run_rows(settings: TableSettings, name: str, progress: Progress, model: VideoModel | None) -> dict[str, RunResult]:
-    """Run the rows that vidzip has on one set. Runs that were interrupted resume.
-
-    Returns:
-        The result of each row, by its key.
-    """
+    """Run the rows that vidzip has on one set; return the results by row key. Interrupted runs resume."""
     from pipelines.runs.executing import execute_runs
 
     run = replace(settings.run, questions=settings.questions(name))
@@ -221,11 +204,7 @@ def run_rows(settings: TableSettings, name: str, progress: Progress, model: Vide
 
 
 def score_rows(settings: TableSettings, name: str, confirm_cost: Callable[[str], None]) -> dict[str, Summary]:
-    """Score the runs of a set, with the judge if there is one, once its cost is confirmed.
-
-    Returns:
-        The scores of each row, by its key.
-    """
+    """Score the runs of a set, with the judge if there is one and its cost is confirmed; return the scores by row key."""
     from eval.scoring import summarise
     from pipelines.scoring.judging import judge_run
     from pipelines.scoring.loading import load_run
