@@ -96,7 +96,7 @@ def execute_runs(
         The result of each run, by its folder.
 
     Raises:
-        VidzipError: the settings are wrong, before anything is written; or the machine lacks room.
+        VidzipError, DatasetError: the settings are wrong, before anything is written; or the machine lacks room.
     """
     samples = read_questions(settings.questions)
     shard = take_shard(samples, settings.questions.shard)
