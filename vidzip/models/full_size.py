@@ -1,8 +1,7 @@
-"""Video-LLaVA at its full size, 7B, with random weights: what speed and memory are measured on; no download.
+"""A model with the shape of Video-LLaVA-7B and random weights, to measure speed and memory without a download.
 
-Its words mean nothing. Weights are drawn where they stay and in the precision they keep: at half precision the model
-takes 14.7 GB of the device from the first moment to the last, and nothing of the host. The image tower, 0.6 GB of it,
-is of no use to a video; it is there because a checkpoint brings it too.
+Weights are drawn on the device in their final precision: in half precision the model takes 14.7 GB of the device and no
+host memory. That includes 0.6 GB for the image tower, which videos do not use, but checkpoints contain.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ QUESTIONS = (
     "What is the person in the video doing?",
     "Where does it take place, and how many people are there?",
 )
-"""What the tokenizer has words for, beside the prompts' own; of any other word it makes one token all the same."""
+"""Questions whose words are in the vocabulary; every other word is one unknown token."""
 
 _TOWER = KNOWN_TOWERS["LanguageBind_Video_merge"]
 _TIME = ("add_time_attn", "num_frames")
@@ -63,13 +62,13 @@ _VICUNA: dict[str, Any] = {
     "rms_norm_eps": 1e-5,
     "tie_word_embeddings": False,
 }
-"""Vicuna-7B v1.5's shape."""
+"""Shape of Vicuna-7B v1.5."""
 
 _PORT_VOCABULARY = 32064
-"""Vicuna's with the port's three markers, rounded up to a multiple of 64."""
+"""Vicuna's vocabulary with the port's three markers, rounded up to a multiple of 64."""
 
-_FEWEST_LAYERS = 2
-"""Tokens are taken from the last layer but one."""
+_MIN_LAYERS = 2
+"""Features come from the second to last layer."""
 
 
 def build(
@@ -80,26 +79,25 @@ def build(
     *,
     seed: int = 0,
 ) -> VideoModel:
-    """Build the model, the same weights every time on the same kind of device.
+    """Build the model; weights are the same every time on the same kind of device.
 
-    The tokenizer makes one token of a word, as Vicuna's does of a usual one, so that prompts are about as long as
-    there. No answer ends before ``max_new_tokens``.
+    A word is one token, as common words are for Vicuna, so that prompts have about the same length. Answers do not end
+    before ``max_new_tokens``.
 
     Args:
-        kind: ``"port"`` for transformers' model, ``"original"`` for the one whose tower attends over time.
-        depth: the share of layers that is built, of the tower as of the language model, above 0 and up to 1; widths
-            are full in any case.
-        device, dtype: as :func:`vidzip.load` takes them.
-        seed: of the weights.
+        kind: ``"port"`` for transformers' model, ``"original"`` for the one with temporal attention in its tower.
+        depth: share of the layers of tower and language model to build, above 0 and up to 1; widths do not change.
+        device, dtype: as in :func:`vidzip.load`.
+        seed: seed of the weights.
 
     Raises:
-        BadArgument: an unknown kind, device or dtype, or a depth out of range.
-        DeviceUnavailable: the device is not there.
+        BadArgument: the kind, device or dtype is unknown, or the depth is out of range.
+        DeviceUnavailable: the device is not available.
         OutOfMemory: the device cannot hold the weights.
     """
     config, tokenizer = build_config(kind, depth)
     where = find_device(device)
-    model = _skeleton(config)
+    model = _build_on_meta(config)
     with memory_errors("a model of 7B shape"), torch.no_grad():
         _draw_weights(model, where, find_dtype(dtype, where), seed)
         _compute_buffers(model, where)
@@ -120,10 +118,10 @@ def build(
 
 
 def build_config(kind: Kind = "port", depth: Fraction | float = 1) -> tuple[VideoLlavaConfig, PreTrainedTokenizerBase]:
-    """Build the config, of Vicuna-7B and ViT-L/14 at 224 pixels, and the tokenizer whose markers it names.
+    """Build the config of Vicuna-7B and ViT-L/14 at 224 pixels, and the tokenizer.
 
     Raises:
-        BadArgument: an unknown kind, or a depth that is not above 0 and up to 1.
+        BadArgument: the kind is unknown, or the depth is not above 0 and up to 1.
     """
     if kind not in get_args(Kind):
         raise BadArgument(f"unknown kind {kind!r}", hint=f"use {' or '.join(get_args(Kind))}")
@@ -135,10 +133,10 @@ def build_config(kind: Kind = "port", depth: Fraction | float = 1) -> tuple[Vide
     tower: dict[str, Any] = {name: value for name, value in _TOWER.items() if is_temporal or name not in _TIME}
     text = dict(_VICUNA)
     if not is_temporal:
-        tower["hidden_act"] = "quick_gelu"  # as the port's config says; LanguageBind's own towers have GELU
+        tower["hidden_act"] = "quick_gelu"  # as in the port's config; LanguageBind's towers have GELU
         text["vocab_size"] = _PORT_VOCABULARY
     for settings in (tower, text):
-        settings["num_hidden_layers"] = max(_FEWEST_LAYERS, round(settings["num_hidden_layers"] * depth))
+        settings["num_hidden_layers"] = max(_MIN_LAYERS, round(settings["num_hidden_layers"] * depth))
     make: Callable[..., VideoLlavaConfig] = TemporalVideoLlavaConfig if is_temporal else VideoLlavaConfig
     config = make(
         vision_config=CLIPVisionConfig(**tower),
@@ -157,8 +155,8 @@ def build_config(kind: Kind = "port", depth: Fraction | float = 1) -> tuple[Vide
     return config, tokenizer
 
 
-def _skeleton(config: VideoLlavaConfig) -> Any:
-    """Build the model's modules without memory for what they hold."""
+def _build_on_meta(config: VideoLlavaConfig) -> Any:
+    """Build the modules without allocating parameters and buffers."""
     with torch.device("meta"):
         if isinstance(config, TemporalVideoLlavaConfig):
             return TemporalVideoLlava(config)
@@ -166,14 +164,14 @@ def _skeleton(config: VideoLlavaConfig) -> Any:
 
 
 def _draw_weights(model: nn.Module, device: torch.device, dtype: torch.dtype, seed: int) -> None:
-    """Draw every weight in place: norms of one, biases of zero, rows of about length one elsewhere.
+    """Draw every weight in place: ones for norms, zeros for biases, and rows with a norm of about 1 elsewhere.
 
-    So what a layer makes is about as large as what it is given, and half precision holds all of it.
+    Layers then preserve the scale of their input, and half precision does not overflow.
     """
     generator = torch.Generator(device).manual_seed(seed)
     for module in model.modules():
-        for name, planned in list(module.named_parameters(recurse=False)):
-            weight = torch.empty(planned.shape, dtype=dtype, device=device)
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            weight = torch.empty(parameter.shape, dtype=dtype, device=device)
             if name == "bias":
                 weight.zero_()
             elif name == "weight" and weight.ndim == 1:
@@ -184,9 +182,9 @@ def _draw_weights(model: nn.Module, device: torch.device, dtype: torch.dtype, se
 
 
 def _compute_buffers(model: nn.Module, device: torch.device) -> None:
-    """Compute what is no weight: positions, and how fast they turn, in float32 whatever the weights are.
+    """Compute the buffers, positions and rotary frequencies, in float32.
 
-    What another module may hold stays without memory, and fails loudly where it is used.
+    Unknown buffers stay on the meta device, so that using them is an error.
     """
     for module in model.modules():
         if isinstance(module, LlamaRotaryEmbedding):

@@ -10,7 +10,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, PreTrainedTokenizerFast,
 
 from vidzip.encoders import Preprocessor
 
-BEFORE_WORDS = ("<unk>", "<s>", "</s>")
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 """The first tokens of every vocabulary."""
 
 _MARKERS = ("<image>", "<video>", "<pad>")
@@ -27,11 +27,11 @@ PREPROCESSOR = Preprocessor(
 
 
 def finish_tokenizer(backend: Tokenizer) -> PreTrainedTokenizerFast:
-    """Add markers and the start token to a tokenizer whose vocabulary begins with :data:`BEFORE_WORDS`."""
+    """Add markers and the start token to a tokenizer whose vocabulary begins with :data:`SPECIAL_TOKENS`."""
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in _MARKERS])
-    unknown, start, end = BEFORE_WORDS
+    unknown, start, end = SPECIAL_TOKENS
     backend.post_processor = processors.TemplateProcessing(
-        single=f"{start} $A", pair=f"{start} $A $B", special_tokens=[(start, BEFORE_WORDS.index(start))]
+        single=f"{start} $A", pair=f"{start} $A $B", special_tokens=[(start, SPECIAL_TOKENS.index(start))]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -47,9 +47,9 @@ def finish_tokenizer(backend: Tokenizer) -> PreTrainedTokenizerFast:
 def build_word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     """Build a case-insensitive tokenizer of whole words; the prompt's own words are added."""
     prompt = ["user", "assistant", ":", "?", ","]
-    vocabulary = [*BEFORE_WORDS, *dict.fromkeys([*prompt, *words])]
+    vocabulary = [*SPECIAL_TOKENS, *dict.fromkeys([*prompt, *words])]
     backend = Tokenizer(
-        models.WordLevel(vocab={token: i for i, token in enumerate(vocabulary)}, unk_token=BEFORE_WORDS[0])
+        models.WordLevel(vocab={token: i for i, token in enumerate(vocabulary)}, unk_token=SPECIAL_TOKENS[0])
     )
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = pre_tokenizers.Whitespace()

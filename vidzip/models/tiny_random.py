@@ -1,6 +1,6 @@
-"""Video-LLaVA in small, with random weights: the real classes and token counts, built in code, no download.
+"""``tiny-random``: a small Video-LLaVA with random weights, built without a download, to test the whole path.
 
-It shows that the path works. Its words mean nothing.
+Classes, picture size and token counts are Video-LLaVA's. Its answers mean nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, VideoLlavaConfig
 from transformers import VideoLlavaForConditionalGeneration as Model
 
-from vidzip.models.small import BEFORE_WORDS, PREPROCESSOR, build_config, finish_tokenizer
+from vidzip.models.small import PREPROCESSOR, SPECIAL_TOKENS, build_config, finish_tokenizer
 from vidzip.models.video_llava import VideoLlava
 
 SEED = 20260101
@@ -24,7 +24,7 @@ def build() -> VideoLlava:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = Model(_config(tokenizer))
-    # It shall spell its nonsense in letters: no byte, alone an invalid text, is ever the most likely token.
+    # Single bytes may be invalid UTF-8: they are never the most likely token.
     with torch.no_grad():
         model.lm_head.weight[[i for token, i in tokenizer.get_vocab().items() if token.startswith("<0x")]] = 0
     return VideoLlava(network=model, tokenizer=tokenizer, preprocessor=PREPROCESSOR)
@@ -37,29 +37,26 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> VideoLlavaConfig:
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_hidden_layers": 4,
-            "initializer_factor": 4.0,  # so large that attention is far from flat, as in a trained tower
+            "initializer_factor": 4.0,  # large, so that attention is peaked as in a trained tower
         },
         text={
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_hidden_layers": 2,
-            "initializer_range": 0.2,  # so large that an answer depends on the video and the question
+            "initializer_range": 0.2,  # large, so that answers depend on the video and the question
         },
     )
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Build a tokenizer that works as Llama's does, with single letters for a vocabulary.
-
-    It marks where the text starts, and spells in bytes what its alphabet lacks.
-    """
+    """Build a tokenizer like Llama's with a vocabulary of single characters, and bytes for all others."""
     alphabet = ["▁", "\n", *string.ascii_letters, *string.digits, *string.punctuation]
-    vocabulary = [*BEFORE_WORDS, *(f"<0x{byte:02X}>" for byte in range(256)), *alphabet]
+    vocabulary = [*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256)), *alphabet]
     backend = Tokenizer(
         models.BPE(
             vocab={token: i for i, token in enumerate(vocabulary)},
             merges=[],
-            unk_token=BEFORE_WORDS[0],
+            unk_token=SPECIAL_TOKENS[0],
             byte_fallback=True,
         )
     )

@@ -97,7 +97,7 @@ def test_invalid_options_are_refused(options, refused, capsys, tmp_path, monkeyp
 
 
 def test_a_broken_video_is_found_before_measuring(clip, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("pipelines.bench.measuring.measure", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr("pipelines.bench.running.measure", lambda *_: pytest.fail("something was measured"))
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(b"\x1a\x45\xdf\xa3" + b"nothing" * 50)
     assert bench(str(clip), str(cut)) == 2

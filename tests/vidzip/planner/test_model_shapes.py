@@ -17,7 +17,7 @@ from vidzip.planner.model_shapes import BYTES_OF, FRAMES_AT_ONCE, ORIGINAL_7B, P
 def test_the_7b_models_match_their_configs_and_modules(kind, ours):
     config, _ = full_size.build_config(kind)
     assert Architecture.from_config(config.to_dict()) == ours
-    model = full_size._skeleton(config)  # its modules without memory for their weights
+    model = full_size._build_on_meta(config)
     assert ours.num_weights == sum(weight.numel() for weight in model.parameters())
     for dtype in BYTES_OF:
         shape = ours.model_shape("some", dtype)
