@@ -44,7 +44,7 @@ from vidzip.models.placing import find_device
 from vidzip.models.small import PREPROCESSOR, build_config, build_word_tokenizer
 from vidzip.models.video_llava import VideoLlava
 from vidzip.planner.costs import GENERATE, STAGES, CostModel
-from vidzip.video.trials import Trial, can_write, write_trial
+from vidzip.video.synthetic import SyntheticClip, can_encode, write_synthetic_clip
 
 TOTAL = "file to first token"
 WORST = 5
@@ -60,13 +60,13 @@ class Case:
         tokens: total tokens.
     """
 
-    video: str | Trial
+    video: str | SyntheticClip
     frames: int
     tokens: int
 
 
-def _h264(width: int, height: int, num_frames: int, keyframe_interval: int, grain: float) -> Trial:
-    return Trial(
+def _h264(width: int, height: int, num_frames: int, keyframe_interval: int, grain: float) -> SyntheticClip:
+    return SyntheticClip(
         codec="h264",
         width=width,
         height=height,
@@ -78,8 +78,8 @@ def _h264(width: int, height: int, num_frames: int, keyframe_interval: int, grai
     )
 
 
-def _other(codec: str, width: int, height: int) -> Trial:
-    return Trial(
+def _other(codec: str, width: int, height: int) -> SyntheticClip:
+    return SyntheticClip(
         codec=codec, width=width, height=height, num_frames=60, keyframe_interval=20, grain=4, preset="veryfast", seed=1
     )
 
@@ -210,16 +210,16 @@ def wide(device: torch.device, seed: int = 0) -> VideoModel:
     )
 
 
-def find_videos(cases: Sequence[Case], data: str | None, folder: str) -> dict[str | Trial, VideoInfo]:
+def find_videos(cases: Sequence[Case], data: str | None, folder: str) -> dict[str | SyntheticClip, VideoInfo]:
     """Write the synthetic clips into a folder, and find the real files; return those available."""
-    found: dict[str | Trial, VideoInfo] = {}
+    found: dict[str | SyntheticClip, VideoInfo] = {}
     for video in dict.fromkeys(case.video for case in cases):
-        if isinstance(video, Trial):
-            if not can_write(video.codec):
+        if isinstance(video, SyntheticClip):
+            if not can_encode(video.codec):
                 print_message("warning", f"no encoder for {video.codec}: {video.name} is skipped")
                 continue
             path = os.path.join(folder, video.name)
-            write_trial(video, path)
+            write_synthetic_clip(video, path)
         elif data is None:
             continue
         else:
@@ -229,7 +229,7 @@ def find_videos(cases: Sequence[Case], data: str | None, folder: str) -> dict[st
 
 
 def configurations(
-    models: Sequence[VideoModel], cases: Sequence[Case], videos: Mapping[str | Trial, VideoInfo]
+    models: Sequence[VideoModel], cases: Sequence[Case], videos: Mapping[str | SyntheticClip, VideoInfo]
 ) -> Iterator[Configuration]:
     """Yield every case whose video is available, with every model."""
     for model in models:

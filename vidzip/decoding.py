@@ -95,7 +95,7 @@ class PlannedFrames:
             if options.strict or plan.policy is None:
                 raise
             info = video if isinstance(video, VideoInfo) else probe(video)
-            plan = replan_on_truncation(plan, info, error.ends_seconds, max_tokens_per_frame)
+            plan = replan_on_truncation(plan, info, error.end_seconds, max_tokens_per_frame)
             self._first, self._chunks = start(plan)
         self._plan = plan
         self._max_tokens_per_frame = max_tokens_per_frame

@@ -1,18 +1,17 @@
-"""Every error vidzip raises on purpose.
+"""All errors that vidzip raises on purpose.
 
-Each message says what came, what is needed and what to do. ``hint`` holds the last part on its own, so that a
-command line can show it on a line of its own; ``str(error)`` holds everything.
+A message says what happened and what was expected; ``hint`` says what to do about it.
 """
 
 from __future__ import annotations
 
 
 class VidzipError(Exception):
-    """Base class: catch this to catch everything vidzip raises on purpose.
+    """Base class of all errors that vidzip raises on purpose.
 
     Attributes:
-        message: what came and what is needed, in one line.
-        hint: what to do about it, in one line; empty where the message says it all.
+        message: what happened and what was expected, in one line.
+        hint: what to do about it, in one line; empty if the message says everything.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -28,20 +27,20 @@ class VidzipError(Exception):
 
 
 def _rebuild(kind: type[VidzipError], message: str, hint: str) -> VidzipError:
-    """Let errors cross process boundaries: pickle cannot pass keyword-only arguments by itself."""
+    """Rebuild a pickled error: pickle does not support keyword-only arguments."""
     return kind(message, hint=hint)
 
 
 class BadArgument(VidzipError, ValueError):
-    """A value that no input could make meaningful: zero frames, a negative budget, an unknown policy."""
+    """An argument is invalid for any input: zero frames, a negative budget, an unknown policy."""
 
 
 class SystemFault(VidzipError):
-    """Base class of what no other input would mend: the machine lacks room, ends a process, or computes otherwise."""
+    """Base class of errors that do not depend on the input: a full disk, a killed process, wrong results."""
 
 
 class VideoError(VidzipError):
-    """Base class of everything that can be wrong with a video file."""
+    """Base class of errors of a video file."""
 
 
 class VideoNotFound(VideoError):
@@ -49,62 +48,62 @@ class VideoNotFound(VideoError):
 
 
 class NotAVideo(VideoError):
-    """The path is a folder, an empty file, or a file that no allowed container format recognises."""
+    """The path is a folder, an empty file, or a file that is in no allowed container format."""
 
 
 class NoVideoStream(VideoError):
-    """The container is fine, but holds no picture (audio only)."""
+    """The container has no video stream (audio only)."""
 
 
 class NoFrames(VideoError):
-    """There is a video stream, but not one frame in it."""
+    """The video stream has no frame."""
 
 
 class DecodeError(VideoError):
-    """The file ends or breaks before a frame that was asked for."""
+    """A requested frame cannot be decoded."""
 
 
 class EndsEarly(DecodeError):
-    """Frames were asked for past the last one that can be decoded.
+    """A frame after the last one that can be decoded was requested.
 
     Attributes:
-        ends_seconds: when that one leaves the screen, on the file's own clock; 0 where not one can be decoded.
+        end_seconds: end of the last frame that can be decoded, on the file's own clock; 0 without one.
     """
 
-    def __init__(self, message: str, *, hint: str = "", ends_seconds: float = 0.0) -> None:
+    def __init__(self, message: str, *, hint: str = "", end_seconds: float = 0.0) -> None:
         super().__init__(message, hint=hint)
-        self.ends_seconds = ends_seconds
+        self.end_seconds = end_seconds
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_ends_early, (self.message, self.hint, self.ends_seconds))
+        return (_rebuild_ends_early, (self.message, self.hint, self.end_seconds))
 
 
-def _rebuild_ends_early(message: str, hint: str, ends_seconds: float) -> EndsEarly:
-    return EndsEarly(message, hint=hint, ends_seconds=ends_seconds)
+def _rebuild_ends_early(message: str, hint: str, end_seconds: float) -> EndsEarly:
+    return EndsEarly(message, hint=hint, end_seconds=end_seconds)
 
 
-class PictureTooLarge(VideoError):
-    """A file promises pictures of more pixels than any video needs."""
+class FrameTooLarge(VideoError):
+    """The frames of a file exceed the size limit."""
 
 
 class TimeLimitExceeded(VideoError):
-    """A file was worked on for longer than it may be."""
+    """The time spent on a file exceeds the limit."""
 
 
 class NotInstalled(VidzipError):
-    """What was asked for needs an optional library that is not installed."""
+    """An optional library is needed that is not installed."""
 
 
 class BackendUnavailable(VidzipError):
-    """The decoder that was asked for is not installed, or does not run here."""
+    """The requested decoder is not installed, or does not run here."""
 
 
 class WriteError(VidzipError):
-    """A file cannot be written, or is there already."""
+    """A file cannot be written, or exists."""
 
 
 class DiskFull(WriteError, SystemFault):
-    """There is no room left for a file."""
+    """There is no space left for a file."""
 
 
 class BudgetTooSmall(VidzipError):
@@ -116,27 +115,27 @@ class BudgetInfeasible(VidzipError):
 
 
 class PlanMismatch(VidzipError):
-    """A plan is used with a video or a model that it was not made for."""
+    """A plan was made for another video or model."""
 
 
 class TowerMismatch(VidzipError):
-    """A packed video is used with a vision tower that did not make it."""
+    """A packed video was made by another vision tower."""
 
 
 class BadPack(VidzipError):
-    """A file that is no packed video, is damaged, or is of a newer format."""
+    """A file is not a packed video, is damaged, or has a newer format."""
 
 
 class UnknownModel(VidzipError):
-    """The name is no built-in model, no folder, and no model that the hub gives out."""
+    """A name is no built-in model, no folder, and no model on the hub that can be read."""
 
 
 class BadModelFolder(VidzipError):
-    """The folder lacks weights or settings, or holds a model of another kind."""
+    """A folder lacks weights or settings, or holds a model of another kind."""
 
 
 class BadCalibration(VidzipError):
-    """A file of measured rates that is damaged, or of a newer format."""
+    """A calibration file is damaged, or has a newer format."""
 
 
 class CompilationFailed(SystemFault):
@@ -144,20 +143,20 @@ class CompilationFailed(SystemFault):
 
 
 class ConversionMismatch(SystemFault):
-    """A converted model does not compute what the original does."""
+    """The outputs of a converted model differ from the original's."""
 
 
 class DeviceUnavailable(VidzipError):
-    """The device that was asked for is not there."""
+    """The requested device is not there."""
 
 
 class OutOfMemory(VidzipError):
-    """The device's memory does not hold what was asked of it."""
+    """The device's memory is too small."""
 
 
 class BadQuestion(VidzipError):
-    """A question that cannot be put to the model: empty, or holding the model's own markers."""
+    """A question cannot be asked: it is empty, or contains the model's own special tokens."""
 
 
 class ContextTooLong(VidzipError):
-    """Prompt, visual tokens and answer do not fit the language model's context."""
+    """Prompt, visual tokens and answer exceed the language model's context length."""

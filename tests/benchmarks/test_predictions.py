@@ -25,7 +25,7 @@ from vidzip.models.fitting import Measurement
 from vidzip.planner.assumed_costs import default_costs
 from vidzip.planner.costs import VideoStats, Workload
 from vidzip.planner.model_shapes import VIDEO_LLAVA_7B
-from vidzip.video.trials import Trial
+from vidzip.video.synthetic import SyntheticClip
 
 
 def outcome(off: float, *, decode: float = 1.0, codec: str = "h264") -> Outcome:
@@ -36,14 +36,14 @@ def outcome(off: float, *, decode: float = 1.0, codec: str = "h264") -> Outcome:
 
 def test_enough_cases_of_enough_kinds():
     assert 2 * len(CASES) >= 40
-    written = {case.video for case in CASES if isinstance(case.video, Trial)}
+    written = {case.video for case in CASES if isinstance(case.video, SyntheticClip)}
     assert {trial.codec for trial in written} == {"h264", "hevc", "vp9", "mpeg4"}
     assert len({(case.video, case.frames, case.tokens) for case in CASES}) == len(CASES)
 
 
 def test_no_case_is_part_of_the_calibration():
     calibrated = {(trial.codec, trial.width, trial.keyframe_interval) for trial in measuring._clips(quick=False)}
-    drawn = {case.video for case in CASES if isinstance(case.video, Trial)}
+    drawn = {case.video for case in CASES if isinstance(case.video, SyntheticClip)}
     assert not {(trial.codec, trial.width, trial.keyframe_interval) for trial in drawn} & calibrated
 
 
@@ -97,9 +97,9 @@ def test_the_wide_model_is_wider_and_the_same_every_time(small):
 def short(monkeypatch):
     """Two cases, and a calibration, of videos that are written at once."""
     given = {"codec": "h264", "width": 64, "height": 48, "num_frames": 12}
-    made = [Trial(keyframe_interval=4, grain=grain, **given) for grain in (0, 9)]
+    made = [SyntheticClip(keyframe_interval=4, grain=grain, **given) for grain in (0, 9)]
     monkeypatch.setattr(measuring, "_clips", lambda quick: iter(made))
-    drawn = Trial(keyframe_interval=6, grain=3, **given)
+    drawn = SyntheticClip(keyframe_interval=6, grain=3, **given)
     cases = (
         Case(video="videos/bikes.mp4", frames=2, tokens=8),
         Case(video=drawn, frames=3, tokens=6),

@@ -77,7 +77,7 @@ def real_sources(folder: Path) -> dict[str, bytes]:
 def generated_sources(folder: Path) -> dict[str, bytes]:
     """Write a small video in each container, and read it."""
     import av
-    from clips import numbered_picture, write_numbered
+    from clips import numbered_frame, write_numbered
     from PIL import Image
 
     exact = {"threads": "1", "mbtree": "0", "g": "12"}  # x264's bytes then are the same in every run
@@ -117,7 +117,7 @@ def generated_sources(folder: Path) -> dict[str, bytes]:
                     packet.stream = stream
                     output.mux(packet)
         copied.replace(folder / name)
-    first, *more = (Image.fromarray(numbered_picture(number)) for number in range(20))
+    first, *more = (Image.fromarray(numbered_frame(number)) for number in range(20))
     first.save(folder / "pillow.gif", save_all=True, append_images=more, duration=[40, 100] * 10)
     return real_sources(folder)
 

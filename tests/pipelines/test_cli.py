@@ -169,9 +169,10 @@ def test_probe(clip, tmp_path, capsys):
     (info,) = lines_of(capsys)
     assert info["schema"] == "vidzip/probe/1"
     assert info["num_frames"] == 10
-    assert info["notes"] == ["the video stream's header holds no frame count and no duration: 10 packets were counted"]
+    (note,) = info["notes"]
+    assert "10 packets" in note
     assert main(["probe", str(copy)]) == 0
-    assert "note: the video stream's header holds no frame count" in capsys.readouterr().err
+    assert f"note: {note}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_probe(clip, tmp_path, capsys):
         (["ask", "{clip}", "What?", "--model", "nothing"], "'nothing'", "tiny-random"),
         (["ask", "{clip}", "What?", "--model", "{folder}"], "config.json", "folder"),
         (["ask", "{clip}", "What?", "--device", "abacus"], "unknown device", "use auto, cpu"),
-        (["ask", "{clip}", "What?", "--start", "9:59"], "the video ends at 2 s", "start earlier"),
+        (["ask", "{clip}", "What?", "--start", "9:59"], "the video ends at 2 s", "start"),
         (["ask", "{clip}", "What?", "--start", "soon"], "'soon'", "see 'vidzip ask --help'"),
         (["ask", "{clip}", "What?", "--frames", "many"], "not a valid integer", "see 'vidzip ask --help'"),
         (["ask", "{clip}", "Is <video> a word?"], "'<video>'", ""),

@@ -1,4 +1,4 @@
-"""Clips whose every frame says its own number, so that a test can tell which one it was given."""
+"""Clips whose frames show their own numbers, so that a test can identify them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "uneven.mp4": {"times": _UNEVEN},
     "late.mkv": {"times": [time + 7.5 for time in _UNEVEN]},
 }
-"""Files of all kinds, and how each is written: 40 frames, or as many as it has times."""
+"""Options of writing files of all kinds: 40 frames each, or one per time."""
 
 
-def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """Draw a number in black and white blocks, one a bit, over the top half: (height, width, 3) uint8."""
+def numbered_frame(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """Draw a number in black and white blocks, one per bit, in the top half: (height, width, 3) uint8."""
     picture = np.full((height, width, 3), 96, dtype=np.uint8)
     for bit in range(BITS):
         picture[: height // 2, bit * BLOCK : (bit + 1) * BLOCK] = 255 if number >> bit & 1 else 0
@@ -45,7 +45,7 @@ def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> n
 
 
 def number_of(pixels: torch.Tensor) -> int:
-    """Read the number of a decoded picture, (3, H, W)."""
+    """Read the number of a decoded frame, (3, H, W)."""
     green = pixels[1].float()
     centres = [green[4 : HEIGHT // 2 - 4, bit * BLOCK + 4 : (bit + 1) * BLOCK - 4].mean() for bit in range(BITS)]
     return sum(1 << bit for bit, level in enumerate(centres) if level > 128)
@@ -74,7 +74,7 @@ def write_numbered(
         if rotation:
             stream.set_display_rotation(rotation)
         for number, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")
             frame.pts, frame.time_base = round(time / time_base), time_base
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
@@ -82,7 +82,7 @@ def write_numbered(
 
 
 def write_sound(path: Path) -> Path:
-    """Write a file that holds sound alone."""
+    """Write a file with audio only."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("aac", rate=44100, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")

@@ -1,4 +1,4 @@
-"""Waiting for what other threads do, and finding them."""
+"""Waiting for other threads."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
-    """Wait for what other threads do; ten seconds are far more than they need."""
+    """Wait until a condition is true, for at most ten seconds."""
     ends = time.monotonic() + 10
     while not is_true():
-        assert time.monotonic() < ends, "it did not come about"
+        assert time.monotonic() < ends, "the condition is still false"
         time.sleep(0.001)
 
 
 def settled(count: Callable[[], int]) -> int:
-    """Return a count once it has stood still for a while."""
+    """Return a count once it has not changed for a while."""
     seen, since = count(), time.monotonic()
     while time.monotonic() < since + 0.2:
         time.sleep(0.005)
@@ -26,5 +26,5 @@ def settled(count: Callable[[], int]) -> int:
 
 
 def decoding_threads() -> list[threading.Thread]:
-    """Threads of crews that are alive."""
+    """Return the threads of pools that are alive."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("vidzip-")]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num, UInt8
 from torch import Tensor
 
-from vidzip.errors import BadArgument, BadModelFolder, PictureTooLarge
+from vidzip.errors import BadArgument, BadModelFolder, FrameTooLarge
 from vidzip.video.limits import MAX_PIXELS
 from vidzip.video.resizing import Filter, Shape
 
@@ -168,7 +168,7 @@ class LanguageBindPreprocessor:
         """Prepare frames, (F, 3, H, W) uint8 RGB, for the tower, on ``device`` (theirs by default).
 
         Raises:
-            PictureTooLarge: a very long, thin picture would become too large.
+            FrameTooLarge: a very long, thin picture would become too large.
         """
         # Normalising last gives the same, since the weights of bilinear filtering sum to 1, and only touches the crop.
         # Frames are sent and resized one at a time: as floats, full-size frames take four times the memory.
@@ -192,13 +192,13 @@ class LanguageBindPreprocessor:
         """The height and width of a resized picture; the longer side is rounded down, as a float like the original's.
 
         Raises:
-            PictureTooLarge: there would be more pixels than any video needs.
+            FrameTooLarge: there would be more pixels than any video needs.
         """
         short = self.shortest_edge
         long = math.floor(max(height, width) / min(height, width) * short)
         resized = (long, short) if width < height else (short, long)
         if math.prod(resized) > MAX_PIXELS:
-            raise PictureTooLarge(
+            raise FrameTooLarge(
                 f"a picture of {width}x{height} would become one of {resized[1]}x{resized[0]}; up to {MAX_PIXELS:,} "
                 "pixels are made",
                 hint="give a video whose sides differ less",

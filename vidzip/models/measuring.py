@@ -27,7 +27,7 @@ from vidzip.planner.costs import GENERATE, Workload, video_stats
 from vidzip.video.decoding import Frames, decode_chunks
 from vidzip.video.info import VideoInfo
 from vidzip.video.probing import probe
-from vidzip.video.trials import Trial, can_write, write_trial
+from vidzip.video.synthetic import SyntheticClip, can_encode, write_synthetic_clip
 
 QUESTION = "What is happening in this video?"
 """A question of typical length; its answer is not used."""
@@ -292,17 +292,21 @@ def _decode_task(model: VideoModel, info: VideoInfo, num_frames: int, *, is_end_
     return DecodeTask(model=model, info=info, plan=plan, is_end_to_end=is_end_to_end)
 
 
-def _clips(*, quick: bool) -> Iterator[Trial]:
+def _clips(*, quick: bool) -> Iterator[SyntheticClip]:
     """Yield clips of several sizes, keyframe intervals and bytes per frame; two of each codec but H.264."""
-    yield Trial(codec="h264", width=320, height=240, num_frames=96, keyframe_interval=24, grain=6)
-    yield Trial(codec="h264", width=640, height=360, num_frames=120, keyframe_interval=60, grain=1)
-    yield Trial(codec="h264", width=640, height=360, num_frames=96, keyframe_interval=240, grain=10, preset="superfast")
+    yield SyntheticClip(codec="h264", width=320, height=240, num_frames=96, keyframe_interval=24, grain=6)
+    yield SyntheticClip(codec="h264", width=640, height=360, num_frames=120, keyframe_interval=60, grain=1)
+    yield SyntheticClip(
+        codec="h264", width=640, height=360, num_frames=96, keyframe_interval=240, grain=10, preset="superfast"
+    )
     if quick:
         return
-    yield Trial(codec="h264", width=1280, height=720, num_frames=48, keyframe_interval=24, grain=1, preset="superfast")
+    yield SyntheticClip(
+        codec="h264", width=1280, height=720, num_frames=48, keyframe_interval=24, grain=1, preset="superfast"
+    )
     for codec in ("hevc", "vp9", "mpeg4"):
         for grain, width, height in ((6, 320, 240), (0.5, 640, 360)):
-            yield Trial(
+            yield SyntheticClip(
                 codec=codec,
                 width=width,
                 height=height,
@@ -313,13 +317,13 @@ def _clips(*, quick: bool) -> Iterator[Trial]:
             )
 
 
-def _write(trials: Iterable[Trial], folder: str, show: Progress) -> Iterator[VideoInfo]:
+def _write(trials: Iterable[SyntheticClip], folder: str, show: Progress) -> Iterator[VideoInfo]:
     """Write the clips whose encoder is available."""
-    there = [trial for trial in trials if can_write(trial.codec)]
+    there = [trial for trial in trials if can_encode(trial.codec)]
     for number, trial in enumerate(there):
         show("write videos", number, len(there))
         path = os.path.join(folder, trial.name)
-        write_trial(trial, path)
+        write_synthetic_clip(trial, path)
         yield probe(path)
 
 

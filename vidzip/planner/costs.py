@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vidzip.errors import BadArgument
 from vidzip.video.info import VideoInfo
-from vidzip.video.sampling import stretch_of
+from vidzip.video.sampling import find_segment
 
 STAGES = ("decode", "preprocess", "encode", "compress", "project", "prefill")
 """The stages from a file to the first token of an answer."""
@@ -69,7 +69,7 @@ def video_stats(info: VideoInfo, start: float | None = None, end: float | None =
         raise BadArgument(
             f"too little is known of {info.path!r} to predict its decoding costs", hint="probe it with vidzip.probe"
         )
-    count = stretch_of(info, start, end).count
+    count = find_segment(info, start, end).count
     return VideoStats(
         num_frames=count,
         num_keyframes=max(1, round(info.num_keyframes * count / info.num_frames)),

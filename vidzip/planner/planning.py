@@ -18,7 +18,7 @@ from vidzip.planner.model_shapes import VIDEO_LLAVA_7B
 from vidzip.planner.plans import Alternative, FrontierPoint, Plan, PlanReport
 from vidzip.planner.search import DETAIL_FRAMES, Choice, SearchSpace, choose, choose_tokens
 from vidzip.video.info import VideoInfo
-from vidzip.video.sampling import Policy, check_count, count_frames, sample, stretch_of
+from vidzip.video.sampling import Policy, check_count, count_frames, find_segment, sample
 
 DEFAULT_NUM_FRAMES = 34
 """Frames of a default plan: the number at which VisionZip was the most accurate with 136 tokens."""
@@ -97,7 +97,7 @@ def check_request(info: VideoInfo, budget: Budget, start: float | None = None, e
         BadArgument: the time range is empty or outside of the video.
     """
     check_fits(budget.total_tokens, budget.num_frames or 1, budget.min_tokens_per_frame)
-    stretch_of(info, start, end)
+    find_segment(info, start, end)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,7 +134,7 @@ class Planner:
         """Sample timestamps for a number of frames, and split tokens evenly among them."""
         info, start, end = self.info, self.start, self.end
         timestamps, warnings = sample(info, num_frames, self.policy, start, end), list(info.warnings)
-        range_ = stretch_of(info, start, end)
+        range_ = find_segment(info, start, end)
         if self.snap:
             timestamps, shift = _snap(info.path, timestamps)
             warnings.append(f"timestamps were moved to keyframes, by up to {shift:.2f} s")

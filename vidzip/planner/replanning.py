@@ -8,16 +8,16 @@ from dataclasses import replace
 from vidzip.errors import BadArgument
 from vidzip.planner.planning import Planner
 from vidzip.planner.plans import Plan
-from vidzip.video.info import VideoInfo, cut_short
+from vidzip.video.info import VideoInfo, truncate_info
 
 
-def replan_on_truncation(plan: Plan, info: VideoInfo, ends_seconds: float, max_tokens_per_frame: int) -> Plan:
+def replan_on_truncation(plan: Plan, info: VideoInfo, end_seconds: float, max_tokens_per_frame: int) -> Plan:
     """Re-sample a plan from the readable part of a video that ends earlier than its header says.
 
     Args:
         plan: the plan for the whole video.
         info: the video as it was probed.
-        ends_seconds: when the last readable frame ends, in the file's own time.
+        end_seconds: when the last readable frame ends, in the file's own time.
         max_tokens_per_frame: as in :func:`vidzip.plan`.
 
     Returns:
@@ -29,7 +29,7 @@ def replan_on_truncation(plan: Plan, info: VideoInfo, ends_seconds: float, max_t
     if plan.policy is None:
         raise BadArgument("the plan's timestamps were given by hand", hint="plan again with vidzip.plan")
     planner = Planner(
-        info=cut_short(info, ends_seconds),
+        info=truncate_info(info, end_seconds),
         budget=plan.budget,
         policy=plan.policy,
         start=plan.start_seconds,
@@ -41,7 +41,7 @@ def replan_on_truncation(plan: Plan, info: VideoInfo, ends_seconds: float, max_t
     replanned = planner.place(num_frames, min(plan.total_tokens, num_frames * max_tokens_per_frame))
     promised = info.start_seconds + (info.duration_seconds or 0.0)
     warning = (
-        f"the header of {info.path!r} says {promised:.3f} s, but the video ends at {ends_seconds:.3f} s: "
+        f"the header of {info.path!r} says {promised:.3f} s, but the video ends at {end_seconds:.3f} s: "
         f"{num_frames} frames were re-sampled from the readable part"
     )
     return replace(replanned, warnings=(*replanned.warnings, warning))

@@ -1,5 +1,5 @@
-"""Video files: what is in them, which moments to look at, and the pictures there.
+"""Video files: probing, sampling of timestamps, decoding and writing.
 
-The only place in vidzip that imports a decoder, and it does so in its modules only: importing this package, or what
-the planner needs of it, costs nothing.
+The only package in vidzip that imports a decoder. Its modules import decoders where they need them, so that importing
+the package, or what the planner uses of it, loads none.
 """

@@ -1,4 +1,4 @@
-"""What one file may cost: how long it is worked on, and how large its pictures are."""
+"""Limits on the time and the frame size of one file."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vidzip.errors import BadArgument, PictureTooLarge, TimeLimitExceeded
+from vidzip.errors import BadArgument, FrameTooLarge, TimeLimitExceeded
 
 DEFAULT_TIME_LIMIT_SECONDS = 600.0
-"""How long one file is worked on before it is given up."""
+"""Default limit on the time spent on one file."""
 
 MAX_PIXELS = 1 << 27
-"""Pixels of the largest picture that is decoded, 16,384 by 8,192: a header can promise any size."""
+"""Limit on the pixels of a frame, 16,384 by 8,192: a damaged header can claim any size."""
 
 
 class TimeLimit:
-    """A clock that runs while one file is worked on.
+    """A clock that limits the time spent on one file.
 
     Args:
-        seconds: when it runs out.
-        path: the file, to name it.
+        seconds: the limit.
+        path: the file, for error messages.
 
     Raises:
         BadArgument: ``seconds`` is not positive.
@@ -32,38 +32,38 @@ class TimeLimit:
             raise BadArgument(f"the time limit is {seconds} s", hint="give more than 0 seconds")
         self._seconds = seconds
         self._path = path
-        self._ends = time.monotonic() + seconds
+        self._end = time.monotonic() + seconds
 
     def check(self) -> None:
-        """Go on, or say that time is up.
+        """Check the clock.
 
         Raises:
-            TimeLimitExceeded: it is.
+            TimeLimitExceeded: the limit is exceeded.
         """
-        if time.monotonic() > self._ends:
+        if time.monotonic() > self._end:
             raise TimeLimitExceeded(
                 f"reading {self._path!r} took longer than {self._seconds:g} s",
-                hint="raise the limit (--time-limit); a file that never ends is damaged: fetch it again",
+                hint="raise the limit (--time-limit); a file that never ends is damaged: download it again",
             )
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the clock stand still while something else is done, such as what the pictures are wanted for."""
-        began = time.monotonic()
+        """Stop the clock during the block, such as while the caller uses a frame."""
+        start = time.monotonic()
         try:
             yield
         finally:
-            self._ends += time.monotonic() - began
+            self._end += time.monotonic() - start
 
 
-def check_picture_size(width: int, height: int, path: str) -> None:
-    """Refuse a picture that no video needs, before there is memory for it.
+def check_frame_size(width: int, height: int, path: str) -> None:
+    """Check the size of a file's frames before memory is allocated.
 
     Raises:
-        PictureTooLarge: it has more than :data:`MAX_PIXELS`.
+        FrameTooLarge: a frame has more than :data:`MAX_PIXELS`.
     """
     if width * height > MAX_PIXELS:
-        raise PictureTooLarge(
-            f"{path!r} says that its pictures are {width}x{height}; up to {MAX_PIXELS:,} pixels are decoded",
-            hint="the file is damaged, or scale it down first",
+        raise FrameTooLarge(
+            f"{path!r} has frames of {width}x{height} by its header; the limit is {MAX_PIXELS:,} pixels",
+            hint="the file is damaged, or must be scaled down first",
         )

@@ -1,4 +1,4 @@
-"""How files are decoded, as a user chooses it. Standard library only."""
+"""User options of decoding. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """How files are decoded, for what decodes on the way.
+    """Options of decoding a file.
 
     Attributes:
-        backend: ``"auto"``, or the name of one of :data:`vidzip.video.backends.BACKENDS`.
-        workers: threads that decode; all cores the process may use when left out.
-        strict: whether any damage is an error. By default what can be decoded is used.
-        time_limit_seconds: how long one file may be worked on.
+        backend: ``"auto"``, or a name in :data:`vidzip.video.backends.BACKENDS`.
+        workers: number of decoding threads; None for all CPUs that the process may use, up to 16.
+        strict: raise an error for any damage. By default the readable part is used.
+        time_limit_seconds: limit on the time spent on one file.
     """
 
     backend: str = "auto"

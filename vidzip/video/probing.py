@@ -1,4 +1,4 @@
-"""What is in a video file, found without decoding more than its first picture."""
+"""Metadata of a video file, found by decoding a single frame."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from typing import TYPE_CHECKING
 
 from vidzip.video.info import VideoInfo
 from vidzip.video.limits import DEFAULT_TIME_LIMIT_SECONDS, TimeLimit
-from vidzip.video.opening import open_file
+from vidzip.video.local_files import open_file
 
 if TYPE_CHECKING:
     from vidzip.video.containers import OpenVideo
-    from vidzip.video.indexing import Index
+    from vidzip.video.indexing import FrameIndex
 
 _SAMPLE_BYTES, _SAMPLES = 1 << 20, 16
-"""A file's identity is taken from so many samples of so many bytes, evenly spread: all of a file of up to 16 MiB."""
+"""Size and number of the samples, evenly spaced, that a file's identity is computed from: all of up to 16 MiB."""
 
-_OUTLASTS = 1.1
-"""How far a container's duration may pass its frames', beyond a second, before the file counts as cut off."""
+_MAX_EXCESS = 1.1
+"""A container's duration beyond this factor of its frames', plus a second, means that the file is truncated."""
 
 
 def probe(path: str | os.PathLike[str], *, count: bool = False) -> VideoInfo:
-    """Measure a video file.
+    """Read the metadata of a video file.
 
-    An MP4's header is believed where the list of frames in it is whole and at a constant rate. Elsewhere every packet
-    is read (none is decoded) and the frames' times are listed; ``notes`` says so.
+    An MP4's header is used if it lists all frames at a constant rate. Otherwise every packet is read (but not decoded)
+    and ``frame_times_seconds`` is set; ``notes`` says so.
 
     Args:
         path: a local video file.
-        count: decode every frame, so that ``num_frames`` and ``duration_seconds`` are those of the frames that can be.
+        count: decode every frame, so that ``num_frames`` and ``duration_seconds`` cover the frames that can be decoded.
 
     Raises:
-        VideoError: no such file, not a video, no pictures in it, or not one of them can be decoded.
+        VideoError: there is no such file, it is not a video, it has no frames, or none of them can be decoded.
     """
-    from vidzip.video.containers import open_video  # which loads a decoder, as identifying a file does not
-    from vidzip.video.indexing import index_of
+    from vidzip.video.containers import open_video  # loads a decoder
+    from vidzip.video.indexing import index_frames
 
     name = os.fspath(path)
-    index = index_of(name)
-    start, ends = float(index.seconds[0]), index.ends_seconds
+    index = index_frames(name)
+    start, end = float(index.seconds[0]), index.end_seconds
     with open_video(name) as video:
         info = VideoInfo(
             path=name,
-            duration_seconds=ends - start,
-            fps=_average_rate(video, len(index.ticks), ends - start),
+            duration_seconds=end - start,
+            fps=_average_rate(video, len(index.ticks), end - start),
             num_frames=len(index.ticks),
-            num_keyframes=len(index.keys),
+            num_keyframes=len(index.keyframes),
             num_bytes=index.num_bytes,
             width=index.first.width,
             height=index.first.height,
@@ -57,21 +57,21 @@ def probe(path: str | os.PathLike[str], *, count: bool = False) -> VideoInfo:
             pixel_format=video.stream.codec_context.pix_fmt,
             container=video.container.format.name,
             start_seconds=start,
-            frame_times_seconds=None if index.step else tuple(index.seconds.tolist()),
+            frame_times_seconds=None if index.from_header else tuple(index.seconds.tolist()),
             identity=identify(name),
-            notes=(f"{index.doubt}: {len(index.ticks)} packets were counted",) if index.doubt else (),
+            notes=(f"{index.header_problem}: {len(index.ticks)} packets were counted",) if index.header_problem else (),
             warnings=tuple(_warnings(video, index)),
         )
-    return _counted(info) if count else info
+    return _count_decoded(info) if count else info
 
 
 def identify(path: str | os.PathLike[str]) -> str:
-    """Fingerprint a file by its size and content: the same for a copy under another name.
+    """Compute a fingerprint of a file's size and content; it is the same for a copy with another name.
 
-    Up to 16 MiB are read: all of a small file, evenly spread samples of a larger one.
+    Up to 16 MiB are read: all of a small file, evenly spaced samples of a larger one.
 
     Raises:
-        VideoError: no such file, or it cannot be read.
+        VideoError: there is no such file, or it cannot be read.
     """
     with open_file(os.fspath(path)) as file:
         size = file.seek(0, os.SEEK_END)
@@ -86,47 +86,47 @@ def identify(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _warnings(video: OpenVideo, index: Index) -> Iterator[str]:
-    """Say where a container promises a longer video than its frames last; sound may outlast them a little."""
-    promised, ends = video.promised_seconds, index.ends_seconds
-    if index.breaks:
-        yield f"the file breaks after {ends:.1f} s ({index.breaks})"
-    elif promised > ends * _OUTLASTS + 1:
-        yield f"the container promises {promised:.1f} s, but its frames end at {ends:.1f} s: it may be cut off"
+def _warnings(video: OpenVideo, index: FrameIndex) -> Iterator[str]:
+    """Warn of a container that is longer than its frames; audio may be a little longer."""
+    header, end = video.header_seconds, index.end_seconds
+    if index.read_error:
+        yield f"the file cannot be read past {end:.1f} s ({index.read_error})"
+    elif header > end * _MAX_EXCESS + 1:
+        yield f"the header says {header:.1f} s, but the frames end at {end:.1f} s: the file may be truncated"
 
 
-def _counted(info: VideoInfo) -> VideoInfo:
-    """Decode every frame, and count those that can be."""
+def _count_decoded(info: VideoInfo) -> VideoInfo:
+    """Decode every frame, and update the metadata with those that can be decoded."""
     from vidzip.video.containers import open_video
-    from vidzip.video.one_pass import Damage, frames_in_order  # which loads torch, as no other probe does
+    from vidzip.video.sequential import DamageLog, timed_frames  # loads torch
 
     limit = TimeLimit(DEFAULT_TIME_LIMIT_SECONDS, info.path)
-    times: list[float] = []
+    starts: list[float] = []
     warnings = list(info.warnings)
-    ends = 0.0
+    end = 0.0
     with open_video(info.path, limit) as video:
         video.stream.thread_type = "AUTO"
-        damage = Damage(info.path, strict=False, warn=warnings.append)
-        for shown in frames_in_order(video, limit, damage):
-            times.append(shown.appears)
-            ends = shown.ends
-    if len(times) != info.num_frames:
-        warnings.append(f"{info.num_frames} frames are listed, {len(times)} can be decoded")
+        damage = DamageLog(info.path, strict=False, warn=warnings.append)
+        for frame in timed_frames(video, limit, damage):
+            starts.append(frame.start)
+            end = frame.end
+    if len(starts) != info.num_frames:
+        warnings.append(f"{info.num_frames} frames are listed, {len(starts)} can be decoded")
     return replace(
         info,
-        num_frames=len(times),
-        start_seconds=times[0],
-        duration_seconds=ends - times[0],
-        frame_times_seconds=tuple(times),
-        notes=(*info.notes, f"{len(times)} frames were decoded and counted"),
+        num_frames=len(starts),
+        start_seconds=starts[0],
+        duration_seconds=end - starts[0],
+        frame_times_seconds=tuple(starts),
+        notes=(*info.notes, f"{len(starts)} frames were decoded and counted"),
         warnings=tuple(warnings),
     )
 
 
 def _average_rate(video: OpenVideo, count: int, duration: float) -> float | None:
-    """Frames a second: the header's exact fraction where it fits what was counted."""
-    stated = video.average_rate
+    """Return frames per second: the header's exact fraction if it agrees with the count."""
+    header = video.average_rate
     if duration <= 0:
-        return float(stated) if stated else None
+        return float(header) if header else None
     measured = count / duration
-    return float(stated) if stated and abs(stated - measured) <= 0.01 * measured else measured
+    return float(header) if header and abs(header - measured) <= 0.01 * measured else measured

@@ -1,4 +1,4 @@
-"""Resizing pictures as Pillow does, and the shape that a tower wants them in."""
+"""Resizing frames as Pillow does, and the shape that a vision tower needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vidzip.errors import BadArgument, PictureTooLarge
+from vidzip.errors import BadArgument, FrameTooLarge
 from vidzip.video.limits import MAX_PIXELS
 
 Filter = Literal["bilinear", "bicubic"]
@@ -18,16 +18,16 @@ Filter = Literal["bilinear", "bicubic"]
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The size that pictures are brought to: resized, then cropped.
+    """The size of frames: resized, then cropped.
 
     Attributes:
-        size: pixels of the shorter side, the aspect ratio kept; or (height, width); None leaves it.
-        crop: (height, width), or a square's side, kept from the middle; padded with black where a side is shorter;
-            None keeps all.
-        resize: the filter; always antialiased, as Pillow's is.
+        size: pixels of the shorter side, with the aspect ratio kept; or (height, width); None for no resizing.
+        crop: (height, width) of the center to keep, or a square's side; padded with black if a side is shorter; None
+            for no cropping.
+        resize: the filter; antialiased, like Pillow's.
 
     Raises:
-        BadArgument: a size below 1, or an unknown filter.
+        BadArgument: a size is below 1, or the filter is unknown.
     """
 
     size: int | tuple[int, int] | None = None
@@ -42,7 +42,7 @@ class Shape:
             raise BadArgument(f"unknown filter {self.resize!r}", hint=f"use one of {', '.join(get_args(Filter))}")
 
     def target(self, height: int, width: int) -> tuple[int, int]:
-        """The height and width that a picture of this height and width is resized to, before it is cropped."""
+        """Return the height and width that a frame of this height and width is resized to, before cropping."""
         if self.size is None:
             return height, width
         if isinstance(self.size, tuple):
@@ -51,27 +51,27 @@ class Shape:
         return self.size * height // short, self.size * width // short
 
     def apply(
-        self, pixels: UInt8[Tensor, "frames 3 height width"], shown: tuple[int, int] | None = None
+        self, pixels: UInt8[Tensor, "frames 3 height width"], displayed: tuple[int, int] | None = None
     ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
-        """Resize and crop pictures.
+        """Resize and crop frames.
 
         Args:
             pixels: (F, 3, H, W).
-            shown: height and width that they are shown at, where their pixels are not square; H and W when left out.
+            displayed: displayed height and width, if pixels are not square; H and W when None.
 
         Raises:
-            PictureTooLarge: a very long, thin picture would become too large.
+            FrameTooLarge: a very long, thin frame would exceed the size limit.
         """
-        height, width = shown or (pixels.shape[-2], pixels.shape[-1])
+        height, width = displayed or (pixels.shape[-2], pixels.shape[-1])
         target = self.target(height, width)
         if math.prod(target) > MAX_PIXELS:
-            raise PictureTooLarge(
-                f"a picture of {width}x{height} would become one of {target[1]}x{target[0]}; up to {MAX_PIXELS:,} "
-                "pixels are made",
+            raise FrameTooLarge(
+                f"a frame of {width}x{height} would be resized to {target[1]}x{target[0]}; the limit is "
+                f"{MAX_PIXELS:,} pixels",
                 hint="give a smaller size, or both of its sides (size=(height, width))",
             )
         resized = resize(pixels, target, self.resize)
-        return resized if self.crop is None else crop_middle(resized, _sides(self.crop))
+        return resized if self.crop is None else crop_center(resized, _sides(self.crop))
 
 
 def _sides(value: int | tuple[int, int]) -> tuple[int, int]:
@@ -82,26 +82,25 @@ def _sides(value: int | tuple[int, int]) -> tuple[int, int]:
 def resize(
     pixels: UInt8[Tensor, "frames 3 h w"], size: tuple[int, int], mode: Filter = "bicubic"
 ) -> UInt8[Tensor, "frames 3 a b"]:
-    """Resize pictures to (height, width), within 1 of 255 of what Pillow makes of them; rarely, at a pixel, within 2.
+    """Resize frames to (height, width). Levels differ from Pillow's by at most 1 of 255, rarely at a pixel by 2.
 
-    Like Pillow, it resizes across and then down, and rounds to whole levels after each. (From Pillow 13 on, where the
-    height shrinks much more than the width, it resizes down first: between extreme neighbours, as in noise, that makes
-    a difference.)
+    As in Pillow, horizontally first, then vertically, with rounding to whole levels after each. (Pillow 13 and later
+    start vertically if the height shrinks much more than the width, which differs for extreme neighbors, as in noise.)
     """
     height, width = size
     shrinks = height <= pixels.shape[-2] and width <= pixels.shape[-1]
     if pixels.device.type == "cpu" and shrinks and size != (1, 1):
         return pixels if pixels.shape[-2:] == size else F.interpolate(pixels, size=size, mode=mode, antialias=True)
-    # GPUs resize floats only; the weights of the fast way above are too coarse to enlarge with; and it fails at 1x1.
+    # GPUs resize floats only; the weights of the fast path above are too coarse for enlarging; and it fails at 1x1.
     for step in ((pixels.shape[-2], width), (height, width)):
         if pixels.shape[-2:] != step:
-            smooth = F.interpolate(pixels.float(), size=step, mode=mode, antialias=True)
-            pixels = smooth.add_(0.5).clamp_(0, 255).byte()  # halves go up, as Pillow's do
+            resized = F.interpolate(pixels.float(), size=step, mode=mode, antialias=True)
+            pixels = resized.add_(0.5).clamp_(0, 255).byte()  # halves round up, as in Pillow
     return pixels
 
 
-def crop_middle(pixels: UInt8[Tensor, "frames 3 h w"], size: tuple[int, int]) -> UInt8[Tensor, "frames 3 a b"]:
-    """Crop the middle, (height, width), of pictures; pad with black where a side is shorter."""
+def crop_center(pixels: UInt8[Tensor, "frames 3 h w"], size: tuple[int, int]) -> UInt8[Tensor, "frames 3 a b"]:
+    """Crop the center of frames to (height, width); pad with black if a side is shorter."""
     height, width = size
     pad_height, pad_width = max(0, height - pixels.shape[-2]), max(0, width - pixels.shape[-1])
     if pad_height or pad_width:

@@ -1,4 +1,4 @@
-"""Which moments of a video to look at: from a number of frames to timestamps. Standard library only."""
+"""Sampling: from a number of frames to timestamps. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vidzip.video.info import VideoInfo
 Policy = Literal["middle", "linspace"]
 
 _EDGE = 1e-3
-"""A timestamp this close to a frame's edge, as a share of its time on screen, may turn out to lie on the other side:
-the header's average rate and the file's rounded timestamps differ by such amounts."""
+"""A timestamp within this share of a frame's duration from the frame's edge may be on the neighboring frame: the
+header's average rate and the file's rounded timestamps differ by such amounts."""
 
 
 def sample(
@@ -25,57 +25,57 @@ def sample(
     start: float | None = None,
     end: float | None = None,
 ) -> tuple[float, ...]:
-    """Choose timestamps, ascending, each on a frame of its own.
+    """Choose timestamps, ascending, each on a different frame.
 
     Args:
         info: the video.
-        num_frames: how many, F. Where fewer distinct frames are on screen between ``start`` and ``end``, all of
-            them are chosen, and the result is shorter.
-        policy: ``"middle"``: the middle of each of F equal stretches. ``"linspace"``: the frames that
-            ``linspace(0, n - 1, F)`` numbers, as Video-LLaVA does, each at the middle of its time on screen.
-            Where two timestamps of ``"middle"`` would, or nearly would, show the same frame, one moves to the middle
-            of a neighbouring frame's, or of its own frame's, time on screen.
-        start: seconds; the video's start when left out.
-        end: seconds; the video's end when left out or when it lies past it.
+        num_frames: number of frames, F. If there are fewer frames between ``start`` and ``end``, all of them are
+            chosen, and the result is shorter.
+        policy: ``"middle"``: the middles of F equal parts. If two of them are on the same frame, or nearly are, one
+            moves to the middle of a neighboring frame, or of its own frame. ``"linspace"``: the frames with the numbers
+            ``linspace(0, n - 1, F)``, as in Video-LLaVA, each at its middle.
+        start: seconds; None for the video's start.
+        end: seconds; None, or a later time than the video's end, for the video's end.
 
     Returns:
         Seconds, (F,), ascending.
 
     Raises:
-        BadArgument: no frames asked for, an unknown policy, an empty or impossible stretch, an unknown duration.
+        BadArgument: the number of frames is below 1, the policy is unknown, the segment is empty or invalid, or the
+            duration is unknown.
     """
     num_frames = check_count(num_frames, "num_frames")
     if policy not in get_args(Policy):
         raise BadArgument(f"unknown policy {policy!r}", hint=f"use one of {', '.join(get_args(Policy))}")
-    stretch = stretch_of(info, start, end)
-    num_frames = min(num_frames, stretch.count)
+    segment = find_segment(info, start, end)
+    num_frames = min(num_frames, segment.count)
     if policy == "linspace":
         spacing = max(1, num_frames - 1)
-        frames = [stretch.first + i * (stretch.count - 1) // spacing for i in range(num_frames)]
-        return tuple(stretch.middle_of(frame) for frame in frames)
-    step = (stretch.end - stretch.start) / num_frames
-    targets = [stretch.start + (i + 0.5) * step for i in range(num_frames)]
-    on_screen = [stretch.clock.frame_at(target) for target in targets]
-    frames = _distinct(on_screen, stretch.first, stretch.last)
-    taken = set(frames)
+        frames = [segment.first + i * (segment.count - 1) // spacing for i in range(num_frames)]
+        return tuple(segment.middle_of(frame) for frame in frames)
+    step = (segment.end - segment.start) / num_frames
+    middles = [segment.start + (i + 0.5) * step for i in range(num_frames)]
+    on_screen = [segment.times.frame_at(middle) for middle in middles]
+    frames = _make_distinct(on_screen, segment.first, segment.last)
+    used = set(frames)
     return tuple(
-        stretch.middle_of(frame)
-        if frame != shown or (not stretch.is_well_inside(frame, target) and taken & {frame - 1, frame + 1})
-        else target
-        for target, shown, frame in zip(targets, on_screen, frames, strict=True)
+        segment.middle_of(frame)
+        if frame != shown or (not segment.is_well_inside(frame, middle) and used & {frame - 1, frame + 1})
+        else middle
+        for middle, shown, frame in zip(middles, on_screen, frames, strict=True)
     )
 
 
 def count_frames(info: VideoInfo, start: float | None = None, end: float | None = None) -> int:
-    """How many distinct frames are on screen between ``start`` and ``end`` (seconds).
+    """Count the frames between ``start`` and ``end``, in seconds.
 
     Raises:
-        BadArgument: an empty or impossible stretch, or an unknown duration.
+        BadArgument: the segment is empty or invalid, or the duration is unknown.
     """
-    return stretch_of(info, start, end).count
+    return find_segment(info, start, end).count
 
 
-class _Clock(Protocol):
+class _FrameTimes(Protocol):
     """When each frame of a video is on screen."""
 
     def frame_at(self, seconds: float) -> int: ...
@@ -84,8 +84,8 @@ class _Clock(Protocol):
 
 
 @dataclass(frozen=True)
-class _SteadyClock:
-    """A constant rate: frame i appears at ``start + i * step``."""
+class _ConstantRate:
+    """A constant rate: frame i starts at ``start + i * step``."""
 
     start: float
     step: float
@@ -105,28 +105,28 @@ class _SteadyClock:
 
 
 @dataclass(frozen=True)
-class _ListedClock:
-    """Every frame's time is known."""
+class _ListedTimes:
+    """A start time for each frame."""
 
-    times: tuple[float, ...]
+    starts: tuple[float, ...]
     end: float
 
     def frame_at(self, seconds: float) -> int:
-        return max(0, bisect_right(self.times, seconds) - 1)
+        return max(0, bisect_right(self.starts, seconds) - 1)
 
     def last_before(self, seconds: float) -> int:
-        return max(0, bisect_left(self.times, seconds) - 1)
+        return max(0, bisect_left(self.starts, seconds) - 1)
 
     def on_screen(self, frame: int) -> tuple[float, float]:
-        is_last = frame + 1 == len(self.times)
-        return self.times[frame], self.end if is_last else self.times[frame + 1]
+        is_last = frame + 1 == len(self.starts)
+        return self.starts[frame], self.end if is_last else self.starts[frame + 1]
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """The part of a video between two moments: seconds, and the first and last frame on screen in it."""
+class Segment:
+    """A part of a video: its start and end in seconds, and its first and last frame."""
 
-    clock: _Clock
+    times: _FrameTimes
     start: float
     end: float
     first: int
@@ -134,42 +134,48 @@ class Stretch:
 
     @property
     def count(self) -> int:
-        """How many frames are on screen in it."""
+        """Number of frames."""
         return self.last - self.first + 1
 
     def middle_of(self, frame: int) -> float:
-        """The middle of a frame's time on screen within the stretch."""
-        appears, leaves = self.clock.on_screen(frame)
-        return (max(appears, self.start) + min(leaves, self.end)) / 2
+        """Return the middle of a frame's time on screen within the segment."""
+        start, end = self.times.on_screen(frame)
+        return (max(start, self.start) + min(end, self.end)) / 2
 
     def is_well_inside(self, frame: int, seconds: float) -> bool:
-        """Whether a moment lies clear of the edges of a frame's time on screen."""
-        appears, leaves = self.clock.on_screen(frame)
-        edge = (leaves - appears) * _EDGE
-        return appears + edge <= seconds <= leaves - edge
+        """Whether a timestamp is clear of the edges of a frame's time on screen."""
+        start, end = self.times.on_screen(frame)
+        edge = (end - start) * _EDGE
+        return start + edge <= seconds <= end - edge
 
 
-def stretch_of(info: VideoInfo, start: float | None = None, end: float | None = None) -> Stretch:
-    """Find the frames on screen between two moments.
+def find_segment(info: VideoInfo, start: float | None = None, end: float | None = None) -> Segment:
+    """Find the frames between two timestamps.
 
     Raises:
-        BadArgument: an empty or impossible stretch, or a video of unknown duration or frame count.
+        BadArgument: the segment is empty or invalid, or the video's duration or frame count is unknown.
     """
-    clock, video_end = _clock_of(info)
+    times, video_end = _frame_times(info)
     for name, value in (("start", start), ("end", end)):
         if value is not None and not (math.isfinite(value) and value >= 0):
-            raise BadArgument(f"{name} is {value} s", hint="give a moment of the video, 0 seconds or later")
-    begins = info.start_seconds if start is None else max(float(start), info.start_seconds)
-    ends = video_end if end is None else min(float(end), video_end)
+            raise BadArgument(f"{name} is {value} s", hint="give a time in the video, 0 seconds or later")
+    first_seconds = info.start_seconds if start is None else max(float(start), info.start_seconds)
+    end_seconds = video_end if end is None else min(float(end), video_end)
     if start is not None and start >= video_end:
-        raise BadArgument(f"start is {start:g} s, but the video ends at {video_end:g} s", hint="start earlier")
-    if begins >= ends:
-        raise BadArgument(f"nothing lies between {begins:g} s and {ends:g} s", hint="let the end come after the start")
-    return Stretch(clock=clock, start=begins, end=ends, first=clock.frame_at(begins), last=clock.last_before(ends))
+        raise BadArgument(f"start is {start:g} s, but the video ends at {video_end:g} s", hint="give an earlier start")
+    if first_seconds >= end_seconds:
+        raise BadArgument(f"nothing is between {first_seconds:g} s and {end_seconds:g} s", hint="give a later end")
+    return Segment(
+        times=times,
+        start=first_seconds,
+        end=end_seconds,
+        first=times.frame_at(first_seconds),
+        last=times.last_before(end_seconds),
+    )
 
 
 def check_count(value: int, name: str) -> int:
-    """Read a count that must be an integer of at least 1.
+    """Check that a count is an integer of at least 1, and return it.
 
     Raises:
         BadArgument: it is not.
@@ -183,34 +189,34 @@ def check_count(value: int, name: str) -> int:
     return count
 
 
-def _clock_of(info: VideoInfo) -> tuple[_Clock, float]:
-    """Return when frames are on screen, and when the last one ends."""
+def _frame_times(info: VideoInfo) -> tuple[_FrameTimes, float]:
+    """Return when frames are on screen, and the end of the last one."""
     if info.duration_seconds is None or not info.duration_seconds > 0:
         raise BadArgument(
-            f"the duration of {info.path!r} is unknown", hint="probe the file: it counts what the header lacks"
+            f"the duration of {info.path!r} is unknown", hint="probe the file: this counts what the header lacks"
         )
     end = info.start_seconds + info.duration_seconds
     if info.frame_times_seconds is not None:
-        return _ListedClock(info.frame_times_seconds, end), end
+        return _ListedTimes(info.frame_times_seconds, end), end
     count = info.num_frames
     if count is None and info.fps is not None:
         count = max(1, round(info.duration_seconds * info.fps))
     if count is None:
         raise BadArgument(
-            f"the frame count of {info.path!r} is unknown", hint="probe the file: it counts what the header lacks"
+            f"the frame count of {info.path!r} is unknown", hint="probe the file: this counts what the header lacks"
         )
-    return _SteadyClock(info.start_seconds, info.duration_seconds / count, count), end
+    return _ConstantRate(info.start_seconds, info.duration_seconds / count, count), end
 
 
-def _distinct(frames: list[int], first: int, last: int) -> list[int]:
-    """Make ascending frame numbers strictly ascending within [first, last], moving none that need not."""
-    moved = []
+def _make_distinct(frames: list[int], first: int, last: int) -> list[int]:
+    """Make ascending frame numbers strictly ascending within [first, last]; change as few as possible."""
+    distinct = []
     floor = first
     for frame in frames:
-        moved.append(max(frame, floor))
-        floor = moved[-1] + 1
+        distinct.append(max(frame, floor))
+        floor = distinct[-1] + 1
     ceiling = last
-    for i in reversed(range(len(moved))):
-        moved[i] = min(moved[i], ceiling)
-        ceiling = moved[i] - 1
-    return moved
+    for i in reversed(range(len(distinct))):
+        distinct[i] = min(distinct[i], ceiling)
+        ceiling = distinct[i] - 1
+    return distinct

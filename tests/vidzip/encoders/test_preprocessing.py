@@ -11,7 +11,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from vidzip import decode
 from vidzip.encoders import LanguageBindPreprocessor, Preprocessor, read_preprocessor
-from vidzip.errors import BadArgument, BadModelFolder, PictureTooLarge
+from vidzip.errors import BadArgument, BadModelFolder, FrameTooLarge
 from vidzip.video.resizing import Shape
 
 CLIP = {
@@ -252,7 +252,7 @@ def test_languagebind_refuses_what_has_no_crop():
         LanguageBindPreprocessor(crop_height=225)
     with pytest.raises(BadArgument, match="crop of 0x224"):
         LanguageBindPreprocessor(crop_width=0)
-    with pytest.raises(PictureTooLarge, match="a picture of 3000x1 would become one of 672000x224"):
+    with pytest.raises(FrameTooLarge, match="a picture of 3000x1 would become one of 672000x224"):
         LanguageBindPreprocessor()(noise(1, 1, 3000))
 
 

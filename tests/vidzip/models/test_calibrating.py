@@ -9,14 +9,15 @@ from vidzip.models.calibrating import calibrate, machine_of, model_shape
 from vidzip.models.fitting import MIN_ERROR
 from vidzip.models.measuring import workload
 from vidzip.planner.costs import GENERATE, STAGES
-from vidzip.video.trials import Trial
+from vidzip.video.synthetic import SyntheticClip
 
 
 @pytest.fixture(scope="module")
 def calibration(small):
     """A calibration of the random model on small clips."""
     made = [
-        Trial(codec="h264", width=64, height=48, num_frames=16, keyframe_interval=4, grain=grain) for grain in (0, 9)
+        SyntheticClip(codec="h264", width=64, height=48, num_frames=16, keyframe_interval=4, grain=grain)
+        for grain in (0, 9)
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "_clips", lambda quick: iter(made))

@@ -18,7 +18,7 @@ from vidzip.models.measuring import (
     workload,
 )
 from vidzip.planner.costs import GENERATE
-from vidzip.video.trials import Trial
+from vidzip.video.synthetic import SyntheticClip
 
 
 @dataclass
@@ -108,7 +108,8 @@ def test_a_slow_task_leaves_out_larger_ones(monkeypatch):
 def short_clips(monkeypatch):
     """Small clips."""
     made = [
-        Trial(codec="h264", width=64, height=48, num_frames=12, keyframe_interval=4, grain=grain) for grain in (0, 9)
+        SyntheticClip(codec="h264", width=64, height=48, num_frames=12, keyframe_interval=4, grain=grain)
+        for grain in (0, 9)
     ]
     monkeypatch.setattr(measuring, "_clips", lambda quick: iter(made))
 

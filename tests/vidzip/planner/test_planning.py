@@ -27,7 +27,7 @@ from vidzip.planner import (
     replan_on_truncation,
 )
 from vidzip.planner.costs import Workload, video_stats
-from vidzip.video.info import cut_short
+from vidzip.video.info import truncate_info
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_law_replanning_keeps_at_most_what_was_decided(info, budget, share, poli
 def test_law_without_limits_replanning_is_planning_the_readable_part(info, total, prefer, share):
     budget = Budget(total_tokens=total, prefer=prefer)
     replanned = replan_on_truncation(plan(info, budget), info, share * info.duration_seconds, 257)
-    again = plan(cut_short(info, share * info.duration_seconds), budget)
+    again = plan(truncate_info(info, share * info.duration_seconds), budget)
     assert replanned.timestamps_seconds == again.timestamps_seconds
     assert replanned.tokens_per_frame == again.tokens_per_frame
 

@@ -1,4 +1,4 @@
-"""Files that several tests of videos look into."""
+"""Files that several tests use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clips import KINDS, write_numbered
 
 @pytest.fixture(scope="session")
 def kinds(tmp_path_factory):
-    """Write a file of a kind once; give its path, and when its frames appear after the first, in seconds."""
+    """Write a file of a kind once; return its path, and the start of its frames after the first one, in seconds."""
     folder = tmp_path_factory.mktemp("kinds")
     written = {}
 

@@ -1,4 +1,4 @@
-"""Every decoder is held to one contract: the right frame, or an error that says what to do."""
+"""Every decoder returns the right frame, or an error that says what to do."""
 
 from __future__ import annotations
 
@@ -15,35 +15,31 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import KINDS, numbered_picture, write_numbered
+from clips import KINDS, numbered_frame, write_numbered
 from PIL import Image
 
 from vidzip import decode, probe
-from vidzip.errors import BackendUnavailable, BadArgument, DecodeError, EndsEarly, TimeLimitExceeded
+from vidzip.errors import BackendUnavailable, BadArgument, DecodeError, EndsEarly, NotAVideo, TimeLimitExceeded
 from vidzip.video.backends import BACKENDS
 from vidzip.video.decoding import decode_chunks
 
-NOT_CHECKED = "does not tell which frame is which"
-NOT_KNOWN = "is not known to give the right frames"
-WRONG = "gives wrong frames of containers of the format"
-
 REFUSED = {
-    "pyav": {},
-    "torchcodec": {"h264.ts": WRONG, "mpeg2.mpg": WRONG, "mpeg4.avi": NOT_CHECKED},
-    "decord": {"h264.ts": NOT_KNOWN, "mpeg2.mpg": NOT_KNOWN, "mpeg4.avi": NOT_CHECKED, "h264.flv": NOT_KNOWN},
+    "pyav": set(),
+    "torchcodec": {"h264.ts", "mpeg2.mpg", "mpeg4.avi"},
+    "decord": {"h264.ts", "mpeg2.mpg", "mpeg4.avi", "h264.flv"},
 }
-"""Kinds of files that a decoder gets wrong, and what it says."""
+"""Kinds of files that a decoder gets wrong, and that it refuses."""
 
 REFUSED_REAL = {
-    "pyav": {},
-    "torchcodec": {"frameqa_1.gif": "may be transparent", "test.avi": NOT_CHECKED},
+    "pyav": set(),
+    "torchcodec": {"frameqa_1.gif", "test.avi"},
     "decord": {
-        "av1_video.mkv": NOT_KNOWN,
-        "frameqa_1.gif": "may be transparent",
-        "h265_video.mp4": "miscounts from keyframes",
-        "nasa_13013.mp4": "finds 390 frames, not 325",  # the other one of its two streams
-        "no_duration.webm": "broken metadata",
-        "test.avi": NOT_CHECKED,
+        "av1_video.mkv",
+        "frameqa_1.gif",
+        "h265_video.mp4",
+        "nasa_13013.mp4",  # it decodes the other one of two streams
+        "no_duration.webm",
+        "test.avi",
     },
 }
 
@@ -74,8 +70,8 @@ def backend(request):
     return name
 
 
-def plainly(path) -> tuple[list[float], list[np.ndarray]]:
-    """Decode a file frame by frame, in order: times and pictures. It shares no code with vidzip."""
+def decode_all(path) -> tuple[list[float], list[np.ndarray]]:
+    """Decode a file frame by frame, in order: times and pictures. This shares no code with vidzip."""
     with av.open(str(path)) as container:
         stream = next(stream for stream in container.streams.video)
         frames = list(container.decode(stream))
@@ -88,63 +84,64 @@ def as_array(pixels: torch.Tensor) -> np.ndarray:
     return pixels.permute(1, 2, 0).numpy()
 
 
-def differences(path, backend, moments, **options) -> list[int]:
-    """The largest difference between each picture and the plainly decoded one that is on screen, in levels."""
-    times, pictures = plainly(path)
-    frames = decode(path, moments, backend=backend, **options)
+def differences(path, backend, timestamps, **options) -> list[int]:
+    """The largest difference between each picture and the exactly decoded frame that is on screen, in levels."""
+    times, originals = decode_all(path)
+    frames = decode(path, timestamps, backend=backend, **options)
     found = []
-    for moment, pixels, at in zip(moments, frames.pixels, frames.timestamps_seconds, strict=True):
-        number = max(0, bisect_right(times, moment + 1e-6) - 1)
+    for timestamp, pixels, at in zip(timestamps, frames.pixels, frames.timestamps_seconds, strict=True):
+        number = max(0, bisect_right(times, timestamp + 1e-6) - 1)
         assert at == pytest.approx(times[number], abs=1e-5)
-        found.append(int(np.abs(as_array(pixels).astype(int) - pictures[number]).max()))
+        found.append(int(np.abs(as_array(pixels).astype(int) - originals[number]).max()))
     return found
 
 
 def all_moments(path) -> list[float]:
-    """The middle of every frame's time on screen, and moments just after it appears and just before it leaves."""
-    times, _ = plainly(path)
+    """The middle of every frame's time on screen, and timestamps just after it appears and just before it leaves."""
+    times, _ = decode_all(path)
     edges = [*times, times[-1] + 0.02]
-    moments = [
-        moment
+    timestamps = [
+        timestamp
         for appears, leaves in pairwise(edges)
-        for moment in (appears + 2e-4, (appears + leaves) / 2, leaves - 2e-4)
+        for timestamp in (appears + 2e-4, (appears + leaves) / 2, leaves - 2e-4)
     ]
-    return [max(0.0, moment) for moment in moments]
+    return [max(0.0, timestamp) for timestamp in timestamps]
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_frame_of_every_kind_is_the_plainly_decoded_one(kinds, backend, name):
+def test_every_frame_of_every_kind_of_file_is_exact(kinds, backend, name):
     path, _ = kinds(name)
-    moments = all_moments(path)
-    if says := REFUSED[backend].get(name):
-        with pytest.raises(DecodeError, match=f"{says}.*use the default decoder"):
-            decode(path, moments, backend=backend)
+    timestamps = all_moments(path)
+    if name in REFUSED[backend]:
+        with pytest.raises(DecodeError) as caught:
+            decode(path, timestamps, backend=backend)
+        assert caught.value.hint
     else:
-        assert set(differences(path, backend, moments)) == {0}
+        assert set(differences(path, backend, timestamps)) == {0}
         for step in (3, 4, 9):  # far apart, so that it jumps
-            assert set(differences(path, backend, moments[step // 2 :: 3 * step])) == {0}
+            assert set(differences(path, backend, timestamps[step // 2 :: 3 * step])) == {0}
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_files(videos, backend, name):
-    times, _ = plainly(videos / name)
-    moments = [time + 1e-4 for time in times[:: max(1, len(times) // 8)]]
-    if says := REFUSED_REAL[backend].get(name):
-        with pytest.raises(DecodeError, match=f"{says}.*use the default decoder"):
-            decode(videos / name, moments, backend=backend)
+    times, _ = decode_all(videos / name)
+    timestamps = [time + 1e-4 for time in times[:: max(1, len(times) // 8)]]
+    if name in REFUSED_REAL[backend]:
+        with pytest.raises(DecodeError):
+            decode(videos / name, timestamps, backend=backend)
     elif name.endswith(".gif"):  # transparent pictures: other tests know what they show
-        assert decode(videos / name, moments, backend=backend).pixels.shape[0] == len(moments)
+        assert decode(videos / name, timestamps, backend=backend).pixels.shape[0] == len(timestamps)
     else:
-        assert set(differences(videos / name, backend, moments)) == {0}
+        assert set(differences(videos / name, backend, timestamps)) == {0}
 
 
-def test_colours_of_ten_bits_are_nearly_the_same(videos, backend):
-    # From planes of 8 bits all releases of FFmpeg make the same colours. From smaller planes of 10 bits they do not:
-    # they guess differently what lies between two samples, which shows at the edges of coloured things.
+def test_colors_of_ten_bits_are_nearly_the_same(videos, backend):
+    # Colors of 8 bits are the same in all releases of FFmpeg. Subsampled colors of 10 bits are not: they are
+    # interpolated differently, which shows at edges.
     path = videos / "h264_10bits.mp4"
-    times, pictures = plainly(path)
+    times, originals = decode_all(path)
     frames = decode(path, times[::5], backend=backend)
-    for pixels, picture, other in zip(frames.pixels, pictures[::5], pictures[1::5], strict=True):
+    for pixels, picture, other in zip(frames.pixels, originals[::5], originals[1::5], strict=True):
         difference = np.abs(as_array(pixels).astype(int) - picture).mean()
         assert difference < (0.01 if backend == "pyav" else 4)
         assert difference <= np.abs(as_array(pixels).astype(int) - other).mean()
@@ -152,36 +149,36 @@ def test_colours_of_ten_bits_are_nearly_the_same(videos, backend):
 
 @pytest.mark.parametrize("resize", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("size", [(24, 50), (64, 100), (90, 200)])
-def test_resized_as_pillow_does(clip, backend, resize, size):
-    moments = [0.1, 0.5, 1.9]
-    times, pictures = plainly(clip)
-    frames = decode(clip, moments, size=size, resize=resize, backend=backend)
-    for moment, pixels in zip(moments, frames.pixels, strict=True):
-        whole = Image.fromarray(pictures[bisect_right(times, moment) - 1])
+def test_frames_are_resized_as_by_pillow(clip, backend, resize, size):
+    timestamps = [0.1, 0.5, 1.9]
+    times, originals = decode_all(clip)
+    frames = decode(clip, timestamps, size=size, resize=resize, backend=backend)
+    for timestamp, pixels in zip(timestamps, frames.pixels, strict=True):
+        whole = Image.fromarray(originals[bisect_right(times, timestamp) - 1])
         expected = np.asarray(whole.resize(size[::-1], Image.Resampling[resize.upper()]), dtype=int)
         assert np.abs(as_array(pixels) - expected).max() <= 1
 
 
-def test_cropped_from_the_middle(clip, backend):
+def test_frames_are_cropped_at_the_center(clip, backend):
     whole = decode(clip, [0.5], backend=backend).pixels
     assert torch.equal(decode(clip, [0.5], crop=40, backend=backend).pixels, whole[..., 12:52, 44:84])
 
 
 @pytest.mark.parametrize("rotation", [90, -90, 180])
-def test_pictures_are_upright(tmp_path, backend, rotation):
+def test_frames_are_upright(tmp_path, backend, rotation):
     path = tmp_path / "turned.mp4"
     write_numbered(path, num_frames=6, rotation=rotation)
     pixels = decode(path, [0.0, 0.09], backend=backend).pixels
-    _, pictures = plainly(path)
+    _, originals = decode_all(path)
     for found, number in zip(pixels, (0, 2), strict=True):
         # FFmpeg's angle is counter-clockwise, as rot90's is.
-        assert np.array_equal(as_array(found), np.rot90(pictures[number], rotation // 90))
+        assert np.array_equal(as_array(found), np.rot90(originals[number], rotation // 90))
 
 
 def test_a_real_rotated_file(videos, backend):
-    _, pictures = plainly(videos / "video_90.mov")
+    _, originals = decode_all(videos / "video_90.mov")
     pixels = decode(videos / "video_90.mov", [0.0], backend=backend).pixels[0]
-    assert np.array_equal(as_array(pixels), np.rot90(pictures[0], -1))
+    assert np.array_equal(as_array(pixels), np.rot90(originals[0], -1))
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
@@ -194,7 +191,7 @@ def test_pixels_are_square(tmp_path, backend, rotation):
         if rotation:
             stream.set_display_rotation(rotation)
         for number in range(5):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24")))
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")))
         output.mux(stream.encode())
     info = probe(path)
     assert (info.height, info.width) == ((64, 192), (192, 64))[rotation // 90]
@@ -203,27 +200,27 @@ def test_pixels_are_square(tmp_path, backend, rotation):
     assert torch.equal(pixels, decode(path, [0.05]).pixels)
 
 
-def test_moments_in_any_order_and_twice(clip, backend):
-    moments = [1.9, 0.1, 1.9, 0.11, 0.0]
-    frames = decode(clip, moments, backend=backend)
+def test_timestamps_in_any_order_and_repeated(clip, backend):
+    timestamps = [1.9, 0.1, 1.9, 0.11, 0.0]
+    frames = decode(clip, timestamps, backend=backend)
     assert frames.timestamps_seconds == pytest.approx((1.88, 0.08, 1.88, 0.08, 0.0))
-    assert torch.equal(frames.pixels, decode(clip, moments).pixels)
+    assert torch.equal(frames.pixels, decode(clip, timestamps).pixels)
 
 
-def test_chunks_are_the_whole(clip, backend):
-    moments = [0.04 * i + 0.01 for i in range(50)]
-    chunks = list(decode_chunks(clip, moments, 7, backend=backend))
-    assert torch.equal(torch.cat([chunk.pixels for chunk in chunks]), decode(clip, moments).pixels)
+def test_chunks_equal_decode(clip, backend):
+    timestamps = [0.04 * i + 0.01 for i in range(50)]
+    chunks = list(decode_chunks(clip, timestamps, 7, backend=backend))
+    assert torch.equal(torch.cat([chunk.pixels for chunk in chunks]), decode(clip, timestamps).pixels)
 
 
-def test_past_the_end_is_said(clip, backend):
-    with pytest.raises(EndsEarly, match=r"ends at 2\.000 s, before 2\.500 s") as caught:
+def test_a_timestamp_past_the_end_is_an_error(clip, backend):
+    with pytest.raises(EndsEarly, match=r"2\.000 s.*2\.500 s") as caught:
         decode(clip, [0.0, 2.5], backend=backend)
-    assert caught.value.ends_seconds == pytest.approx(2)
+    assert caught.value.end_seconds == pytest.approx(2)
     assert decode(clip, [2.03], backend=backend).timestamps_seconds == pytest.approx((1.96,))
 
 
-def test_names_are_nothing_but_names(clip, tmp_path, monkeypatch, backend):
+def test_names_are_not_interpreted(clip, tmp_path, monkeypatch, backend):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "http:").mkdir()
     expected = decode(clip, [0.5]).pixels
@@ -244,12 +241,12 @@ def test_names_are_nothing_but_names(clip, tmp_path, monkeypatch, backend):
 def test_a_playlist_is_not_opened(clip, tmp_path, backend):
     path = tmp_path / "playlist.mp4"
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{clip}\n#EXT-X-ENDLIST\n")
-    with pytest.raises(Exception, match="playlists, scripts and image sequences are not opened"):
+    with pytest.raises(NotAVideo):
         decode(path, [0.5], backend=backend)
 
 
 def test_time_is_limited(clip, backend):
-    with pytest.raises(TimeLimitExceeded, match="took longer than 1e-09 s"):
+    with pytest.raises(TimeLimitExceeded, match="1e-09 s"):
         decode(clip, [0.5], backend=backend, time_limit_seconds=1e-9)
 
 
@@ -257,46 +254,44 @@ def test_a_truncated_file_gives_its_frames_or_an_error(tmp_path, backend):
     whole, path = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     write_numbered(whole, num_frames=50, fast_start=True)
     path.write_bytes(whole.read_bytes()[:-300])
-    _, pictures = plainly(whole)
+    _, originals = decode_all(whole)
     if backend == "decord":
-        with pytest.raises(DecodeError, match="use the default decoder"):
+        with pytest.raises(DecodeError):
             decode(path, [0.01, 0.5], backend=backend)
     else:
         frames = decode(path, [0.01, 0.5], backend=backend)
         for pixels, number in zip(frames.pixels, (0, 12), strict=True):
-            assert np.array_equal(as_array(pixels), pictures[number])
+            assert np.array_equal(as_array(pixels), originals[number])
 
 
-def test_an_unknown_decoder_is_said(clip):
-    with pytest.raises(BadArgument, match=r"unknown decoder 'ffms'; use one of auto, pyav, torchcodec, decord"):
+def test_an_unknown_decoder_is_an_error(clip):
+    with pytest.raises(BadArgument, match=r"'ffms'.*auto, pyav, torchcodec, decord"):
         decode(clip, [0.5], backend="ffms")
 
 
 class TestTorchcodec:
-    """Also where it is not installed."""
+    """With a fake library, so that it need not be installed."""
 
-    def test_where_it_is_missing(self, clip, monkeypatch):
+    def test_missing_library(self, clip, monkeypatch):
         monkeypatch.setitem(sys.modules, "torchcodec", None)
         monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
         with pytest.raises(BackendUnavailable, match=r"pip install 'vidzip\[torchcodec\]'"):
             decode(clip, [0.5], backend="torchcodec")
 
-    def test_where_it_does_not_run(self, clip, tmp_path, monkeypatch):
+    def test_library_that_does_not_run(self, clip, tmp_path, monkeypatch):
         (tmp_path / "torchcodec").mkdir()
         (tmp_path / "torchcodec" / "__init__.py").write_text("raise RuntimeError('no libav here\\nin many\\nlines')")
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchcodec"]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.syspath_prepend(tmp_path)
-        with pytest.raises(
-            BackendUnavailable, match=r"cannot be used \(no libav here\); .*FFmpeg's libraries"
-        ) as caught:
+        with pytest.raises(BackendUnavailable, match="no libav here") as caught:
             decode(clip, [0.5], backend="torchcodec")
         assert "\n" not in str(caught.value)
 
-    def test_where_there_is_no_gpu(self, clip, monkeypatch):
+    def test_missing_gpu(self, clip, monkeypatch):
         self.fake(monkeypatch)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        with pytest.raises(BackendUnavailable, match="finds no GPU"):
+        with pytest.raises(BackendUnavailable, match="'cuda'"):
             decode(clip, [0.5], backend="torchcodec", device="cuda")
 
     @staticmethod
@@ -320,16 +315,16 @@ class TestTorchcodec:
     @pytest.mark.parametrize(
         ("wrong", "says"),
         [
-            ({"late": 0.04}, r"gives the frame of 0\.520 s for that of 0\.480 s"),
-            ({"size": (64, 64)}, "pictures of 64x64, not 128x64"),
+            ({"late": 0.04}, r"0\.520 s.*0\.480 s"),
+            ({"size": (64, 64)}, "64x64.*128x64"),
             ({"fails": True}, "mp4': it broke"),
         ],
     )
-    def test_what_it_gives_is_checked(self, clip, monkeypatch, wrong, says):
+    def test_results_are_checked(self, clip, monkeypatch, wrong, says):
         self.fake(monkeypatch)
         assert decode(clip, [0.5], backend="torchcodec", workers=2).pixels.shape == (1, 3, 64, 128)
         self.fake(monkeypatch, **wrong)
-        with pytest.raises(DecodeError, match=f"{says}; use the default decoder"):
+        with pytest.raises(DecodeError, match=says):
             decode(clip, [0.5], backend="torchcodec", workers=2)
 
 
@@ -410,46 +405,46 @@ class TestDecord:
             return False
         return True
 
-    def test_its_frames_come_in_order(self, clip, fake):
+    def test_frames_in_order(self, clip, fake):
         frames = decode(clip, [1.0, 0.5, 0.5], backend="decord")
         assert frames.pixels[:, 0, 0, 0].tolist() == [25, 12, 12]
         assert frames.timestamps_seconds == pytest.approx((1.0, 0.48, 0.48))
 
-    def test_many_frames_are_asked_for(self, tmp_path, clip, fake):
-        moments = [i / 10_000 for i in range(19_999)]
+    def test_many_frames(self, tmp_path, clip, fake):
+        timestamps = [i / 10_000 for i in range(19_999)]
         count = 0
-        for chunk in decode_chunks(clip, moments, 500, size=(2, 2), backend="decord"):
+        for chunk in decode_chunks(clip, timestamps, 500, size=(2, 2), backend="decord"):
             count += chunk.pixels.shape[0]
         assert count == 19_999
 
     @pytest.mark.parametrize(
         ("wrong", "error", "says"),
         [
-            ("missing", BackendUnavailable, r"\(there is no decord\); pip install 'vidzip\[decord\]'"),
-            ("broken", BackendUnavailable, r"\(a library of its own is missing\); pip install"),
-            ("opens not", DecodeError, "mp4': Check failed; use the default decoder"),
-            ("count", DecodeError, "finds 49 frames, not 50; use the default decoder"),
-            ("times", DecodeError, "takes the frames for those of other moments; use the default decoder"),
-            ("keys", DecodeError, "miscounts from keyframes .*; use the default decoder"),
-            ("dies", DecodeError, r"its process ended \(SIGKILL\); use the default decoder"),
-            ("ends", DecodeError, r"its process ended \(code 3\); use the default decoder"),
-            ("repairs", DecodeError, "mp4': more than 0 duplicate frames; use the default decoder"),
-            ("size", DecodeError, "pictures of 64x64, not 128x64; use the default decoder"),
-            ("colours", DecodeError, "pictures of 1 colours; use the default decoder"),
+            ("missing", BackendUnavailable, r"there is no decord.*vidzip\[decord\]"),
+            ("broken", BackendUnavailable, r"\(a library of its own is missing\)"),
+            ("opens not", DecodeError, "mp4': Check failed;"),
+            ("count", DecodeError, "49 frames, not 50"),
+            ("times", DecodeError, "timestamps"),
+            ("keys", DecodeError, "keyframes"),
+            ("dies", DecodeError, "SIGKILL"),
+            ("ends", DecodeError, "code 3"),
+            ("repairs", DecodeError, "mp4': more than 0 duplicate frames;"),
+            ("size", DecodeError, "64x64.*128x64"),
+            ("colours", DecodeError, "1 channels"),
         ],
     )
-    def test_what_it_gives_is_checked(self, clip, fake, wrong, error, says):
+    def test_results_are_checked(self, clip, fake, wrong, error, says):
         fake(wrong)
         with pytest.raises(error, match=says) as caught:
             decode(clip, [0.0, 0.5], backend="decord")
         assert "\n" not in str(caught.value)
 
-    def test_it_is_ended_when_time_is_up(self, clip, fake):
+    def test_the_process_is_killed_at_the_time_limit(self, clip, fake):
         fake("hangs")
-        with pytest.raises(TimeLimitExceeded, match=r"took longer than 3 s"):
+        with pytest.raises(TimeLimitExceeded, match="3 s"):
             decode(clip, [0.5], backend="decord", time_limit_seconds=3)
 
-    def test_it_is_ended_when_no_more_is_wanted(self, tmp_path, clip, fake):
+    def test_the_process_is_killed_when_the_generator_is_closed(self, tmp_path, clip, fake):
         chunks = decode_chunks(clip, [0.04 * i for i in range(50)], 2, backend="decord")
         next(chunks)
         assert self.is_running(tmp_path)

@@ -1,29 +1,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import av
 import numpy as np
 import pytest
 from clips import write_numbered, write_sound
 
-from vidzip import VidzipError, decode, probe
-from vidzip.errors import DecodeError, NotAVideo, NoVideoStream, VideoNotFound
+from vidzip import decode, probe
+from vidzip.errors import NotAVideo, NoVideoStream, VideoNotFound
 from vidzip.video.probing import identify
 
 
-def test_names_are_nothing_but_names(clip, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "http:").mkdir()
-    for name in ("-x.mp4", "--model.mp4", "a%d.mp4", "http:x.mp4", "concat:a|b", "http:/x.mp4", "filmé \U0001f3ac"):
-        shutil.copy(clip, name)
-        assert probe(name).num_frames == 50
-        assert probe(name).identity == probe(clip).identity
-
-
 def bad_files(folder, clip):
-    """Write files that are no video, under a video's name, with the error and the words each must give."""
+    """Write files that are no video, with a video's name."""
     whole = clip.read_bytes()
     (folder / "folder.mp4").mkdir()
     os.mkfifo(folder / "pipe.mp4")
@@ -56,37 +46,37 @@ def picture_bytes() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "says"),
+    ("name", "error"),
     [
-        ("missing.mp4", VideoNotFound, "there is no file"),
-        ("https://example.com/a.mp4", VideoNotFound, "there is no file"),
-        ("nul\0.mp4", VideoNotFound, "cannot be opened"),
-        ("folder.mp4", NotAVideo, "is a folder"),
-        ("pipe.mp4", NotAVideo, "not a regular file"),
-        ("empty.mp4", NotAVideo, "is empty"),
-        ("text.mp4", NotAVideo, "known container"),
-        ("noise.mp4", NotAVideo, "known container"),
-        ("truncated.mp4", NotAVideo, "known container"),
-        ("playlist.mp4", NotAVideo, "playlists, scripts and image sequences are not opened"),
-        ("playlist.m3u8", NotAVideo, "playlists, scripts and image sequences are not opened"),
-        ("concat.mp4", NotAVideo, "playlists, scripts and image sequences are not opened"),
-        ("beside.mp4", NotAVideo, "playlists, scripts and image sequences are not opened"),
-        ("session.mp4", NotAVideo, "known container"),
-        ("subtitles.mp4", NotAVideo, "known container"),
-        ("picture.mp4", NotAVideo, "known container"),
+        ("missing.mp4", VideoNotFound),
+        ("https://example.com/a.mp4", VideoNotFound),
+        ("nul\0.mp4", VideoNotFound),
+        ("folder.mp4", NotAVideo),
+        ("pipe.mp4", NotAVideo),
+        ("empty.mp4", NotAVideo),
+        ("text.mp4", NotAVideo),
+        ("noise.mp4", NotAVideo),
+        ("truncated.mp4", NotAVideo),
+        ("playlist.mp4", NotAVideo),
+        ("playlist.m3u8", NotAVideo),
+        ("concat.mp4", NotAVideo),
+        ("beside.mp4", NotAVideo),
+        ("session.mp4", NotAVideo),
+        ("subtitles.mp4", NotAVideo),
+        ("picture.mp4", NotAVideo),
     ],
 )
-def test_what_is_no_video_is_refused(tmp_path, clip, monkeypatch, *, name, error, says):
+def test_files_that_are_no_video_are_refused(tmp_path, clip, monkeypatch, name, error):
     bad_files(tmp_path, clip)
     monkeypatch.chdir(tmp_path)
     for use in (probe, lambda path: decode(path, [0.0])):
-        with pytest.raises(error, match=says) as caught:
+        with pytest.raises(error) as caught:
             use(name)
         assert caught.value.hint
 
 
 @pytest.mark.parametrize(("size", "at"), [(100, 50), (7_000_000, 2_500_000), (40_000_000, 39_999_999)])
-def test_an_identity_is_of_the_content(tmp_path, size, at):
+def test_an_identity_depends_on_all_content(tmp_path, size, at):
     one, other = tmp_path / "one", tmp_path / "other"
     one.write_bytes(bytes(size))
     content = bytearray(size)
@@ -100,43 +90,22 @@ def test_an_identity_is_of_the_content(tmp_path, size, at):
     assert identify(one) != identify(other)
 
 
-def test_sound_alone_is_no_video(tmp_path):
-    with pytest.raises(NoVideoStream, match="only audio"):
+def test_audio_alone_is_no_video(tmp_path):
+    with pytest.raises(NoVideoStream, match="audio"):
         probe(write_sound(tmp_path / "sound.mp4"))
 
 
-def test_a_cut_file_that_still_plays_carries_a_warning(tmp_path):
+def test_a_truncated_file_has_a_warning(tmp_path):
     whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
     write_numbered(whole, num_frames=200, fps=25)
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     info = probe(cut)
     assert 0 < info.num_frames < 200
-    assert "promises 8.0 s" in info.warnings[0]
+    assert "8.0 s" in info.warnings[0]
     assert probe(whole).warnings == ()
 
 
-@pytest.mark.parametrize("share", [0.6, 0.9, 0.99])
-def test_a_file_cut_short_behind_a_whole_header_is_said(tmp_path, share):
-    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
-    write_numbered(whole, num_frames=100, fast_start=True)
-    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
-    # The header still promises 4 seconds.
-    with pytest.raises(DecodeError, match=r"cut\.mp4") as caught:
-        decode(cut, [0.0, 3.98])
-    assert caught.value.hint
-
-
-def test_real_bad_files(videos):
-    for name, says in {
-        "result.webm": "is empty",
-        "gif.gif": "no frame in it",
-        "mp4-with-audio.mp4": "holds no video stream",
-    }.items():
-        with pytest.raises(VidzipError, match=says):
-            probe(videos / name)
-
-
-def test_nothing_but_local_files_may_be_opened_beyond_the_file_itself(clip, monkeypatch):
+def test_ffmpeg_may_open_only_local_files(clip, monkeypatch):
     opened = []
     real = av.open
     monkeypatch.setattr(av, "open", lambda *args, **kwargs: opened.append((args, kwargs)) or real(*args, **kwargs))
@@ -150,7 +119,7 @@ def test_nothing_but_local_files_may_be_opened_beyond_the_file_itself(clip, monk
     assert opened
 
 
-def test_a_file_that_may_not_be_read_is_said(tmp_path, clip, monkeypatch):
+def test_a_file_without_permission_is_an_error(tmp_path, clip, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 

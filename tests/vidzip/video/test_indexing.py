@@ -7,17 +7,17 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from clips import HEIGHT, WIDTH, number_of, numbered_picture, write_numbered
+from clips import HEIGHT, WIDTH, number_of, numbered_frame, write_numbered
 
 from vidzip import decode, probe, sample
-from vidzip.video.indexing import index_of
+from vidzip.video.indexing import index_frames
 
 GROUPS = {"bf": "2", "x264-params": "keyint=12:min-keyint=12:scenecut=0:open-gop=0"}
 
 
 def shown_in(path) -> list[int]:
-    """The numbers of the pictures that a plan of every frame shows."""
-    return [number_of(picture) for picture in decode(path, sample(probe(path), 1000)).pixels]
+    """The numbers of all frames."""
+    return [number_of(frame) for frame in decode(path, sample(probe(path), 1000)).pixels]
 
 
 def edited(path, box: bytes, edit) -> None:
@@ -39,47 +39,47 @@ def grouped(tmp_path_factory):
     return path
 
 
-def test_a_plain_mp4s_header_is_believed(grouped):
-    index = index_of(grouped)
-    assert index.doubt == ""
-    assert index.step * index.time_base == Fraction(1, 25)
-    assert index.is_labelled
+def test_the_header_of_a_simple_mp4_is_used(grouped):
+    index = index_frames(grouped)
+    assert index.header_problem == ""
+    assert index.ticks_per_frame * index.time_base == Fraction(1, 25)
+    assert index.has_reliable_timestamps
     assert index.seconds == pytest.approx(np.arange(50) / 25)
-    assert index.to_seconds(index.keys) == pytest.approx([0, 0.48, 0.96, 1.44, 1.92])
+    assert index.to_seconds(index.keyframes) == pytest.approx([0, 0.48, 0.96, 1.44, 1.92])
     assert index.last_seconds == index.frame_seconds == pytest.approx(0.04)
-    assert index.ends_seconds == pytest.approx(2.0)
+    assert index.end_seconds == pytest.approx(2.0)
     assert (index.first.width, index.first.height, index.first.rotation) == (WIDTH, HEIGHT, 0)
     assert index.first.tick == index.ticks[0]
     assert shown_in(grouped) == list(range(50))
 
 
-def test_what_the_header_says_is_what_the_packets_say(grouped):
-    believed, read = index_of(grouped), index_of(grouped, believe_header=False)
-    assert (read.step, read.doubt) == (None, "the header was not asked")
-    for name in ("ticks", "keys"):
-        assert getattr(believed, name).tolist() == getattr(read, name).tolist()
+def test_the_header_agrees_with_the_packets(grouped):
+    from_header, read = index_frames(grouped), index_frames(grouped, trust_header=False)
+    assert (read.ticks_per_frame, bool(read.header_problem)) == (None, True)
+    for name in ("ticks", "keyframes"):
+        assert getattr(from_header, name).tolist() == getattr(read, name).tolist()
     with av.open(grouped) as container:
-        assert believed.num_bytes == read.num_bytes == sum(packet.size for packet in container.demux(video=0))
+        assert from_header.num_bytes == read.num_bytes == sum(packet.size for packet in container.demux(video=0))
     info = probe(grouped)
     assert (info.num_keyframes, info.num_bytes) == (5, read.num_bytes)
-    assert (believed.lasts, believed.time_base, believed.origin_seconds) == (
-        read.lasts,
+    assert (from_header.last_ticks, from_header.time_base, from_header.origin_seconds) == (
+        read.last_ticks,
         read.time_base,
         read.origin_seconds,
     )
 
 
-def test_a_varying_rate_is_read_from_the_packets(tmp_path):
+def test_a_variable_rate_is_read_from_the_packets(tmp_path):
     path = tmp_path / "uneven.mp4"
     times = [0.0, 0.04, 0.08, 0.5, 0.54, 1.3, 2.0, 3.7]
     write_numbered(path, times=times)
-    index = index_of(path)
-    assert (index.step, index.doubt) == (None, "the frame rate varies")
+    index = index_frames(path)
+    assert (index.ticks_per_frame, bool(index.header_problem)) == (None, True)
     assert index.seconds == pytest.approx(times, abs=1e-3)
     assert shown_in(path) == list(range(8))
 
 
-def test_frames_that_an_edit_list_hides_are_not_indexed(tmp_path, grouped):
+def test_frames_hidden_by_an_edit_list_are_not_indexed(tmp_path, grouped):
     path = tmp_path / "hidden.mp4"
     with av.open(str(grouped)) as whole, av.open(str(path), "w") as output:
         stream = output.add_stream_from_template(whole.streams.video[0])
@@ -88,24 +88,24 @@ def test_frames_that_an_edit_list_hides_are_not_indexed(tmp_path, grouped):
                 earlier = round(Fraction(5, 25) / packet.time_base)
                 packet.stream, packet.pts, packet.dts = stream, packet.pts - earlier, packet.dts - earlier
                 output.mux(packet)
-    index = index_of(path)
-    assert index.step is None
-    assert index.doubt
+    index = index_frames(path)
+    assert index.from_header is False
+    assert index.header_problem
     assert len(index.ticks) == 45
     assert shown_in(path) == list(range(5, 50))
 
 
 @pytest.mark.parametrize("share", [0.6, 0.95])
-def test_a_truncated_file_has_the_frames_that_are_there(tmp_path, share):
+def test_a_truncated_file_has_the_remaining_frames(tmp_path, share):
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     write_numbered(whole, num_frames=100, fast_start=True)
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
-    index = index_of(cut)
-    assert index.doubt == "the file ends before the last frame that the header lists"
+    index = index_frames(cut)
+    assert index.header_problem
     assert 0 < len(index.ticks) < 100
-    there = len(index.ticks) - 4  # the last ones may build on some that are lost
+    there = len(index.ticks) - 4  # the last ones may depend on lost ones
     frames = decode(cut, [(i + 0.5) / 25 for i in range(there)])
-    assert [number_of(picture) for picture in frames.pixels] == list(range(there))
+    assert [number_of(frame) for frame in frames.pixels] == list(range(there))
 
 
 def test_a_fragmented_mp4_is_read_from_its_packets(tmp_path, grouped):
@@ -118,14 +118,14 @@ def test_a_fragmented_mp4_is_read_from_its_packets(tmp_path, grouped):
                 packet.stream = stream
                 output.mux(packet)
     assert path.read_bytes().count(b"moof") == 5
-    index = index_of(path)
-    assert index.step is None
-    assert index.doubt
+    index = index_frames(path)
+    assert index.from_header is False
+    assert index.header_problem
     assert index.seconds == pytest.approx(np.arange(50) / 25)
-    assert index.to_seconds(index.keys) == pytest.approx([0, 0.48, 0.96, 1.44, 1.92])
+    assert index.to_seconds(index.keyframes) == pytest.approx([0, 0.48, 0.96, 1.44, 1.92])
     assert shown_in(path) == list(range(50))
     frames = decode(path, [1.96, 0.5, 1.2])
-    assert [number_of(picture) for picture in frames.pixels] == [49, 12, 30]
+    assert [number_of(frame) for frame in frames.pixels] == [49, 12, 30]
 
 
 def longer_duration(body: bytearray) -> None:
@@ -151,7 +151,7 @@ def more_times(body: bytearray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "lie", "frames"),
+    ("box", "edit", "frames"),
     [
         (b"mdhd", longer_duration, 50),
         (b"mdhd", no_duration, 50),
@@ -160,17 +160,17 @@ def more_times(body: bytearray) -> None:
         (b"stts", more_times, 50),
     ],
 )
-def test_headers_that_lie_move_no_frame(tmp_path, grouped, box, lie, frames):
-    path = tmp_path / "lie.mp4"
+def test_wrong_headers_move_no_frame(tmp_path, grouped, box, edit, frames):
+    path = tmp_path / "wrong.mp4"
     path.write_bytes(grouped.read_bytes())
-    edited(path, box, lie)
+    edited(path, box, edit)
     assert path.read_bytes() != grouped.read_bytes()
-    # The last two that are left may build on one that is not.
-    moments = [(i + 0.5) / 25 for i in range(frames - 2)]
-    assert [number_of(picture) for picture in decode(path, moments).pixels] == list(range(frames - 2))
+    # The last two remaining frames may depend on a lost one.
+    timestamps = [(i + 0.5) / 25 for i in range(frames - 2)]
+    assert [number_of(frame) for frame in decode(path, timestamps).pixels] == list(range(frames - 2))
 
 
-def test_times_that_are_twice_as_long_are_what_the_file_says(tmp_path):
+def test_doubled_durations_are_used(tmp_path):
     path = tmp_path / "slow.mp4"
     write_numbered(path, num_frames=50, options={"bf": "0"})
 
@@ -181,13 +181,13 @@ def test_times_that_are_twice_as_long_are_what_the_file_says(tmp_path):
     edited(path, b"stts", twice)
     # The edit list still shows 2 seconds: the first 25 frames, 0.08 s each.
     assert probe(path).num_frames == 25
-    moments = [(i + 0.5) * 0.08 for i in range(25)]
-    assert [number_of(picture) for picture in decode(path, moments).pixels] == list(range(25))
+    timestamps = [(i + 0.5) * 0.08 for i in range(25)]
+    assert [number_of(frame) for frame in decode(path, timestamps).pixels] == list(range(25))
 
 
 @pytest.mark.parametrize(("late", "behind"), [(Fraction(1), 1), (Fraction(1, 4), 0)])
-def test_frames_that_are_shown_later_than_the_list_lets_on(tmp_path, late, behind):
-    # An MP4 lists when frames are to be decoded. Here those from number 20 on are shown later than in their order.
+def test_frames_displayed_later_than_the_header_lists_them(tmp_path, late, behind):
+    # An MP4's header lists decoding timestamps. Here the frames from number 20 on are displayed later.
     plain, path = tmp_path / "plain.mp4", tmp_path / "late.mp4"
     write_numbered(plain, num_frames=50, options={"bf": "0", "g": "12"})
     with av.open(str(plain)) as whole, av.open(str(path), "w") as output:
@@ -197,16 +197,16 @@ def test_frames_that_are_shown_later_than_the_list_lets_on(tmp_path, late, behin
                 packet.stream = stream
                 packet.pts += int(late * packet.duration) if number >= 20 else 0
                 output.mux(packet)
-    moments = [(i + 0.5) / 25 for i in range(50)]
-    frames = decode(path, moments)
-    # In the middle of a frame's usual time on screen, the next one is not there yet, or it has been for a while.
-    assert [number_of(picture) for picture in frames.pixels] == [i if i < 20 else i - behind for i in range(50)]
+    timestamps = [(i + 0.5) / 25 for i in range(50)]
+    frames = decode(path, timestamps)
+    # In the middle of a frame's usual time, the frame before is on screen, or still the frame itself.
+    assert [number_of(frame) for frame in frames.pixels] == [i if i < 20 else i - behind for i in range(50)]
     assert frames.timestamps_seconds[40] == pytest.approx(float(40 - behind + late) / 25)
 
 
 @pytest.mark.parametrize("b_frames", ["0", "2"])
-def test_a_frame_shown_between_two_that_are_listed(tmp_path, b_frames):
-    # All are shown a frame later than they would be, but number 21: at 20.25 / 25 s, before the list's next tick.
+def test_a_frame_between_two_listed_timestamps(tmp_path, b_frames):
+    # All are displayed one frame late, except number 21: at 20.25 / 25 s, before the next listed timestamp.
     plain, path = tmp_path / "plain.mp4", tmp_path / "between.mp4"
     write_numbered(plain, num_frames=50, options={"bf": b_frames, "g": "12"})
     with av.open(str(plain)) as whole, av.open(str(path), "w") as output:
@@ -216,76 +216,76 @@ def test_a_frame_shown_between_two_that_are_listed(tmp_path, b_frames):
                 packet.stream = stream
                 packet.pts += packet.duration // (4 if packet.pts == 21 * packet.duration else 1)
                 output.mux(packet)
-    assert index_of(path).step is not None
-    for moment, number in ((19.5, 19), (20.1, 20), (20.5, 21), (21.5, 21), (22.5, 22)):
-        assert number_of(decode(path, [moment / 25]).pixels[0]) == number
+    assert index_frames(path).from_header
+    for timestamp, number in ((19.5, 19), (20.1, 20), (20.5, 21), (21.5, 21), (22.5, 22)):
+        assert number_of(decode(path, [timestamp / 25]).pixels[0]) == number
 
 
-def test_an_avi_is_not_labelled_and_its_frames_are_found_all_the_same(tmp_path):
+def test_an_avi_without_reliable_timestamps_is_decoded_exactly(tmp_path):
     path = tmp_path / "clip.avi"
     write_numbered(path, num_frames=40, codec="mpeg4", options={"bf": "2", "g": "12"})
-    index = index_of(path)
-    assert not index.is_labelled
-    assert index.step is None
+    index = index_frames(path)
+    assert not index.has_reliable_timestamps
+    assert index.from_header is False
     assert shown_in(path) == list(range(40))
 
 
 @pytest.mark.parametrize("container", ["mkv", "ts", "mpg", "flv"])
-def test_other_containers_are_read_and_labelled(tmp_path, container):
+def test_other_containers_have_reliable_timestamps(tmp_path, container):
     path = tmp_path / f"clip.{container}"
     codec, options = ("mpeg2video", {"bf": "2", "g": "12"}) if container == "mpg" else ("libx264", GROUPS)
     write_numbered(path, num_frames=40, codec=codec, options=options)
-    index = index_of(path)
-    assert index.step is None
-    assert index.is_labelled
+    index = index_frames(path)
+    assert index.from_header is False
+    assert index.has_reliable_timestamps
     assert np.diff(index.seconds) == pytest.approx([0.04] * 39, abs=2e-3)
-    assert len(index.keys) >= 4
+    assert len(index.keyframes) >= 4
 
 
-def test_a_gifs_only_entry_point_is_its_first_frame(tmp_path):
+def test_the_only_keyframe_of_a_gif_is_its_first_frame(tmp_path):
     path = tmp_path / "clip.gif"
     with av.open(str(path), "w") as output:
         stream = output.add_stream("gif", rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "rgb8"
         for number in range(20):
-            frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24").reformat(format="rgb8")
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24").reformat(format="rgb8")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
-    index = index_of(path)
-    assert index.keys.tolist() == [index.ticks[0]]
+    index = index_frames(path)
+    assert index.keyframes.tolist() == [index.ticks[0]]
     assert shown_in(path) == list(range(20))
 
 
-def test_an_index_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+def test_an_index_is_cached_until_the_file_changes(tmp_path, monkeypatch):
     path = tmp_path / "clip.mp4"
     write_numbered(path, num_frames=30)
-    first = index_of(path)
-    assert index_of(path) is first
+    first = index_frames(path)
+    assert index_frames(path) is first
     monkeypatch.chdir(tmp_path)
-    assert index_of("clip.mp4").ticks.tolist() == first.ticks.tolist()
+    assert index_frames("clip.mp4").ticks.tolist() == first.ticks.tolist()
 
     write_numbered(path, num_frames=20)
-    second = index_of(path)
+    second = index_frames(path)
     assert second is not first
     assert (len(first.ticks), len(second.ticks)) == (30, 20)
     assert shown_in(path) == list(range(20))
 
-    # The same name and size: the time of the change tells.
+    # The same name and size, but a later time of change.
     status = os.stat(path)
     content = bytearray(path.read_bytes())
     at = content.index(b"mdhd")
     content[at + 16 : at + 20] = struct.pack(">I", 2 * struct.unpack(">I", content[at + 16 : at + 20])[0])
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    third = index_of(path)
+    third = index_frames(path)
     assert third is not second
     assert os.stat(path).st_size == status.st_size
 
 
-def test_the_same_name_in_another_folder_is_another_file(tmp_path, monkeypatch):
+def test_the_same_name_in_another_folder(tmp_path, monkeypatch):
     for name, num_frames in (("one", 10), ("other", 20)):
         (tmp_path / name).mkdir()
         write_numbered(tmp_path / name / "clip.mp4", num_frames=num_frames)
         monkeypatch.chdir(tmp_path / name)
-        assert len(index_of("clip.mp4").ticks) == num_frames
+        assert len(index_frames("clip.mp4").ticks) == num_frames

@@ -1,4 +1,4 @@
-"""Peak memory, measured in processes of their own."""
+"""Peak memory, measured in separate processes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ DECODE = """
 import resource, sys
 import vidzip
 path, seconds = sys.argv[1], float(sys.argv[2])
-moments = [(i + 0.5) * seconds / 64 for i in range(64)]
-frames = vidzip.decode(path, moments, size=224)
+timestamps = [(i + 0.5) * seconds / 64 for i in range(64)]
+frames = vidzip.decode(path, timestamps, size=224)
 assert frames.pixels.shape[0] == 64
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
 def repeat(source: Path, target: Path, seconds: int) -> None:
-    """Write a video of so many seconds from the packets of a short one, over and over."""
+    """Write a video of so many seconds by repeating the packets of a short one."""
     with av.open(str(source)) as clip, av.open(str(target), "w") as output:
         template = clip.streams.video[0]
         packets = [packet for packet in clip.demux(template) if packet.size]
@@ -54,4 +54,4 @@ def test_memory_does_not_grow_with_the_video(tmp_path, kind):
     repeat(clip, short, 3 * 60)
     repeat(clip, long, 3 * 3600)
     assert peak_bytes(long, 3 * 3600) < 1.2 * peak_bytes(short, 3 * 60)
-    long.unlink()  # it is large
+    long.unlink()

@@ -1,4 +1,4 @@
-"""Every real file there is: how many frames it holds, when they appear, and that they are the right ones."""
+"""Real files: the number of frames, their timestamps, and their pixels."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ REAL = {
 }
 
 DAMAGED = "corrupted.mp4"
-"""50 frames at 10 a second are listed, of which 28 can be decoded."""
+"""Lists 50 frames at 10 per second, of which 28 can be decoded."""
 
 REFUSED = {
-    "gif.gif": (NoFrames, "no frame in it"),
-    "mp4-with-audio.mp4": (NoVideoStream, "holds no video stream, only audio"),
-    "result.webm": (NotAVideo, "is empty"),
+    "gif.gif": NoFrames,
+    "mp4-with-audio.mp4": NoVideoStream,
+    "result.webm": NotAVideo,
 }
 
 
-def test_the_tables_name_every_file(videos):
+def test_all_files_are_tested(videos):
     assert sorted([*REAL, DAMAGED, *REFUSED]) == sorted(path.name for path in videos.iterdir())
 
 
@@ -63,8 +63,8 @@ def test_real_files(videos, name):
     assert ends.pixels.shape == (2, 3, height, width)
 
 
-def decoded_plainly(path, numbers) -> np.ndarray:
-    """Decode a file from its start and keep the pictures of these numbers, in the order in which they are shown."""
+def decode_from_start(path, numbers) -> np.ndarray:
+    """Decode a file from its start and return the frames with these numbers, in display order."""
     kept = []
     with av.open(str(path)) as container:
         for number, frame in enumerate(container.decode(video=0)):
@@ -74,43 +74,42 @@ def decoded_plainly(path, numbers) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_frames_are_those_of_plain_decoding(videos, name):
+def test_frames_equal_those_of_decoding_from_the_start(videos, name):
     frames = REAL[name][0]
-    moments = sample(probe(videos / name), min(frames, 9), "linspace")
-    numbers = [i * (frames - 1) // max(1, len(moments) - 1) for i in range(len(moments))]
-    theirs = decoded_plainly(videos / name, set(numbers))
-    assert (decode(videos / name, moments).pixels.numpy() == theirs).all()
+    timestamps = sample(probe(videos / name), min(frames, 9), "linspace")
+    numbers = [i * (frames - 1) // max(1, len(timestamps) - 1) for i in range(len(timestamps))]
+    expected = decode_from_start(videos / name, set(numbers))
+    assert (decode(videos / name, timestamps).pixels.numpy() == expected).all()
 
 
 @pytest.mark.parametrize("name", ["h264_10bits.mp4", "flipping_a_pancake.mkv", "test.avi", "newtonscradle.gif"])
-def test_counting_by_decoding_agrees_with_the_packets(videos, name):
+def test_decoded_frames_are_as_many_as_packets(videos, name):
     info, counted = probe(videos / name), probe(videos / name, count=True)
     assert counted.num_frames == info.num_frames
     assert counted.duration_seconds == pytest.approx(info.duration_seconds, abs=0.05)
     assert counted.warnings == ()
-    assert counted.notes[-1] == f"{info.num_frames} frames were decoded and counted"
+    assert str(info.num_frames) in counted.notes[-1]
 
 
-def test_a_damaged_file_has_the_frames_that_can_be_decoded(videos):
+def test_a_damaged_file(videos):
     info, counted = probe(videos / DAMAGED), probe(videos / DAMAGED, count=True)
     assert (info.num_frames, info.duration_seconds, info.width, info.height) == (50, 5.0, 1280, 720)
     assert (counted.num_frames, counted.duration_seconds) == (28, pytest.approx(2.8))
     assert counted.frame_times_seconds == pytest.approx([i / 10 for i in range(28)])
-    assert any("50 frames are listed, 28 can be decoded" in warning for warning in counted.warnings)
+    assert any("50" in warning and "28" in warning for warning in counted.warnings)
     frames = decode(videos / DAMAGED, sample(counted, 28), size=16)
     assert frames.timestamps_seconds == pytest.approx([i / 10 for i in range(28)])
-    with pytest.raises(EndsEarly, match=r"cannot be decoded past 2\.800 s"):
+    with pytest.raises(EndsEarly, match=r"2\.800 s"):
         decode(videos / DAMAGED, sample(info, 50))
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_holds_no_pictures_is_refused(videos, name):
-    error, says = REFUSED[name]
+def test_files_without_frames_are_refused(videos, name):
     for use in (probe, lambda path: decode(path, [0.0])):
-        with pytest.raises(error, match=says) as caught:
+        with pytest.raises(REFUSED[name]) as caught:
             use(videos / name)
         assert caught.value.hint
 
 
-def test_the_rate_of_a_file_with_a_fractional_one(videos):
+def test_a_fractional_frame_rate(videos):
     assert probe(videos / "sample_demo_3.mp4").fps == pytest.approx(float(Fraction(24000, 1001)))

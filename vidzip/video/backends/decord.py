@@ -1,10 +1,9 @@
-"""decord, in a process of its own: it hangs on some files, and then the process is ended.
+"""decord, in a process of its own, which is killed if it hangs, as it does on some files.
 
-It gives frames by number, and does not say which ones came. So it is trusted only with the formats and codecs in which
-it was seen to be right, where its list of frames is that of vidzip's index, and where every keyframe starts anew: it
-miscounts from one that earlier frames of the screen follow. Pictures are those of the default decoder bit for bit, but
-where colour planes of more than 8 bits are smaller than the picture, and where the picture size changes on the way:
-it brings all to the first one's.
+It returns frames by number, without timestamps. So it is used only for formats and codecs for which it was correct in
+tests, if its list of frames equals vidzip's index, and if there are no open groups, after whose keyframes it miscounts.
+Frames equal those of the default decoder bit by bit, except for more than 8 bits with subsampled colors, and for files
+whose frame size changes: it resizes all frames to the first one's size.
 """
 
 from __future__ import annotations
@@ -26,89 +25,89 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vidzip.errors import BackendUnavailable, DecodeError
-from vidzip.video.backends.borrowed import Loan, in_short, lend
+from vidzip.video.backends.external import ExternalFile, first_line, open_external
+from vidzip.video.conversion import DecodedFrame
 from vidzip.video.info import ROUNDING_SECONDS
 from vidzip.video.limits import TimeLimit
-from vidzip.video.pictures import Picture
-from vidzip.video.request import Request
+from vidzip.video.request import DecodeRequest
 
 _FORMATS = {"mov", "matroska"}
 _CODECS = {"h264", "hevc", "vp8", "vp9", "mpeg4"}
 
-_CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "decord_process.py")
+_SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "decord_process.py")
 
-_SIZE_BYTES = 8
-"""What the process says begins with how long it is."""
+_LENGTH_BYTES = 8
+"""Bytes of the length before each message of the process."""
 
-_GLANCE_SECONDS = 0.1
-"""How often the clock is looked at while the process says nothing."""
+_POLL_SECONDS = 0.1
+"""Interval of checking the time limit while waiting for the process."""
 
-_ENDING_SECONDS = 1.0
-"""How long a process that has closed its end is given to end."""
+_EXIT_SECONDS = 1.0
+"""Time for a process to exit after it has closed its socket."""
 
 
-def pictures(request: Request) -> Generator[Picture, None, None]:
-    """Yield the picture on screen at each moment, in order.
+def decode_frames(request: DecodeRequest) -> Generator[DecodedFrame, None, None]:
+    """Yield the frame on screen at each timestamp, in order.
 
     Raises:
         BackendUnavailable: decord is not installed, or does not run here.
-        EndsEarly: the video ends before a moment.
-        DecodeError: decord cannot decode the file, or finds other frames in it, or its process ends.
-        TimeLimitExceeded: it took too long; its process is ended.
+        EndsEarly: the video ends before a timestamp.
+        DecodeError: decord cannot decode the file, or lists other frames, or its process ends.
+        TimeLimitExceeded: it took too long; its process is killed.
         VideoError: the file cannot be opened as a video.
     """
     limit = request.new_limit()
-    with lend(request, limit, "decord", believe_header=False) as loan:
-        if not (loan.formats & _FORMATS and loan.codec in _CODECS):
-            raise loan.refusal(f"it is not known to give the right frames of {loan.codec} in {min(loan.formats)}")
-        numbers, repeats = np.unique(loan.frames, return_counts=True)
-        with _Process(loan, limit) as process:
-            _check_frames(loan, process.receive())
+    with open_external(request, limit, "decord", trust_header=False) as external:
+        if not (external.formats & _FORMATS and external.codec in _CODECS):
+            raise external.error(f"it is not tested with {external.codec} in {min(external.formats)}")
+        numbers, repeats = np.unique(external.frames, return_counts=True)
+        with _Process(external, limit) as process:
+            _check_frames(external, process.receive())
             process.send(numbers.tolist())
             for number, count in zip(numbers.tolist(), repeats.tolist(), strict=True):
-                pixels = loan.shape(process.receive_pixels())[0]
-                picture = Picture(pixels=pixels, timestamp_seconds=float(loan.index.seconds[number]))
+                pixels = external.resize(process.receive_pixels())[0]
+                frame = DecodedFrame(pixels=pixels, timestamp_seconds=float(external.index.seconds[number]))
                 for _ in range(count):
                     with limit.paused():
-                        yield picture
+                        yield frame
 
 
-def _check_frames(loan: Loan, listed: dict[str, Any]) -> None:
-    """Make sure that its frames are numbered as those of the index, also after a jump to a keyframe."""
-    index = loan.index
+def _check_frames(external: ExternalFile, listed: dict[str, Any]) -> None:
+    """Check that its frames have the same numbers as in the index, also after a seek to a keyframe."""
+    index = external.index
     seconds = np.array(listed["seconds"])
     if len(seconds) != len(index.ticks):
-        raise loan.refusal(f"it finds {len(seconds)} frames, not {len(index.ticks)}")
-    wanted = index.seconds - index.seconds[0]  # its own clock starts with the first frame, and has single precision
-    if (np.abs(seconds - seconds[0] - wanted) > ROUNDING_SECONDS + 2 * np.spacing(np.float32(wanted[-1]))).any():
-        raise loan.refusal("it takes the frames for those of other moments")
-    if listed["keys"] != np.searchsorted(index.ticks, index.keys).tolist():
-        raise loan.refusal("it miscounts from keyframes that do not start anew (open groups of pictures)")
+        raise external.error(f"it finds {len(seconds)} frames, not {len(index.ticks)}")
+    expected = index.seconds - index.seconds[0]  # its clock starts at the first frame, in single precision
+    if (np.abs(seconds - seconds[0] - expected) > ROUNDING_SECONDS + 2 * np.spacing(np.float32(expected[-1]))).any():
+        raise external.error("its timestamps differ")
+    if listed["keyframes"] != np.searchsorted(index.ticks, index.keyframes).tolist():
+        raise external.error("it miscounts from keyframes of open groups of pictures")
 
 
 class _Process:
-    """decord's process, which is ended with the block."""
+    """decord's process, which is killed at the end of the block."""
 
-    def __init__(self, loan: Loan, limit: TimeLimit) -> None:
-        self._loan, self._limit = loan, limit
-        self._channel, theirs = socket.socketpair()
-        self._channel.settimeout(_GLANCE_SECONDS)
-        ends = [loan.file.fileno(), theirs.fileno()]
-        given = [*ends, loan.request.workers, loan.request.time_limit_seconds]
+    def __init__(self, external: ExternalFile, limit: TimeLimit) -> None:
+        self._external, self._limit = external, limit
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(_POLL_SECONDS)
+        handles = [external.file.fileno(), theirs.fileno()]
+        arguments = [*handles, external.request.workers, external.request.time_limit_seconds]
         with theirs:
             try:
-                # -P: no module of the child's own folder, which this one is in, takes decord's name.
+                # -P: no module of the script's folder, such as this one, is imported as decord.
                 self._process = subprocess.Popen(  # noqa: S603 - this Python, and a file of this package
-                    [sys.executable, "-P", _CHILD, *map(str, given)],
+                    [sys.executable, "-P", _SCRIPT, *map(str, arguments)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    pass_fds=ends,
+                    pass_fds=handles,
                 )
             except (OSError, ValueError) as error:
-                self._channel.close()
+                self._socket.close()
                 raise BackendUnavailable(
-                    f"the decoder decord needs a process of its own, which cannot be started ({error})",
+                    f"the process of the decoder decord cannot be started ({error})",
                     hint="use the default decoder (auto), which needs none",
                 ) from error
 
@@ -120,37 +119,37 @@ class _Process:
     ) -> None:
         self._process.kill()
         self._process.wait()
-        self._channel.close()
+        self._socket.close()
 
     def send(self, numbers: Sequence[int]) -> None:
-        """Tell it which frames are wanted."""
+        """Send the numbers of the wanted frames."""
         left = memoryview(json.dumps(numbers).encode() + b"\n")
         while left:
-            left = left[self._patiently(self._channel.send, left) :]
+            left = left[self._retry(self._socket.send, left) :]
 
     def receive(self) -> dict[str, Any]:
-        """Receive what it says.
+        """Receive a message.
 
         Raises:
-            BackendUnavailable: decord is not there.
+            BackendUnavailable: decord cannot be imported.
             DecodeError: it cannot decode the file, or the process has ended.
         """
-        size = int.from_bytes(self._receive(_SIZE_BYTES))
-        said: dict[str, Any] = json.loads(self._receive(size))
-        if "unavailable" in said:
+        length = int.from_bytes(self._receive(_LENGTH_BYTES))
+        message: dict[str, Any] = json.loads(self._receive(length))
+        if "unavailable" in message:
             raise BackendUnavailable(
-                f"the decoder decord cannot be used ({in_short(said['unavailable'])})",
-                hint="pip install 'vidzip[decord]' (there are builds for x86-64 only), or use the default decoder (auto)",
+                f"the decoder decord cannot be used ({first_line(message['unavailable'])})",
+                hint="pip install 'vidzip[decord]' (only built for x86-64), or use the default decoder (auto)",
             )
-        if "error" in said:
-            raise self._loan.refusal(in_short(said["error"]))
-        return said
+        if "error" in message:
+            raise self._external.error(first_line(message["error"]))
+        return message
 
     def receive_pixels(self) -> UInt8[Tensor, "1 3 height width"]:
-        """Receive one picture."""
+        """Receive one frame."""
         height, width, channels = self.receive()["shape"]
         if channels != 3:
-            raise self._loan.refusal(f"it gives pictures of {channels} colours")
+            raise self._external.error(f"it returned frames of {channels} channels")
         pixels = np.frombuffer(self._receive(height * width * channels), dtype=np.uint8)
         return torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1)[None]
 
@@ -158,28 +157,29 @@ class _Process:
         received = bytearray(size)
         left = memoryview(received)
         while left:
-            count = self._patiently(self._channel.recv_into, left)
+            count = self._retry(self._socket.recv_into, left)
             if not count:
-                raise self._death()
+                raise self._exit_error()
             left = left[count:]
         return received
 
-    def _patiently(self, act: Callable[[memoryview], int], left: memoryview) -> int:
+    def _retry(self, transfer: Callable[[memoryview], int], left: memoryview) -> int:
+        """Call until data is transferred or the time limit is exceeded."""
         while True:
             self._limit.check()
             try:
-                return act(left)
+                return transfer(left)
             except TimeoutError:
                 continue
             except OSError as error:
-                raise self._death() from error
+                raise self._exit_error() from error
 
-    def _death(self) -> DecodeError:
-        """Say how the process has ended; to be raised."""
+    def _exit_error(self) -> DecodeError:
+        """Return the error to raise for a process that has ended."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_ENDING_SECONDS)
-        self._process.kill()  # where it only closed its end
+            self._process.wait(_EXIT_SECONDS)
+        self._process.kill()  # if it only closed its socket
         code = self._process.wait()
         self._limit.check()
-        how = signal.Signals(-code).name if code < 0 else f"code {code}"
-        return self._loan.refusal(f"its process ended ({how})")
+        status = signal.Signals(-code).name if code < 0 else f"code {code}"
+        return self._external.error(f"its process ended ({status})")

@@ -1,6 +1,6 @@
-"""What decord's process runs: it lists the frames of one file, is told which are wanted, and sends them one by one.
+"""The script of decord's process: lists the frames of a file, and decodes those that are requested, one by one.
 
-It is run as a file, and so that it starts fast it imports nothing of vidzip.
+It is run as a file and imports nothing of vidzip, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import sys
 from typing import Any
 
 _GRACE_SECONDS = 10
-"""Whoever began this process ends it when time is up; so much later it ends by itself, where nobody is left."""
+"""Time after the limit at which this process ends by itself, if its parent has not killed it."""
 
-_LONGEST_SECONDS = 1e8
-_FEWEST_REPAIRS = "0.0000000001"
-"""The share of frames that may be a copy of another one where they cannot be decoded: less than one in any file."""
+_MAX_SECONDS = 1e8
+_MIN_REPAIRS = "0.0000000001"
+"""Share of frames that may be replaced by a copy of another if they cannot be decoded: less than one in any file."""
 
 
 def main() -> None:
-    """Serve the process that began this one, over the socket that it left open."""
-    file, channel, threads = (int(given) for given in sys.argv[1:4])
-    seconds = min(float(sys.argv[4]) + _GRACE_SECONDS, _LONGEST_SECONDS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ended by whoever began it
+    """Serve the parent process, over the socket that it passed."""
+    file, channel, threads = (int(argument) for argument in sys.argv[1:4])
+    seconds = min(float(sys.argv[4]) + _GRACE_SECONDS, _MAX_SECONDS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent kills it
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with socket.socket(fileno=channel) as parent:
         try:
             _serve(parent, file, threads, seconds)
         except OSError:
-            return  # nobody listens any more
+            return  # the parent has closed the socket
 
 
 def _serve(parent: socket.socket, file: int, threads: int, seconds: float) -> None:
@@ -37,34 +37,34 @@ def _serve(parent: socket.socket, file: int, threads: int, seconds: float) -> No
     try:
         import decord
     except (ImportError, OSError, RuntimeError) as error:
-        _say(parent, {"unavailable": str(error)})
+        _send(parent, {"unavailable": str(error)})
         return
     try:
-        video = decord.VideoReader(f"/dev/fd/{file}", num_threads=threads, fault_tol=_FEWEST_REPAIRS)
+        video = decord.VideoReader(f"/dev/fd/{file}", num_threads=threads, fault_tol=_MIN_REPAIRS)
         starts = video.get_frame_timestamp(range(len(video)))[:, 0].tolist()
-        listed = {"seconds": starts, "keys": video.get_key_indices()}
+        listed = {"seconds": starts, "keyframes": video.get_key_indices()}
     except Exception as error:
-        _say(parent, {"error": str(error)})
+        _send(parent, {"error": str(error)})
         return
-    _say(parent, listed)
+    _send(parent, listed)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    with parent.makefile("rb") as told:
-        wanted = json.loads(told.readline() or b"[]")
+    with parent.makefile("rb") as requests:
+        wanted = json.loads(requests.readline() or b"[]")
     for number in wanted:
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             pixels = video[number].asnumpy()
         except Exception as error:
-            _say(parent, {"error": str(error)})
+            _send(parent, {"error": str(error)})
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _say(parent, {"shape": pixels.shape})
+        _send(parent, {"shape": pixels.shape})
         parent.sendall(pixels.tobytes())
 
 
-def _say(parent: socket.socket, message: dict[str, Any]) -> None:
-    said = json.dumps(message).encode()
-    parent.sendall(len(said).to_bytes(8) + said)
+def _send(parent: socket.socket, message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode()
+    parent.sendall(len(data).to_bytes(8) + data)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""torchcodec: it decodes with this machine's FFmpeg libraries, or with a GPU's video decoder; then pictures stay there.
+"""torchcodec: decodes with the installed FFmpeg libraries, or on a GPU, where the frames then stay.
 
-Every frame's time is held against vidzip's index. On the CPU, pictures are those of the default decoder bit for bit,
-but where colour planes of more than 8 bits are smaller than the picture: what lies between their samples is guessed
-otherwise. A GPU rounds colours otherwise.
+Every frame's timestamp is checked against vidzip's index. On the CPU, frames equal those of the default decoder bit by
+bit, except for more than 8 bits with subsampled colors, which are interpolated differently. A GPU rounds colors
+differently.
 """
 
 from __future__ import annotations
@@ -16,60 +16,60 @@ import torch
 from jaxtyping import Int64
 
 from vidzip.errors import BackendUnavailable, TimeLimitExceeded, VidzipError
-from vidzip.video.backends.borrowed import Loan, in_short, lend
+from vidzip.video.backends.external import ExternalFile, first_line, open_external
+from vidzip.video.conversion import DecodedFrame
 from vidzip.video.info import ROUNDING_SECONDS
 from vidzip.video.limits import TimeLimit
-from vidzip.video.pictures import Picture
-from vidzip.video.request import Request
+from vidzip.video.request import DecodeRequest
 
-_REFUSED = ("mpegts", "mpeg")
-"""Formats in which it loses the first or the last frames."""
+_REFUSED_FORMATS = ("mpegts", "mpeg")
+"""Formats for which it misses the first or the last frames."""
 
 _BATCH_BYTES = 64 << 20
-"""What the full-size pictures that are decoded in one go may hold."""
+"""Limit on the full-size frames decoded at a time."""
 
 
-def pictures(request: Request) -> Generator[Picture, None, None]:
-    """Yield the picture on screen at each moment, in order.
+def decode_frames(request: DecodeRequest) -> Generator[DecodedFrame, None, None]:
+    """Yield the frame on screen at each timestamp, in order.
 
     Raises:
-        BackendUnavailable: torchcodec is not installed, does not run here, or the GPU that was asked for is not there.
-        EndsEarly: the video ends before a moment.
-        DecodeError: torchcodec cannot decode a frame, or gives another one.
+        BackendUnavailable: torchcodec is not installed, does not run here, or the GPU is not there.
+        EndsEarly: the video ends before a timestamp.
+        DecodeError: torchcodec cannot decode a frame, or returns another one.
         VideoError: the file cannot be opened as a video, or takes too long.
     """
     limit = request.new_limit()
-    make_decoder = _load(request.device)
-    with lend(request, limit, "torchcodec", refused=_REFUSED) as loan:
-        with _told(loan, limit):
-            decoder = make_decoder(
-                _Timed(loan.file, limit),
-                stream_index=loan.stream,
+    decoder_type = _load(request.device)
+    with open_external(request, limit, "torchcodec", refused_formats=_REFUSED_FORMATS) as external:
+        with _converted_errors(external, limit):
+            decoder = decoder_type(
+                _LimitedFile(external.file, limit),
+                stream_index=external.stream,
                 num_ffmpeg_threads=request.workers,
                 device=request.device if _is_gpu(request.device) else "cpu",
                 seek_mode="exact",
             )
-        height, width = loan.stored
+        height, width = external.stored_size
         size = max(1, _BATCH_BYTES // (3 * height * width))
-        numbers, repeats = np.unique(loan.frames, return_counts=True)
-        for begin in range(0, len(numbers), size):
-            batch = slice(begin, begin + size)
+        numbers, repeats = np.unique(external.frames, return_counts=True)
+        for start in range(0, len(numbers), size):
+            batch = slice(start, start + size)
             limit.check()
-            with _told(loan, limit):
-                made = _decode(decoder, loan, numbers[batch])
-            for picture, count in zip(made, repeats[batch].tolist(), strict=True):
+            with _converted_errors(external, limit):
+                frames = _decode_batch(decoder, external, numbers[batch])
+            for frame, count in zip(frames, repeats[batch].tolist(), strict=True):
                 for _ in range(count):
                     with limit.paused():
-                        yield picture
+                        yield frame
 
 
 def _load(device: str) -> Any:
-    """Load the library's decoder; it is optional, and its types are not known where it is not installed."""
+    """Import the library's decoder; it is optional, so its types are unknown."""
     try:
         from torchcodec.decoders import VideoDecoder
     except (ImportError, OSError, RuntimeError) as error:
         raise BackendUnavailable(
-            f"the decoder torchcodec cannot be used ({in_short(error)})",
+            f"the decoder torchcodec cannot be used ({first_line(error)})",
             hint="pip install 'vidzip[torchcodec]', and install FFmpeg's libraries; beside a CPU build of torch 2.13, "
             "only torchcodec 0.13.0 runs",
         ) from error
@@ -86,31 +86,34 @@ def _is_gpu(device: str) -> bool:
 
 
 @contextmanager
-def _told(loan: Loan, limit: TimeLimit) -> Iterator[None]:
-    """Turn what the library raises into an error of ours."""
+def _converted_errors(external: ExternalFile, limit: TimeLimit) -> Iterator[None]:
+    """Convert the library's errors to vidzip's."""
     try:
         yield
     except VidzipError:
         raise
     except Exception as error:
         limit.check()
-        raise loan.refusal(in_short(error)) from error
+        raise external.error(first_line(error)) from error
 
 
-def _decode(decoder: Any, loan: Loan, numbers: Int64[np.ndarray, " frames"]) -> list[Picture]:
-    """Decode some frames, by their numbers."""
+def _decode_batch(decoder: Any, external: ExternalFile, numbers: Int64[np.ndarray, " frames"]) -> list[DecodedFrame]:
+    """Decode frames by their numbers."""
     frames = decoder.get_frames_at(numbers.tolist())
-    seconds = loan.index.seconds[numbers]
-    found = frames.pts_seconds.cpu().numpy() - loan.index.origin_seconds
-    wrong = np.flatnonzero(np.abs(found - seconds) > ROUNDING_SECONDS)
+    expected = external.index.seconds[numbers]
+    found = frames.pts_seconds.cpu().numpy() - external.index.origin_seconds
+    wrong = np.flatnonzero(np.abs(found - expected) > ROUNDING_SECONDS)
     if len(wrong):
-        raise loan.refusal(f"it gives the frame of {found[wrong[0]]:.3f} s for that of {seconds[wrong[0]]:.3f} s")
-    shaped = loan.shape(frames.data)
-    return [Picture(pixels=pixels, timestamp_seconds=at) for pixels, at in zip(shaped, seconds.tolist(), strict=True)]
+        raise external.error(f"it returned the frame of {found[wrong[0]]:.3f} s for {expected[wrong[0]]:.3f} s")
+    resized = external.resize(frames.data)
+    return [
+        DecodedFrame(pixels=pixels, timestamp_seconds=seconds)
+        for pixels, seconds in zip(resized, expected.tolist(), strict=True)
+    ]
 
 
-class _Timed:
-    """An open file that ends when time is up: an exception could not pass through FFmpeg."""
+class _LimitedFile:
+    """An open file that ends when the time limit is exceeded; exceptions cannot pass through FFmpeg."""
 
     def __init__(self, file: BinaryIO, limit: TimeLimit) -> None:
         self._file, self._limit = file, limit

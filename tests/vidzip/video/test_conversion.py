@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from av.video.reformatter import ColorRange, Colorspace
-from clips import HEIGHT, WIDTH, number_of, numbered_picture, write_numbered
+from clips import HEIGHT, WIDTH, number_of, numbered_frame, write_numbered
 from PIL import Image
 
 from vidzip import decode, probe, sample
@@ -200,8 +200,8 @@ def test_a_gifs_frames_are_shown_for_their_delays(tmp_path, workers):
     info = probe(path)
     assert info.frame_times_seconds == pytest.approx([0.0, 0.03, 0.23, 0.3])
     assert info.duration_seconds == pytest.approx(0.8)
-    moments = [0.0, 0.029, 0.031, 0.229, 0.231, 0.299, 0.301, 0.799]
-    frames = decode(path, moments, workers=workers)
+    timestamps = [0.0, 0.029, 0.031, 0.229, 0.231, 0.299, 0.301, 0.799]
+    frames = decode(path, timestamps, workers=workers)
     shown = [[band for band in range(4) if picture[0, 5 * band + 2, 5] > 128] for picture in frames.pixels]
     assert shown == [[0], [0], [1], [1], [2], [2], [3], [3]]
     assert frames.timestamps_seconds == pytest.approx([0, 0, 0.03, 0.03, 0.23, 0.23, 0.3, 0.3])
@@ -247,7 +247,7 @@ def test_videos_of_one_frame(tmp_path, container):
     assert info.duration_seconds == pytest.approx(0.04, abs=1e-3)
     frames = decode(path, [*sample(info, 8), info.start_seconds, 0.0])
     assert frames.pixels.shape == (3, 3, HEIGHT, WIDTH)
-    assert [number_of(picture) for picture in frames.pixels] == [0, 0, 0]
+    assert [number_of(frame) for frame in frames.pixels] == [0, 0, 0]
     assert frames.timestamps_seconds == pytest.approx([info.start_seconds] * 3)
 
 
@@ -361,10 +361,10 @@ SIZES = {
     "name", ["bikes.mp4", "video_90.mov", "newtonscradle.gif", "h264_10bits.mp4", "flipping_a_pancake.mkv"]
 )
 def test_real_pictures_are_resized_as_pillow_does(videos, name, size, filter_):
-    moments = [0.05, 0.08]
-    full = decode(videos / name, moments).pixels.numpy()
+    timestamps = [0.05, 0.08]
+    full = decode(videos / name, timestamps).pixels.numpy()
     asked, made = SIZES[size](*full.shape[2:])
-    resized = decode(videos / name, moments, size=asked, resize=filter_).pixels.numpy()
+    resized = decode(videos / name, timestamps, size=asked, resize=filter_).pixels.numpy()
     for ours, picture in zip(resized, full, strict=True):
         assert_as_pillows(ours, pillow(picture, made, filter_))
 
@@ -386,7 +386,7 @@ def drawn() -> dict[str, np.ndarray]:
     return {
         "noise": rng.integers(0, 256, (3, 97, 131), dtype=np.uint8),
         "black and white": rng.integers(0, 2, (3, 97, 131), dtype=np.uint8) * 255,
-        "blocks": numbered_picture(173).transpose(2, 0, 1),
+        "blocks": numbered_frame(173).transpose(2, 0, 1),
         "tall": rng.integers(0, 256, (3, 300, 20), dtype=np.uint8),
     }
 
