@@ -58,7 +58,7 @@ def frames_of(model: VideoModel, video: str, clip: Clip) -> Iterator[LabelledFra
         yield LabelledFrame(
             features=features[[place]],
             owners=clip.scene.owners(number, side).reshape(-1),
-            things=tuple(i for i, thing in enumerate(clip.scene.things) if thing in visible),
+            things=tuple(i for i, thing in enumerate(clip.scene.objects) if thing in visible),
         )
 
 

@@ -88,7 +88,7 @@ def _write(path: str, clip: Clip) -> None:
     """Write the clip, unless another file has its name."""
     with tempfile.TemporaryDirectory(prefix="vidzip-demo-") as folder:
         new = os.path.join(folder, "clip.mp4")
-        write(new, clip.painter.frames(), clip.scene.fps, reproducible=True)
+        write(new, clip.renderer.render_all(), clip.scene.fps, reproducible=True)
         if os.path.lexists(path):
             if not os.path.isfile(path) or not filecmp.cmp(new, path, shallow=False):
                 raise WriteError(f"{path!r} exists, and is not the demo's video", hint="give another file with --out")

@@ -341,7 +341,7 @@ def _write_video(video: _Video) -> None:
 def _pictures(clip: Clip, frames_sha256: str | None) -> Iterator[np.ndarray]:
     """Draw a video's frames; after the last one, say whether they were the frozen ones."""
     digest = hashlib.sha256()
-    for picture in until_stopped(clip.painter.frames()):
+    for picture in until_stopped(clip.renderer.render_all()):
         digest.update(picture.tobytes())
         yield picture
     if frames_sha256 is not None and digest.hexdigest() != frames_sha256:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from benchmarks.train_tiny.training_frames import TrainingVideo
 from eval.shapes.evidence import MIN_TRAVEL
-from eval.shapes.making import MOST_COUNTED
 from eval.shapes.scene import COLOURS, DIRECTIONS, SHAPES
+from eval.shapes.scene_generation import MAX_COUNTED
 
 FRAME_LAYER, OBJECT_LAYERS = 1, (2, 3)
 """Layers whose outputs the frame head and the object heads read."""
@@ -53,8 +53,8 @@ class ObjectHead(nn.Module):
         super().__init__()
         self.norm = nn.RMSNorm(width)
         self.motion = nn.Linear(width, len(MOTIONS))
-        self.by_colour = nn.Linear(width, MOST_COUNTED + 1)
-        self.by_shape = nn.Linear(width, MOST_COUNTED + 1)
+        self.by_colour = nn.Linear(width, MAX_COUNTED + 1)
+        self.by_shape = nn.Linear(width, MAX_COUNTED + 1)
         self.first = nn.Linear(width, 1)
 
 
@@ -75,7 +75,7 @@ class AuxiliaryTargets:
             tokens: the sampled tokens of each, (F, k): 0 for CLS, 1 + patch number otherwise.
 
         Returns:
-            (F * k, 5): an index in :data:`MOTIONS`; the counts by colour and by shape, clipped to ``MOST_COUNTED``; the
+            (F * k, 5): an index in :data:`MOTIONS`; the counts by colour and by shape, clipped to ``MAX_COUNTED``; the
             number of the first frame with the object; the frame number. All but the last are :data:`IGNORED` if the
             token shows no object.
         """
@@ -116,8 +116,8 @@ class _ObjectLabels:
         by_name = np.stack(
             [
                 _motions(place - origin),
-                np.minimum(grid.sum(axis=2), MOST_COUNTED).repeat(len(SHAPES), axis=1),
-                np.tile(np.minimum(grid.sum(axis=1), MOST_COUNTED), (1, len(COLOURS))),
+                np.minimum(grid.sum(axis=2), MAX_COUNTED).repeat(len(SHAPES), axis=1),
+                np.tile(np.minimum(grid.sum(axis=1), MAX_COUNTED), (1, len(COLOURS))),
                 np.tile(first, (len(chosen), 1)),
             ],
             axis=-1,
@@ -168,7 +168,7 @@ def _object_loss(
     head: Any, states: Float[Tensor, "tokens width"], targets: Int[Tensor, "tokens targets"]
 ) -> tuple[Tensor, dict[str, float]]:
     states = head.norm(states)
-    motion_weight, count_weight = torch.ones(len(MOTIONS)), torch.ones(MOST_COUNTED + 1)
+    motion_weight, count_weight = torch.ones(len(MOTIONS)), torch.ones(MAX_COUNTED + 1)
     motion_weight[-1], count_weight[1] = _NO_MOTION_WEIGHT, _COUNT_OF_ONE_WEIGHT
     motion_weight, count_weight = motion_weight.to(targets.device), count_weight.to(targets.device)
     motion, by_colour, by_shape = head.motion(states), head.by_colour(states), head.by_shape(states)

@@ -29,7 +29,7 @@ from benchmarks.train_tiny.runs import Run, Stage
 from benchmarks.train_tiny.training_frames import PATCHES, TrainingVideo
 from benchmarks.train_tiny.training_questions import training_questions
 from eval.shapes import Question
-from eval.shapes.randomness import Draws
+from eval.shapes.random_stream import RandomStream
 from pipelines.terminal import Progress
 from vidzip.models.video_llava import prompt_ids
 
@@ -97,7 +97,7 @@ def train_language(
     auxiliary_targets = AuxiliaryTargets()
     means = _RunningMeans()
     for step in stage.steps("train the language model", progress):
-        draws = Draws(seed, _STREAM, step)
+        draws = RandomStream(seed, _STREAM, step)
         size = _sample_size(draws, step / steps)
         chosen = [draws.choice(videos) for _ in range(size.videos)]
         batch = _make_batch(draws, model, tokenizer, chosen, size=size, auxiliary_targets=auxiliary_targets)
@@ -124,7 +124,7 @@ class _SampleSize:
     frames: int | None
 
 
-def _sample_size(draws: Draws, progress: float) -> _SampleSize:
+def _sample_size(draws: RandomStream, progress: float) -> _SampleSize:
     """Draw the sample size of a step; ``progress`` is the share of the steps that are done."""
     frames = None
     is_full = progress >= _FULL_FROM and draws.uniform() < _FULL_SHARE
@@ -159,7 +159,7 @@ class _RunningMeans:
 
 
 def _make_batch(
-    draws: Draws,
+    draws: RandomStream,
     model: Any,
     tokenizer: Any,
     videos: Sequence[TrainingVideo],
@@ -200,7 +200,7 @@ class TokenSample:
 
 
 def sample_tokens(
-    draws: Draws, features: Float[np.ndarray, "frames patches width"], tokens: int, max_frames: int | None = None
+    draws: RandomStream, features: Float[np.ndarray, "frames patches width"], tokens: int, max_frames: int | None = None
 ) -> TokenSample:
     """Sample frames of a video and patches of each; CLS is always kept.
 
@@ -230,7 +230,7 @@ def sample_tokens(
     return TokenSample(visual=torch.from_numpy(visual.reshape(-1, width)), frames=frames, tokens=kept)
 
 
-def _dropout_scores(draws: Draws, frames: int, patches: int) -> Float[np.ndarray, "frames patches"]:
+def _dropout_scores(draws: RandomStream, frames: int, patches: int) -> Float[np.ndarray, "frames patches"]:
     """Draw a score for each patch; those with the lowest are kept.
 
     For some videos the score grows with the distance from a random point of each frame, so that the kept patches are

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int8, UInt8
 
 from eval.shapes import Clip, Scene, make_clip
-from eval.shapes.drawing import Painter
-from eval.shapes.scene import COLOURS, SHAPES, draws_for
+from eval.shapes.drawing import FrameRenderer
+from eval.shapes.scene import COLOURS, SHAPES, random_stream_for
 from pipelines.workers import until_stopped
 from vidzip.files import atomic_file
 from vidzip.models.small import PREPROCESSOR
@@ -105,7 +105,7 @@ def sample_render_spec(split: str, seed: int, index: int) -> RenderSpec:
     """Sample 4 to 32 roughly uniform frames of a clip; flashes usually get one of them."""
     clip = make_clip(split, seed, index)
     scene = clip.scene
-    draws = draws_for(split, seed, index, _STREAM)
+    draws = random_stream_for(split, seed, index, _STREAM)
     count = round(MIN_FRAMES * math.exp(draws.uniform(0, math.log(MAX_FRAMES / MIN_FRAMES))))
     count = min(count, scene.num_frames)
     jitter = draws.uniform(0, 0.45)
@@ -135,10 +135,10 @@ def render(video: TrainingVideo) -> None:
 
 
 def _encode_and_decode(spec: RenderSpec, folder: str) -> UInt8[np.ndarray, "frames 3 224 224"]:
-    painter = Painter(dataclasses.replace(spec.clip.scene, width=spec.side, height=spec.side))
+    renderer = FrameRenderer(dataclasses.replace(spec.clip.scene, width=spec.side, height=spec.side))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         path = os.path.join(scratch, "clip.mp4")
-        pictures = until_stopped(painter.frames(spec.frames))
+        pictures = until_stopped(renderer.render_all(spec.frames))
         write(path, pictures, _FPS, crf=spec.crf, preset="veryfast", reproducible=True)
         pixels = decode(path, [(i + 0.5) / _FPS for i in range(len(spec.frames))]).pixels
     cropped: np.ndarray = PREPROCESSOR.shape.apply(pixels).numpy()
@@ -154,16 +154,16 @@ def label_frames(spec: RenderSpec) -> Labels:
 def _label_frame(scene: Scene, frame: int) -> dict[str, np.ndarray]:
     points = scene.owners(frame, PATCHES * POINTS)
     cells = points.reshape(PATCHES, POINTS, PATCHES, POINTS).transpose(0, 2, 1, 3).reshape(PATCHES**2, POINTS**2)
-    coverage = np.stack([(cells == number).mean(axis=1) for number in range(len(scene.things))])
+    coverage = np.stack([(cells == number).mean(axis=1) for number in range(len(scene.objects))])
     owner = np.where(coverage.max(axis=0) >= _MIN_COVERAGE, coverage.argmax(axis=0), BACKGROUND)
-    colours = np.array([*(COLOUR_NUMBER[thing.colour] for thing in scene.things), BACKGROUND], dtype=np.int8)
-    shapes = np.array([*(SHAPE_NUMBER[thing.shape] for thing in scene.things), BACKGROUND], dtype=np.int8)
-    centres = np.array([*(thing.centre(frame) for thing in scene.things), (0.0, 0.0)], dtype=np.float32)
+    colours = np.array([*(COLOUR_NUMBER[thing.colour] for thing in scene.objects), BACKGROUND], dtype=np.int8)
+    shapes = np.array([*(SHAPE_NUMBER[thing.shape] for thing in scene.objects), BACKGROUND], dtype=np.int8)
+    centres = np.array([*(thing.centre(frame) for thing in scene.objects), (0.0, 0.0)], dtype=np.float32)
     present = np.zeros(NUM_NAMES, dtype=np.int8)
     place = np.zeros((NUM_NAMES, 2), dtype=np.float32)
     visible = scene.visible(frame)
-    for number, thing in enumerate(scene.things):
-        if thing.is_there(frame):
+    for number, thing in enumerate(scene.objects):
+        if thing.is_present(frame):
             name = int(colours[number]) * len(SHAPES) + int(shapes[number])
             present[name] = 1 if thing in visible else OCCLUDED
             place[name] = centres[number]

@@ -9,7 +9,7 @@ from itertools import combinations, islice
 from eval.shapes import Clip, Question
 from eval.shapes import questions as ask
 from eval.shapes.questions import KINDS, NUMBERS
-from eval.shapes.randomness import Draws
+from eval.shapes.random_stream import RandomStream
 
 MAX_PER_KIND = 2
 MAX_COUNT_QUESTIONS = 4
@@ -22,7 +22,7 @@ _FIRST_FRAME_PROBABILITY = 0.2
 """Probability of asking for the order of two objects if one is there from the start, which is easy."""
 
 
-def training_questions(draws: Draws, clip: Clip, frames: Sequence[int]) -> list[Question]:
+def training_questions(draws: RandomStream, clip: Clip, frames: Sequence[int]) -> list[Question]:
     """Draw questions of each kind that the frames can answer, in random order."""
     chosen: list[Question] = []
     for kind, pool in _all_questions(draws, clip).items():
@@ -33,13 +33,13 @@ def training_questions(draws: Draws, clip: Clip, frames: Sequence[int]) -> list[
     return chosen
 
 
-def _all_questions(draws: Draws, clip: Clip) -> dict[str, list[Question]]:
+def _all_questions(draws: RandomStream, clip: Clip) -> dict[str, list[Question]]:
     scene = clip.scene
-    by_colour = Counter(thing.colour for thing in scene.things)
-    by_shape = Counter(thing.shape for thing in scene.things)
+    by_colour = Counter(thing.colour for thing in scene.objects)
+    by_shape = Counter(thing.shape for thing in scene.objects)
     flashing = {value for thing in scene.flashes for value in (thing.colour, thing.shape)}
-    unique_shapes = [thing for thing in scene.things if by_shape[thing.shape] == 1]
-    unique_colours = [thing for thing in scene.things if by_colour[thing.colour] == 1]
+    unique_shapes = [thing for thing in scene.objects if by_shape[thing.shape] == 1]
+    unique_colours = [thing for thing in scene.objects if by_colour[thing.colour] == 1]
     lasting = set(scene.lasting)
     totals = [("colour", *total) for total in by_colour.items()] + [("shape", *total) for total in by_shape.items()]
     pairs = [sorted(pair, key=lambda thing: thing.first_frame) for pair in combinations(scene.lasting, 2)]

@@ -1,12 +1,12 @@
-"""The synthetic question set ``shapes``: coloured shapes that move, come, go and flash; seven kinds of questions.
+"""The synthetic question set ``shapes``: coloured shapes that move, appear, disappear and flash; seven kinds of questions.
 
-Everything follows from a split, a seed and a video's number: the scene, its frames byte by byte, its questions.
+A split, a seed and a video's number determine everything: the scene, its frames byte by byte, and its questions.
 """
 
 from eval.shapes.clips import Clip, clip_name, make_clip
-from eval.shapes.frozen import Frozen, frames_digest, frozen_splits, questions_digest
 from eval.shapes.questions import KINDS, Kind, Question
 from eval.shapes.scene import SPLITS, UNIFORM_FRAMES, VERSION, Scene, uniform_frames
+from eval.shapes.split_hashes import FrozenSplit, frames_digest, frozen_splits, questions_digest
 
 __all__ = [
     "KINDS",
@@ -14,7 +14,7 @@ __all__ = [
     "UNIFORM_FRAMES",
     "VERSION",
     "Clip",
-    "Frozen",
+    "FrozenSplit",
     "Kind",
     "Question",
     "Scene",

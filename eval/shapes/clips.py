@@ -1,22 +1,22 @@
-"""Videos of the set: from a split, a seed and a number to a scene, its questions and its frames."""
+"""Clips of the set: from a split, a seed and a number to a scene, its questions and its frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from eval.shapes.drawing import Painter
-from eval.shapes.making import Roles, make_scene
+from eval.shapes.drawing import FrameRenderer
 from eval.shapes.questions import Question, main_questions
-from eval.shapes.scene import SPLITS, Scene, draws_for
+from eval.shapes.scene import SPLITS, Scene, random_stream_for
+from eval.shapes.scene_generation import QuestionTargets, make_scene
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One video of the set: its scene, its questions, and its frames, drawn when asked for."""
+    """A video of the set: its scene, its questions, and a renderer of its frames."""
 
     scene: Scene
-    roles: Roles
+    targets: QuestionTargets
     questions: tuple[Question, ...]
 
     @property
@@ -25,9 +25,9 @@ class Clip:
         return clip_name(self.scene.split, self.scene.seed, self.scene.index)
 
     @cached_property
-    def painter(self) -> Painter:
-        """What draws its frames."""
-        return Painter(self.scene)
+    def renderer(self) -> FrameRenderer:
+        """The renderer of its frames."""
+        return FrameRenderer(self.scene)
 
 
 def clip_name(split: str, seed: int, index: int) -> str:
@@ -36,7 +36,7 @@ def clip_name(split: str, seed: int, index: int) -> str:
 
 
 def make_clip(split: str, seed: int, index: int) -> Clip:
-    """Make a video of the set.
+    """Make a clip of the set.
 
     Args:
         split: a name in :data:`SPLITS`.
@@ -44,12 +44,12 @@ def make_clip(split: str, seed: int, index: int) -> Clip:
         index: the video's number, 0 or more.
 
     Raises:
-        ValueError: an unknown split, or a negative number.
+        ValueError: the split is unknown, or a number is negative.
     """
     if split not in SPLITS:
-        raise ValueError(f"there is no split {split!r}; use one of {', '.join(SPLITS)}")
+        raise ValueError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
     if seed < 0 or index < 0:
-        raise ValueError(f"seed is {seed} and index {index}; give 0 or more")
-    scene, roles = make_scene(split, seed, index)
-    questions = main_questions(draws_for(split, seed, index, 2), scene, roles)
-    return Clip(scene=scene, roles=roles, questions=tuple(questions))
+        raise ValueError(f"the seed is {seed} and the index {index}; give 0 or more")
+    scene, targets = make_scene(split, seed, index)
+    questions = main_questions(random_stream_for(split, seed, index, 2), scene, targets)
+    return Clip(scene=scene, targets=targets, questions=tuple(questions))

@@ -1,7 +1,7 @@
-"""A scene: what there is in a video of ``shapes``, where and when. All of it follows from a seed.
+"""A scene: the objects of a video of ``shapes``, with their places and times.
 
-Places are in units of the picture's central square, (0, 0) its top left and (1, 1) its bottom right corner: towers of
-CLIP's family crop to that square, so nothing that a question asks for lies outside of it.
+Places are in units of the frame's central square, (0, 0) its top left and (1, 1) its bottom right corner: CLIP's towers
+crop to that square, so nothing that a question asks about lies outside it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int8
 
-from eval.shapes.randomness import Draws
+from eval.shapes.random_stream import RandomStream
 
 VERSION = 1
-"""Of the generator. Any change to what comes out of it, a question's word or a frame's byte, is a new version."""
+"""Version of the generator. Any change of its output, such as a word or a byte, needs a new version."""
 
 SPLITS = {"train": 0, "validation": 1, "test": 2, "long": 3}
-"""Each split's number, with which its random draws begin: splits have nothing in common, whatever their seeds.
-Videos of ``long`` last ten minutes."""
+"""The number of each split, which starts its random streams: splits share nothing, even with equal seeds. Videos of
+``long`` last ten minutes."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 36, 40),
@@ -33,38 +33,38 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (240, 240, 240),
     "black": (20, 20, 20),
 }
-"""Names and RGB."""
+"""RGB values by name."""
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 DIRECTIONS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 UNIFORM_FRAMES = 8
-"""Frames that Video-LLaVA takes: the sampling whose sight or blindness is part of each question's design."""
+"""Number of frames that Video-LLaVA samples: each question is designed to be answerable from them, or not."""
 
 VISIBLE_SHARE = 0.5
-"""A thing counts as visible where at least this share of its area is covered by nothing."""
+"""Smallest uncovered share of an object's area that makes it visible."""
 
 _GRID = 64
-"""Points a side at which covering is measured."""
+"""Points per side of the grid on which coverage is measured."""
 
 Role = Literal["still", "mover", "flash"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
-    """A coloured shape and its way through the picture.
+class SceneObject:
+    """A coloured shape and its path.
 
     Attributes:
         colour: a name in :data:`COLOURS`.
         shape: one of :data:`SHAPES`.
-        role: it stays in one quarter of the picture, moves along one axis, or is there only briefly.
+        role: whether it stays in one quarter of the frame, moves along one axis, or is present only briefly.
         radius: in sides of the central square.
-        brightness: what its colour is multiplied by.
-        start: centre (x, y) where it appears.
-        end: centre (x, y) where it leaves.
-        first_frame: the first frame that shows it.
-        end_frame: the first frame that does not show it any more.
+        brightness: factor of its colour.
+        start: centre (x, y) in its first frame.
+        end: centre (x, y) in its last frame.
+        first_frame: number of its first frame.
+        end_frame: number of the frame after its last one.
     """
 
     colour: str
@@ -79,25 +79,25 @@ class Thing:
 
     @property
     def name(self) -> str:
-        """What questions call it: no two things of a scene have the same name."""
+        """Its name in questions, unique in a scene."""
         return f"{self.colour} {self.shape}"
 
     @property
     def place(self) -> str:
-        """The quarter of the picture that it starts in."""
+        """The quarter of the frame in which it starts."""
         x, y = self.start
         return f"{'top' if y < 0.5 else 'bottom'} {'left' if x < 0.5 else 'right'}"
 
     @property
     def direction(self) -> str:
-        """Which way it goes, along the axis on which it goes farther."""
+        """Its direction along the axis on which it moves farther."""
         across, down = self.end[0] - self.start[0], self.end[1] - self.start[1]
         if abs(across) > abs(down):
             return "right" if across > 0 else "left"
         return "down" if down > 0 else "up"
 
-    def is_there(self, frame: int) -> bool:
-        """Whether a frame shows it, if nothing covers it."""
+    def is_present(self, frame: int) -> bool:
+        """Whether it is in a frame, covered or not."""
         return self.first_frame <= frame < self.end_frame
 
     def centre(self, frame: int) -> tuple[float, float]:
@@ -109,14 +109,14 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A whole video, before it is drawn.
+    """The content of a video.
 
     Attributes:
-        split, seed, index: where it comes from.
+        split, seed, index: what it is made from.
         width, height: in pixels.
-        fps: frames a second.
-        num_frames: frames in all.
-        things: drawn in this order, so that later ones cover earlier ones.
+        fps: frames per second.
+        num_frames: number of frames.
+        objects: in drawing order: later ones cover earlier ones.
     """
 
     split: str
@@ -126,61 +126,61 @@ class Scene:
     height: int
     fps: int
     num_frames: int
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
 
     @property
     def duration_seconds(self) -> float:
-        """Seconds from the first frame's start to the last one's end."""
+        """Seconds from the start of the first frame to the end of the last."""
         return self.num_frames / self.fps
 
     @cached_property
-    def lasting(self) -> tuple[Thing, ...]:
-        """All that does not just flash."""
-        return tuple(thing for thing in self.things if thing.role != "flash")
+    def lasting(self) -> tuple[SceneObject, ...]:
+        """The objects that do not flash."""
+        return tuple(one for one in self.objects if one.role != "flash")
 
     @cached_property
-    def flashes(self) -> tuple[Thing, ...]:
-        """What is there only briefly, in the order of time."""
-        return tuple(sorted((t for t in self.things if t.role == "flash"), key=lambda thing: thing.first_frame))
+    def flashes(self) -> tuple[SceneObject, ...]:
+        """The objects that flash, in order of time."""
+        return tuple(sorted((o for o in self.objects if o.role == "flash"), key=lambda one: one.first_frame))
 
-    def having(self, attribute: str, value: str) -> tuple[Thing, ...]:
-        """The things of a colour (``attribute`` is ``"colour"``) or of a shape (``"shape"``)."""
-        return tuple(thing for thing in self.things if getattr(thing, attribute) == value)
+    def with_attribute(self, attribute: str, value: str) -> tuple[SceneObject, ...]:
+        """The objects of a colour (``attribute`` is ``"colour"``) or of a shape (``"shape"``)."""
+        return tuple(one for one in self.objects if getattr(one, attribute) == value)
 
     def frame_at(self, seconds: float) -> int:
-        """The number of the frame on screen at a moment."""
+        """The number of the frame on screen at a time."""
         return min(max(int(seconds * self.fps + 1e-3), 0), self.num_frames - 1)
 
-    def visible(self, frame: int) -> frozenset[Thing]:
-        """The things that a frame shows, less those that others cover."""
-        seen = self._visible_in.get(frame)
-        if seen is None:
-            seen = self._visible_in[frame] = self._look(frame)
-        return seen
+    def visible(self, frame: int) -> frozenset[SceneObject]:
+        """The visible objects of a frame: those that others do not cover."""
+        visible = self._visible_by_frame.get(frame)
+        if visible is None:
+            visible = self._visible_by_frame[frame] = self._find_visible(frame)
+        return visible
 
     @cached_property
-    def _visible_in(self) -> dict[int, frozenset[Thing]]:
+    def _visible_by_frame(self) -> dict[int, frozenset[SceneObject]]:
         return {}
 
-    def _look(self, frame: int) -> frozenset[Thing]:
+    def _find_visible(self, frame: int) -> frozenset[SceneObject]:
         masks = self._masks(frame, _GRID)
         owner = _topmost(masks, _GRID)
         return frozenset(
-            self.things[number]
+            self.objects[number]
             for number, mask in masks
             if (whole := int(mask.sum())) and int((owner == number).sum()) >= VISIBLE_SHARE * whole
         )
 
     def owners(self, frame: int, size: int) -> Int8[np.ndarray, "size size"]:
-        """The number of the thing that is seen at each point of a grid over the central square; -1 for the ground."""
+        """The number of the object at each point of a grid over the central square; -1 for the background."""
         return _topmost(self._masks(frame, size), size)
 
     def _masks(self, frame: int, size: int) -> list[tuple[int, Bool[np.ndarray, "size size"]]]:
-        """The numbers of the things that are there, lowest first, and which points each covers."""
+        """The numbers of the present objects, lowest first, each with the points that it covers."""
         return [
-            (number, covered_points(thing, frame, size))
-            for number, thing in enumerate(self.things)
-            if thing.is_there(frame)
+            (number, covered_points(one, frame, size))
+            for number, one in enumerate(self.objects)
+            if one.is_present(frame)
         ]
 
 
@@ -191,26 +191,26 @@ def _topmost(masks: Sequence[tuple[int, Bool[np.ndarray, "size size"]]], size: i
     return owner
 
 
-def draws_for(split: str, seed: int, index: int, *purpose: int) -> Draws:
-    """Begin the random draws about one video of a split, for one purpose: each has draws of its own."""
-    return Draws(VERSION, SPLITS[split], seed, index, *purpose)
+def random_stream_for(split: str, seed: int, index: int, *purpose: int) -> RandomStream:
+    """Start a random stream for one video of a split and one purpose; each purpose has its own stream."""
+    return RandomStream(VERSION, SPLITS[split], seed, index, *purpose)
 
 
-def covered_points(thing: Thing, frame: int, size: int) -> Bool[np.ndarray, "size size"]:
-    """Which points of a grid over the central square a thing covers in a frame."""
+def covered_points(one: SceneObject, frame: int, size: int) -> Bool[np.ndarray, "size size"]:
+    """Which points of a grid over the central square an object covers in a frame."""
     points = (np.arange(size) + 0.5) / size
-    x, y = thing.centre(frame)
-    return covers(thing.shape, (points[None, :] - x) / thing.radius, (points[:, None] - y) / thing.radius)
+    x, y = one.centre(frame)
+    return covers(one.shape, (points[None, :] - x) / one.radius, (points[:, None] - y) / one.radius)
 
 
 def uniform_frames(num_frames: int, count: int = UNIFORM_FRAMES) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The frames that uniform sampling takes: by the middles of equal stretches, and by ``linspace``."""
+    """The frames of two uniform samplings: the middles of equal parts, and ``linspace``."""
     middles = tuple((2 * i + 1) * num_frames // (2 * count) for i in range(count))
     ends = tuple(i * (num_frames - 1) // (count - 1) for i in range(count))
     return middles, ends
 
 
-# The five sides of a star with a tip on top: a point is inside if it lies within at least four of them.
+# The five sides of a star with a tip at the top: a point is inside if it is within at least four of them.
 _STAR_NORMALS = (
     (0.0, -1.0),
     (0.9510565162951535, -0.30901699437494745),
@@ -222,9 +222,9 @@ _STAR_SIZE, _STAR_INNER = 1.25, 0.30901699437494745
 
 
 def covers(shape: str, x: Float[np.ndarray, "..."], y: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
-    """Whether a shape covers points, given from its centre in units of its radius, y downwards.
+    """Whether a shape covers points, relative to its centre and in units of its radius, y downwards.
 
-    Only sums, products and comparisons, so that every machine draws the same pixels.
+    It uses sums, products and comparisons only, so that every machine renders the same pixels.
     """
     if shape == "circle":
         return np.asarray(x * x + y * y <= 1.0)

@@ -16,7 +16,7 @@ def test_the_wheel_holds_the_three_packages_and_no_tools_of_the_makers(tmp_path)
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"vidzip", "eval", "pipelines"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "vidzip/py.typed" in names
-    assert {"eval/shapes/frozen.json", "eval/reporting/page.html", "eval/reporting/page.css"} <= set(names)
+    assert {"eval/shapes/frozen_splits.json", "eval/reporting/page.html", "eval/reporting/page.css"} <= set(names)
     checkpoint = {name for name in names if name.startswith("vidzip/models/checkpoints/tiny/")}
     assert {name.rpartition("/")[2] for name in checkpoint} == {
         "README.md",

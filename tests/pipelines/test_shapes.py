@@ -17,7 +17,7 @@ from refusals import assert_refused
 import pipelines.shapes
 import pipelines.workers
 from eval.datasets import load
-from eval.shapes import KINDS, Frozen, frames_digest, frozen_splits, make_clip, questions_digest
+from eval.shapes import KINDS, FrozenSplit, frames_digest, frozen_splits, make_clip, questions_digest
 from pipelines.cli import main
 from pipelines.shapes import SetRequest, make_set
 from vidzip import decode, probe, sample
@@ -127,7 +127,7 @@ def test_videos_hold_the_frames_that_were_drawn(finished, clips):
         assert (info.codec, info.fps) == ("h264", pytest.approx(scene.fps))
         assert info.duration_seconds == pytest.approx(scene.duration_seconds, abs=1e-3)
         decoded = decode(path, sample(info, scene.num_frames)).pixels.permute(0, 2, 3, 1).numpy()
-        for number, drawn in enumerate(clip.painter.frames()):
+        for number, drawn in enumerate(clip.renderer.render_all()):
             loss = np.abs(decoded[number].astype(int) - drawn).mean()
             assert loss < 10  # of 255, most of it the grain
         for flash in scene.flashes:  # no frame too early or too late: flashes come and go in the right one
@@ -297,7 +297,7 @@ def freeze(monkeypatch, clips):
     """Freeze the first two of the three videos, unless told to freeze something else."""
 
     def freeze(**changes):
-        frozen = Frozen(
+        frozen = FrozenSplit(
             seed=SEED,
             questions_sha256=questions_digest(clips[:2]),
             frames_sha256=tuple(frames_digest(clip) for clip in clips[:2]),

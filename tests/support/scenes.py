@@ -1,14 +1,14 @@
-"""Scenes put together by hand, thing by thing."""
+"""Scenes composed by hand."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from eval.shapes.scene import Scene, Thing
+from eval.shapes.scene import Scene, SceneObject
 
 
-def thing(name: str = "red circle", **fields: Any) -> Thing:
-    """Make a thing of a name, still in the top left for 80 frames unless said otherwise."""
+def scene_object(name: str = "red circle", **fields: Any) -> SceneObject:
+    """Make an object, by default still in the top left for 80 frames."""
     colour, shape = name.split()
     usual: dict[str, Any] = {
         "role": "still",
@@ -19,10 +19,10 @@ def thing(name: str = "red circle", **fields: Any) -> Thing:
         "first_frame": 0,
         "end_frame": 80,
     }
-    return Thing(colour=colour, shape=shape, **{**usual, **fields})
+    return SceneObject(colour=colour, shape=shape, **{**usual, **fields})
 
 
-def scene(*things: Thing, **fields: Any) -> Scene:
-    """Make a scene of 80 frames at 10 a second, 100 pixels wide and high unless said otherwise."""
+def scene(*objects: SceneObject, **fields: Any) -> Scene:
+    """Make a scene, by default of 80 frames at 10 fps, 100 pixels wide and high."""
     usual: dict[str, Any] = {"split": "train", "seed": 0, "index": 0, "width": 100, "height": 100, "fps": 10}
-    return Scene(things=things, **{**usual, "num_frames": 80, **fields})
+    return Scene(objects=objects, **{**usual, "num_frames": 80, **fields})

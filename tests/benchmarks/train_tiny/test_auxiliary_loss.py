@@ -51,7 +51,7 @@ def test_targets_follow_from_the_frames_so_far(tmp_path, index):
                 assert motion == by_colour == by_shape == since == IGNORED
                 continue
             name = f"{tuple(COLOURS)[labels.colour[number, patch]]} {SHAPES[labels.shape[number, patch]]}"
-            thing = next(thing for thing in scene.things if thing.name == name)
+            thing = next(thing for thing in scene.objects if thing.name == name)
             if thing not in so_far:
                 assert motion == IGNORED
                 continue

@@ -12,7 +12,7 @@ from benchmarks.train_tiny.training_frames import sample_render_spec
 from benchmarks.train_tiny.training_questions import MAX_COUNT_QUESTIONS, MAX_PER_KIND, training_questions
 from eval.shapes import KINDS, make_clip
 from eval.shapes.questions import vocabulary
-from eval.shapes.randomness import Draws
+from eval.shapes.random_stream import RandomStream
 from vidzip.models.prompting import embed_prompt
 from vidzip.models.video_llava import VideoLlava
 
@@ -42,7 +42,7 @@ def test_training_questions_can_be_answered_from_the_frames():
     kinds = set()
     for index in range(40):
         spec = sample_render_spec("train", 1, index)
-        asked = training_questions(Draws(1, index), spec.clip, spec.frames)
+        asked = training_questions(RandomStream(1, index), spec.clip, spec.frames)
         kinds |= {question.kind for question in asked}
         assert all(question.is_shown(spec.clip.scene, spec.frames) for question in asked)
         most = {kind: MAX_COUNT_QUESTIONS if kind == "count" else MAX_PER_KIND for kind in KINDS}
@@ -52,7 +52,7 @@ def test_training_questions_can_be_answered_from_the_frames():
 
 def test_one_frame_has_no_questions_about_motion_or_order():
     spec = sample_render_spec("train", 1, 5)
-    asked = training_questions(Draws(2), spec.clip, spec.frames[:1])
+    asked = training_questions(RandomStream(2), spec.clip, spec.frames[:1])
     assert {question.kind for question in asked}.isdisjoint({"direction", "order"})
 
 
@@ -87,7 +87,7 @@ def test_questions_in_one_sequence_are_answered_as_each_alone(parts):
 @pytest.mark.parametrize("tokens", [16, 40, 136, 900])
 def test_patches_are_dropped_at_random_and_cls_is_kept(tokens):
     features = np.arange(12 * 257, dtype=np.float32).reshape(12, 257, 1)
-    sample = sample_tokens(Draws(5, tokens), features, tokens)
+    sample = sample_tokens(RandomStream(5, tokens), features, tokens)
     shown, numbers = sample.visual, sample.frames
     assert len(shown) <= tokens
     ids = shown[:, 0].int()
@@ -97,14 +97,14 @@ def test_patches_are_dropped_at_random_and_cls_is_kept(tokens):
     assert (patches == 0).sum() == len(numbers)
     assert len(shown) % len(numbers) == 0
     assert torch.equal(patches.view(len(numbers), -1), torch.from_numpy(sample.tokens))
-    again = sample_tokens(Draws(6, tokens), features, tokens).visual
+    again = sample_tokens(RandomStream(6, tokens), features, tokens).visual
     assert len(again) != len(shown) or not torch.equal(again, shown)
 
 
 def test_kept_patches_are_clustered_or_uniform():
     spreads = []
     for number in range(40):
-        kept = sample_tokens(Draws(8, number), np.zeros((3, 257, 1), dtype=np.float32), 3 * 17).tokens
+        kept = sample_tokens(RandomStream(8, number), np.zeros((3, 257, 1), dtype=np.float32), 3 * 17).tokens
         if len(kept) < 3:
             continue
         rows, columns = np.divmod(kept[:, 1:] - 1, 16)
@@ -115,7 +115,7 @@ def test_kept_patches_are_clustered_or_uniform():
 
 def test_a_full_sample_has_every_patch_of_eight_frames():
     features = np.zeros((20, 257, 1), dtype=np.float32)
-    sample = sample_tokens(Draws(7), features, 8 * 257)
+    sample = sample_tokens(RandomStream(7), features, 8 * 257)
     assert len(sample.frames) == 8
     assert len(sample.visual) == 8 * 257
     assert (sample.tokens == np.arange(257)).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import scene, thing
+from scenes import scene, scene_object
 
 from eval.shapes import uniform_frames
 from eval.shapes.scene import SHAPES, covers
@@ -29,7 +29,7 @@ def test_shapes_cover_what_they_should(shape, inside, outside):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_shapes_are_symmetric_and_of_like_size(shape):
+def test_shapes_are_symmetric_and_of_similar_size(shape):
     points = (np.arange(300) + 0.5) / 100 - 1.5
     mask = covers(shape, points[None, :], points[:, None])
     assert (mask == mask[:, ::-1]).all()
@@ -38,8 +38,8 @@ def test_shapes_are_symmetric_and_of_like_size(shape):
     assert not mask[-20:].any()
 
 
-def test_an_unknown_shape_is_an_error():
-    with pytest.raises(ValueError, match="unknown shape 'blob'"):
+def test_an_unknown_shape_is_refused():
+    with pytest.raises(ValueError, match="'blob'"):
         covers("blob", np.zeros(1), np.zeros(1))
 
 
@@ -53,35 +53,38 @@ def test_an_unknown_shape_is_an_error():
     ],
 )
 def test_places_and_directions(start, end, place, direction):
-    assert (thing(start=start, end=end).place, thing(start=start, end=end).direction) == (place, direction)
+    assert (scene_object(start=start, end=end).place, scene_object(start=start, end=end).direction) == (
+        place,
+        direction,
+    )
 
 
-def test_a_thing_moves_evenly_from_its_first_frame_to_its_last():
-    mover = thing(role="mover", start=(0.2, 0.5), end=(0.8, 0.5), first_frame=10, end_frame=21)
-    assert [mover.is_there(frame) for frame in (9, 10, 20, 21)] == [False, True, True, False]
+def test_an_object_moves_evenly_from_its_first_frame_to_its_last():
+    mover = scene_object(role="mover", start=(0.2, 0.5), end=(0.8, 0.5), first_frame=10, end_frame=21)
+    assert [mover.is_present(frame) for frame in (9, 10, 20, 21)] == [False, True, True, False]
     assert mover.centre(10) == (0.2, 0.5)
     assert mover.centre(15) == pytest.approx((0.5, 0.5))
     assert mover.centre(20) == pytest.approx((0.8, 0.5))
 
 
-def test_later_things_cover_earlier_ones():
-    below = thing("red square")
-    above = thing("blue square", start=(0.3, 0.25), first_frame=40)
-    aside = thing("green star", start=(0.75, 0.75), end_frame=60)
+def test_later_objects_cover_earlier_ones():
+    below = scene_object("red square")
+    above = scene_object("blue square", start=(0.3, 0.25), first_frame=40)
+    aside = scene_object("green star", start=(0.75, 0.75), end_frame=60)
     shown = scene(below, above, aside)
     assert shown.visible(39) == {below, aside}
-    assert shown.visible(40) == {above, aside}  # 0.12 of the 0.17 that the red square is wide are covered
+    assert shown.visible(40) == {above, aside}  # 0.12 of the red square's width of 0.17 are covered
     assert shown.visible(60) == {above}
     assert scene(above, below).visible(40) == {below}
 
 
-def test_a_thing_that_is_half_seen_is_visible():
-    below, above = thing("red square", radius=0.2), thing("blue square", radius=0.1)
+def test_a_half_covered_object_is_visible():
+    below, above = scene_object("red square", radius=0.2), scene_object("blue square", radius=0.1)
     assert scene(below, above).visible(0) == {below, above}
 
 
 @pytest.mark.parametrize(("seconds", "frame"), [(0, 0), (0.05, 0), (0.1, 1), (0.3, 3), (7.99, 79), (99, 79), (-1, 0)])
-def test_the_frame_on_screen_at_a_moment(seconds, frame):
+def test_the_frame_on_screen_at_a_time(seconds, frame):
     assert scene().frame_at(seconds) == frame
 
 

@@ -34,7 +34,7 @@ def right(model, tmp_path_factory):
     )
     for clip in islice(short, CLIPS):
         file = str(folder / f"{clip.name}.mp4")
-        write(file, clip.painter.frames(), clip.scene.fps, preset="ultrafast", reproducible=True)
+        write(file, clip.renderer.render_all(), clip.scene.fps, preset="ultrafast", reproducible=True)
         whole = model.pack(file, plan(file, Budget(total_tokens=8 * 257, num_frames=8), 257))
         few = model.pack(file, plan(file, Budget(num_frames=34)))
         questions = [question for question in clip.questions if question.kind in KINDS]

@@ -1,4 +1,4 @@
-"""The frozen splits: which seed they are made from, and hashes of what must come out. They change with a new version."""
+"""Frozen splits: their seeds, and hashes of their questions and frames, which change only with a new version."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from eval.shapes.scene import VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frozen:
+class FrozenSplit:
     """A frozen split.
 
     Attributes:
-        seed: what it is made from.
-        questions_sha256: of all its questions, answers and times.
-        frames_sha256: of each video's raw frames, in order.
+        seed: its seed.
+        questions_sha256: hash of all its questions, answers and times.
+        frames_sha256: hash of each video's raw frames, in order.
     """
 
     seed: int
@@ -30,40 +30,42 @@ class Frozen:
 
     @property
     def num_videos(self) -> int:
-        """Videos in it."""
+        """Number of videos."""
         return len(self.frames_sha256)
 
 
 @cache
-def frozen_splits() -> dict[str, Frozen]:
+def frozen_splits() -> dict[str, FrozenSplit]:
     """Read the frozen splits by name.
 
     Raises:
-        ValueError: the file was made by another version of the generator.
+        ValueError: the file is of another version of the generator.
     """
-    held = json.loads(resources.files("eval.shapes").joinpath("frozen.json").read_text(encoding="utf-8"))
-    if held["version"] != VERSION or held["kinds"] != list(KINDS):
-        raise ValueError(f"frozen.json is of version {held['version']}, the generator of {VERSION}: freeze it again")
+    data = json.loads(resources.files("eval.shapes").joinpath("frozen_splits.json").read_text(encoding="utf-8"))
+    if data["version"] != VERSION or data["kinds"] != list(KINDS):
+        raise ValueError(
+            f"frozen_splits.json is of version {data['version']}, the generator of {VERSION}: freeze it again"
+        )
     return {
-        name: Frozen(
+        name: FrozenSplit(
             seed=split["seed"],
             questions_sha256=split["questions_sha256"],
             frames_sha256=tuple(split["frames_sha256"]),
         )
-        for name, split in held["splits"].items()
+        for name, split in data["splits"].items()
     }
 
 
 def frames_digest(clip: Clip) -> str:
-    """SHA-256 of a video's raw frames."""
+    """Compute the SHA-256 of a video's raw frames."""
     digest = hashlib.sha256()
-    for frame in clip.painter.frames():
+    for frame in clip.renderer.render_all():
         digest.update(frame.tobytes())
     return digest.hexdigest()
 
 
 def questions_digest(clips: Iterable[Clip]) -> str:
-    """SHA-256 of videos' questions, answers and times."""
+    """Compute the SHA-256 of videos' questions, answers and times."""
     rows = [
         [clip.name, clip.scene.duration_seconds, q.kind, q.form, q.text, q.answer, q.seconds(clip.scene)]
         for clip in clips

@@ -1,7 +1,7 @@
-"""Random draws that stay the same: across machines, and across versions of numpy.
+"""Random numbers that are the same on all machines and with all versions of numpy.
 
-Only the raw output of a bit generator is used, whose stream numpy promises to keep; how numpy's own distributions
-turn it into numbers may change from version to version.
+Only the raw output of a bit generator is used, whose stream numpy guarantees; numpy's distributions may change from
+version to version.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ T = TypeVar("T")
 _STEPS = 2.0**53
 
 
-class Draws:
-    """A stream of random draws, given by whole numbers: the same numbers give the same stream."""
+class RandomStream:
+    """A stream of random numbers; the same integers give the same stream."""
 
     def __init__(self, *entropy: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(entropy))
@@ -28,11 +28,11 @@ class Draws:
         return low + (high - low) * ((int(self._bits.random_raw()) >> 11) / _STEPS)
 
     def below(self, bound: int) -> int:
-        """Draw a whole number of 0 to ``bound - 1``."""
+        """Draw an integer from 0 to ``bound - 1``."""
         return int(self.uniform() * bound)
 
     def between(self, low: int, high: int) -> int:
-        """Draw a whole number of ``low`` to ``high``, both included."""
+        """Draw an integer from ``low`` to ``high``, both included."""
         return low + self.below(high - low + 1)
 
     def choice(self, items: Sequence[T]) -> T:
@@ -40,7 +40,7 @@ class Draws:
         return items[self.below(len(items))]
 
     def shuffle(self, items: MutableSequence[T]) -> None:
-        """Bring the items into a random order, in place."""
+        """Shuffle items in place."""
         for last in range(len(items) - 1, 0, -1):
             other = self.below(last + 1)
             items[last], items[other] = items[other], items[last]
