@@ -52,7 +52,7 @@ def trained(tmp_path_factory, small_steps):
 
 
 def weights(folder):
-    return vidzip.load(folder, device="cpu").model.state_dict()
+    return vidzip.load(folder, device="cpu").network.state_dict()
 
 
 def log_of(folder):

@@ -74,7 +74,7 @@ class Made(TorchDispatchMode):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_no_weight_is_ever_held_in_another_precision(narrow, kind, dtype):
     with Made() as made:
-        model = build(kind, 1, "cpu", dtype).model
+        model = build(kind, 1, "cpu", dtype).network
     assert {weight.dtype for weight in model.parameters()} == {dtype}
     assert max(size for kind_of, size in made.tensors if kind_of == dtype) == model.lm_head.weight.numel()
     others = [size for kind_of, size in made.tensors if kind_of != dtype]
@@ -121,8 +121,8 @@ def packed_by(model: VideoModel, frames: int = 8, tokens: int = 4):
 def check_half_precision_holds(model: VideoModel):
     packed = packed_by(model)
     assert packed.tokens.dtype == torch.float16
-    visual = model.project(packed)
     with torch.no_grad():
+        visual = model.project(packed)
         logits = model.network(inputs_embeds=model.embed(packed, QUESTIONS[0])).logits.float()
     for values in (packed.tokens.float(), visual.float(), logits):
         assert 0.1 < float(values.std()) < 20
