@@ -78,7 +78,7 @@ def format_bytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"
 
 
-def format_duration(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Format a duration as hours, minutes and seconds, such as ``"1:02:03"``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -18,7 +18,7 @@ from pipelines.runs.packs import PackCache
 from pipelines.runs.questions import by_video
 from pipelines.runs.run_log import Failure, Row, RunLog
 from pipelines.runs.settings import FrameSettings
-from pipelines.terminal import Progress, format_duration
+from pipelines.terminal import Progress, format_clock
 from vidzip import DecodeOptions, PackedVideo, Plan, VideoModel, VidzipError
 from vidzip.compress.counts import share
 from vidzip.errors import BadArgument, OutOfMemory, SystemFault
@@ -302,7 +302,7 @@ class ProgressReporter:
         texts = ["answer"]
         if done > self._done_before and seconds > 1:
             rate = (done - self._done_before) / seconds
-            texts.append(f"{rate:.1f}/s, {format_duration((self._total - done) / rate)} left")
+            texts.append(f"{rate:.1f}/s, {format_clock((self._total - done) / rate)} left")
         num_failed = sum(log.num_failed for log in self._logs)
         if num_failed:
             texts.append(f"{num_failed} failed")

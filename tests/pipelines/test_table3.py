@@ -32,13 +32,15 @@ def table3(data, out, *options):
 def test_a_dry_run_lists_what_is_missing_and_writes_nothing(data, tmp_path, capsys):
     out = tmp_path / "out"
     assert table3(data, out, "--dry-run") == 0
-    said = capsys.readouterr().out
-    assert ["msvd", "msvd", "8 of 13,157", "2 of 2", "0 of 48"] in [re.split("  +", line) for line in said.splitlines()]
-    assert "tgif         tgif-mixture  none of 25,751" in said
-    assert "row fastv: FastV" in said
-    assert "missing: activitynet: " in said
-    assert "missing: msvd: 8 questions" in said
-    assert "--judge" in said
+    printed = capsys.readouterr().out
+    assert ["msvd", "msvd", "8 of 13,157", "2 of 2", "0 of 48"] in [
+        re.split("  +", line) for line in printed.splitlines()
+    ]
+    assert "tgif         tgif-mixture  none of 25,751" in printed
+    assert "row fastv: FastV" in printed
+    assert "missing: activitynet: " in printed
+    assert "missing: msvd: 8 questions" in printed
+    assert "--judge" in printed
     assert not out.exists()
 
 
@@ -70,9 +72,9 @@ def test_rows_are_run_once_and_printed_beside_the_papers(data, tmp_path, capsys)
     assert record["rows"]["visionzip"]["msvd"]["settings"]["frames"] == 8
     assert record["rows"]["uncompressed"]["msvd"]["settings"]["budget"] == 8 * 257
     assert table3(data, out, *chosen, "--markdown") == 0
-    said = capsys.readouterr().out
-    assert "| FastV (not in vidzip yet) |" in said
-    assert "| 38.0 | 19.3 |" in said
+    printed = capsys.readouterr().out
+    assert "| FastV (not in vidzip yet) |" in printed
+    assert "| 38.0 | 19.3 |" in printed
     assert {path: path.read_bytes() for path in out.rglob("answers.jsonl")} == before
 
 
