@@ -129,7 +129,7 @@ VIDEOS = (
 COUNTS = (8, 32, 64, 128)
 
 
-def pictures(video: Video) -> Iterator[np.ndarray]:
+def draw_frames(video: Video) -> Iterator[np.ndarray]:
     """Draw a drifting textured scene with moving boxes and noise; each frame shows its number."""
     random = np.random.default_rng(1)
     height, width = video.height, video.width
@@ -137,34 +137,34 @@ def pictures(video: Video) -> Iterator[np.ndarray]:
     scene = np.kron(coarse, np.ones((8, 8, 1), dtype=np.uint8))
     grain = [random.integers(-2, 3, (height, width, 1), dtype=np.int16) for _ in range(8)]
     boxes = random.uniform(0.2, 1.7, (6, 4))
-    colours = random.integers(0, 256, (6, 3))
+    colors = random.integers(0, 256, (6, 3))
     side = height // 6
     for number in range(len(video.times())):
         at = number / video.fps
         top, left = (int(120 + 120 * np.sin(at * rate)) for rate in (0.31, 0.23))
-        picture = scene[top : top + height, left : left + width].astype(np.int16)
-        for (speed_y, speed_x, begin_y, begin_x), colour in zip(boxes, colours, strict=True):
+        frame = scene[top : top + height, left : left + width].astype(np.int16)
+        for (speed_y, speed_x, begin_y, begin_x), color in zip(boxes, colors, strict=True):
             y = int((height - side) * (0.5 + 0.5 * np.sin(at * speed_y + begin_y * 4)))
             x = int((width - side) * (0.5 + 0.5 * np.sin(at * speed_x + begin_x * 4)))
-            picture[y : y + side, x : x + side] = colour
-        picture += grain[number % len(grain)]
-        np.clip(picture, 0, 255, out=picture)
-        _number(picture, number)
-        yield picture.astype(np.uint8)
+            frame[y : y + side, x : x + side] = color
+        frame += grain[number % len(grain)]
+        np.clip(frame, 0, 255, out=frame)
+        _draw_number(frame, number)
+        yield frame.astype(np.uint8)
 
 
-def _number(picture: np.ndarray, number: int) -> None:
-    height, width = picture.shape[0] // 8, picture.shape[1] // BITS
+def _draw_number(frame: np.ndarray, number: int) -> None:
+    height, width = frame.shape[0] // 8, frame.shape[1] // BITS
     for bit in range(BITS):
-        picture[:height, bit * width : (bit + 1) * width] = 235 if number >> bit & 1 else 20
+        frame[:height, bit * width : (bit + 1) * width] = 235 if number >> bit & 1 else 20
 
 
-def read_number(picture: np.ndarray) -> int:
-    """Read a frame's number off a picture, (H, W, 3)."""
-    height, width = picture.shape[0] // 8, picture.shape[1] / BITS
-    rows = picture[height // 4 : 3 * height // 4, :, 1].astype(float).mean(axis=0)
-    centres = [rows[round((bit + 0.3) * width) : round((bit + 0.7) * width)].mean() for bit in range(BITS)]
-    return sum(1 << bit for bit, level in enumerate(centres) if level > 128)
+def read_number(frame: np.ndarray) -> int:
+    """Read a frame's number from its pixels, (H, W, 3)."""
+    height, width = frame.shape[0] // 8, frame.shape[1] / BITS
+    rows = frame[height // 4 : 3 * height // 4, :, 1].astype(float).mean(axis=0)
+    centers = [rows[round((bit + 0.3) * width) : round((bit + 0.7) * width)].mean() for bit in range(BITS)]
+    return sum(1 << bit for bit, level in enumerate(centers) if level > 128)
 
 
 def write(video: Video, path: Path) -> None:
@@ -176,8 +176,8 @@ def write(video: Video, path: Path) -> None:
         stream.width, stream.height = video.width, video.height
         stream.pix_fmt = "rgb8" if video.codec == "gif" else "yuv420p"
         stream.time_base = stream.codec_context.time_base = base
-        for picture, at in zip(pictures(video), video.times(), strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for pixels, at in zip(draw_frames(video), video.times(), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = round(at / base), base
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
@@ -187,60 +187,60 @@ def write(video: Video, path: Path) -> None:
 # Decoders take a path, timestamps in seconds and the average frame rate, and return frames, (H, W, 3).
 
 
-def with_vidzip(path: str, moments: Sequence[float], _fps: float) -> Sequence[np.ndarray]:
+def with_vidzip(path: str, timestamps: Sequence[float], _fps: float) -> Sequence[np.ndarray]:
     """Decode with vidzip."""
     import vidzip
 
-    return [picture.permute(1, 2, 0).numpy() for picture in vidzip.decode(path, moments, size=SIDE).pixels]
+    return [frame.permute(1, 2, 0).numpy() for frame in vidzip.decode(path, timestamps, size=SIDE).pixels]
 
 
-def with_snap(path: str, moments: Sequence[float], _fps: float) -> Sequence[np.ndarray]:
+def with_snap(path: str, timestamps: Sequence[float], _fps: float) -> Sequence[np.ndarray]:
     """Decode with vidzip, timestamps snapped to keyframes."""
     import vidzip
     from vidzip.video.snapping import snap_to_keyframes
 
-    moved, _ = snap_to_keyframes(path, moments)
-    return [picture.permute(1, 2, 0).numpy() for picture in vidzip.decode(path, moved, size=SIDE).pixels]
+    moved, _ = snap_to_keyframes(path, timestamps)
+    return [frame.permute(1, 2, 0).numpy() for frame in vidzip.decode(path, moved, size=SIDE).pixels]
 
 
-def with_decord(path: str, moments: Sequence[float], fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
+def with_decord(path: str, timestamps: Sequence[float], fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
     """Decode with decord by frame number; ``fast`` resizes while decoding."""
     import decord
 
     size = _size(path) if fast else {"width": -1, "height": -1}
     reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=0, **size)
     last = len(reader) - 1
-    batch = reader.get_batch([min(last, int(moment * fps)) for moment in moments]).asnumpy()
+    batch = reader.get_batch([min(last, int(timestamp * fps)) for timestamp in timestamps]).asnumpy()
     return batch if fast else _resized(batch)
 
 
-def with_torchcodec(path: str, moments: Sequence[float], _fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
+def with_torchcodec(path: str, timestamps: Sequence[float], _fps: float, *, fast: bool = False) -> Sequence[np.ndarray]:
     """Decode with torchcodec and exact seeking; ``fast`` uses one thread per core."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(path, seek_mode="exact", **({"num_ffmpeg_threads": 0} if fast else {}))
-    return _resized(decoder.get_frames_played_at(list(moments)).data)
+    return _resized(decoder.get_frames_played_at(list(timestamps)).data)
 
 
-def with_opencv(path: str, moments: Sequence[float], fps: float) -> Sequence[np.ndarray]:
+def with_opencv(path: str, timestamps: Sequence[float], fps: float) -> Sequence[np.ndarray]:
     """Decode with OpenCV, seeking to each frame number."""
     import cv2  # type: ignore[import-not-found,unused-ignore]
 
     capture = cv2.VideoCapture(path)
     found = []
-    for moment in moments:
-        capture.set(cv2.CAP_PROP_POS_FRAMES, int(moment * fps))
-        is_read, picture = capture.read()
+    for timestamp in timestamps:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, int(timestamp * fps))
+        is_read, frame = capture.read()
         if not is_read:
             raise RuntimeError("a frame could not be read")
-        scale = SIDE / min(picture.shape[:2])
-        found.append(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[..., ::-1])
+        scale = SIDE / min(frame.shape[:2])
+        found.append(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[..., ::-1])
     return found
 
 
-def with_pyav(path: str, moments: Sequence[float], fps: float) -> Sequence[np.ndarray]:
+def with_pyav(path: str, timestamps: Sequence[float], fps: float) -> Sequence[np.ndarray]:
     """Decode with PyAV in one pass from the start."""
-    wanted = {int(moment * fps) for moment in moments}
+    wanted = {int(timestamp * fps) for timestamp in timestamps}
     found: dict[int, np.ndarray] = {}
     with av.open(path) as container:
         container.streams.video[0].thread_type = "AUTO"
@@ -249,7 +249,7 @@ def with_pyav(path: str, moments: Sequence[float], fps: float) -> Sequence[np.nd
                 found[number] = _resized([frame.to_ndarray(format="rgb24")])[0]
             if number >= max(wanted):
                 break
-    return [found[int(moment * fps)] for moment in moments]
+    return [found[int(timestamp * fps)] for timestamp in timestamps]
 
 
 def _size(path: str) -> dict[str, int]:
@@ -264,8 +264,8 @@ def _resized(batch: Any) -> Sequence[np.ndarray]:
     from torch.nn.functional import interpolate
 
     small = []
-    for picture in batch:
-        pixels = torch.as_tensor(picture)
+    for frame in batch:
+        pixels = torch.as_tensor(frame)
         pixels = pixels if pixels.shape[0] == 3 else pixels.permute(2, 0, 1)
         short = min(pixels.shape[1:])
         size = [SIDE * side // short for side in pixels.shape[1:]]
@@ -299,7 +299,7 @@ DECODERS = {
 }
 
 
-def measure(decoder: Decoder, path: str, moments: Sequence[float], fps: float) -> dict[str, Any]:
+def measure(decoder: Decoder, path: str, timestamps: Sequence[float], fps: float) -> dict[str, Any]:
     """Run a decoder in this process; return seconds, CPU seconds, bytes above the imports, and frame numbers."""
     import importlib
 
@@ -308,13 +308,13 @@ def measure(decoder: Decoder, path: str, moments: Sequence[float], fps: float) -
     _warm_up()
     before = _peak_bytes()
     began, cpu = time.perf_counter(), time.process_time()
-    frames = decoder.run(path, moments, fps, **decoder.options)
+    frames = decoder.run(path, timestamps, fps, **decoder.options)
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     return {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "bytes": max(0, _peak_bytes() - before),
-        "numbers": [read_number(np.asarray(picture)) for picture in frames],
+        "numbers": [read_number(np.asarray(frame)) for frame in frames],
     }
 
 
@@ -330,18 +330,18 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def moments_of(times: Sequence[float], count: int, fps: int) -> list[float]:
-    """Return the centres of equal segments, each moved to the middle of its frame's display time."""
+def middle_timestamps(times: Sequence[float], count: int, fps: int) -> list[float]:
+    """Return the centers of equal segments, each moved to the middle of its frame's display time."""
     ends = [*times[1:], times[-1] + 1 / fps]
     middles = [(i + 0.5) * ends[-1] / count for i in range(count)]
     frames = [bisect_right(times, middle) - 1 for middle in middles]
     return [(times[frame] + ends[frame]) / 2 for frame in frames]
 
 
-def measure_in_subprocess(name: str, path: Path, moments: Sequence[float], fps: float) -> dict[str, Any] | str:
+def measure_in_subprocess(name: str, path: Path, timestamps: Sequence[float], fps: float) -> dict[str, Any] | str:
     """Measure a decoder in a new process; return the reason as text if it fails."""
     command = [sys.executable, os.path.abspath(__file__), str(path.parent), "--one", name, path.name]
-    request = json.dumps({"moments": list(moments), "fps": fps})
+    request = json.dumps({"timestamps": list(timestamps), "fps": fps})
     try:
         done = subprocess.run(  # noqa: S603 - this file
             command, input=request, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
@@ -394,19 +394,19 @@ def compare(video: Video, folder: Path, count: int, names: Sequence[str], rounds
     """Measure every decoder on one video at one frame count; return the table's rows."""
     times = video.times()
     fps = len(times) / (times[-1] + 1 / video.fps)
-    moments = moments_of(times, count, video.fps)
+    timestamps = middle_timestamps(times, count, video.fps)
     results: dict[str, list[dict[str, Any] | str]] = {name: [] for name in names}
     with progress_bar() as show:
         for turn in range(rounds):
             for place, name in enumerate(names):
                 show(f"{video.name}, {count} frames", turn * len(names) + place, rounds * len(names))
                 if not any(isinstance(result, str) for result in results[name]):
-                    results[name].append(measure_in_subprocess(name, folder / video.name, moments, fps))
+                    results[name].append(measure_in_subprocess(name, folder / video.name, timestamps, fps))
     ours = [result for result in results[VIDZIP] if isinstance(result, dict)]
     if not ours:
         raise RuntimeError(f"{video.name}: {results[VIDZIP]}")
     medians = {key: statistics.median(result[key] for result in ours) for key in ("seconds", "cpu_seconds")}
-    right = [bisect_right(times, moment) - 1 for moment in moments]
+    right = [bisect_right(times, timestamp) - 1 for timestamp in timestamps]
     return [row(name, results[name], medians, right) for name in names]
 
 
@@ -426,7 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.one:
         request = json.load(sys.stdin)
         name, video_name = options.one
-        measured = measure(DECODERS[name], str(options.folder / video_name), request["moments"], request["fps"])
+        measured = measure(DECODERS[name], str(options.folder / video_name), request["timestamps"], request["fps"])
         print_line(json.dumps(measured))
         return 0
 

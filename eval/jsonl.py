@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from filelock import lock_descriptor
+
 from eval.errors import EvalError
 
 
@@ -74,11 +76,12 @@ class JsonlAppender:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         self._sync_seconds = sync_seconds
         self._synced_at = 0.0
-        try:
-            _lock(self._file)
-        except BlockingIOError:
+        is_locked = True
+        with suppress(OSError):  # some network file systems have no locks
+            is_locked = lock_descriptor(self._file, blocking=False)
+        if not is_locked:
             os.close(self._file)
-            raise
+            raise BlockingIOError
         if is_new:
             _sync_folder(os.path.dirname(path) or os.curdir)
 
@@ -117,20 +120,6 @@ class JsonlAppender:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def _lock(file: int) -> None:
-    """Lock a file for this process, on systems that can."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        pass  # some network file systems cannot
 
 
 def _sync_folder(folder: str) -> None:

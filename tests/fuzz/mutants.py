@@ -1,4 +1,4 @@
-"""Damaged video files, made from whole ones: the same seed and number make the same damage."""
+"""Damaged copies of video files; the damage depends only on a seed and a number."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_LARGEST_SOURCE_BYTES = 600_000
+_MAX_SOURCE_BYTES = 600_000
 
 _HUGE = 100_000
-"""Pixels a side that no video has."""
+"""Pixels of a side, more than any video has."""
 
 _BOXES = (
     b"ftyp moov mvhd trak tkhd edts elst mdia mdhd hdlr minf stbl stsd stts ctts stss stsc stsz stco co64 avc1 avcC hev1 "
@@ -43,34 +43,34 @@ _SUFFIXES = (".mp4", ".mkv", ".avi", ".gif", ".ts", ".webm", ".flv", ".m3u8", ".
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """A damaged file: its bytes, the suffix it is stored under, and what was done to it, in words."""
+    """A damaged file: its bytes, its suffix, and a description of the damage."""
 
     content: bytes
     suffix: str
-    story: str
+    description: str
 
 
 def make(sources: Mapping[str, bytes], seed: int, number: int) -> Mutant:
-    """Damage one of the files in one to four ways."""
+    """Apply one to four kinds of damage to one of the files."""
     rng = random.Random(f"{seed}/{number}")  # noqa: S311 - damage is no secret
     name = rng.choice(sorted(sources))
     content = bytearray(sources[name])
-    own = _WAYS_OF.get(_family(content), ())
+    own = _DAMAGE_OF.get(_family(content), ())
     others = [sources[other] for other in sorted(sources)]
-    story = [name]
+    steps = [name]
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        way = rng.choice(own if own and rng.random() < 0.6 else _GENERAL)
-        story.append(f"{way.__name__.strip('_')}: {way(rng, content, others)}")
+        damage = rng.choice(own if own and rng.random() < 0.6 else _GENERAL_DAMAGE)
+        steps.append(f"{damage.__name__.strip('_')}: {damage(rng, content, others)}")
     suffix = Path(name).suffix
     if rng.random() < 0.1:
         suffix = rng.choice(_SUFFIXES)
-        story.append(f"called {suffix!r}")
-    return Mutant(content=bytes(content), suffix=suffix, story="; ".join(story))
+        steps.append(f"named {suffix!r}")
+    return Mutant(content=bytes(content), suffix=suffix, description="; ".join(steps))
 
 
 def real_sources(folder: Path) -> dict[str, bytes]:
-    """Read the small ones of a folder's videos."""
-    paths = (path for path in folder.iterdir() if 0 < path.stat().st_size <= _LARGEST_SOURCE_BYTES)
+    """Read the small videos of a folder."""
+    paths = (path for path in folder.iterdir() if 0 < path.stat().st_size <= _MAX_SOURCE_BYTES)
     return {path.name: path.read_bytes() for path in paths}
 
 
@@ -80,7 +80,7 @@ def generated_sources(folder: Path) -> dict[str, bytes]:
     from clips import numbered_frame, write_numbered
     from PIL import Image
 
-    exact = {"threads": "1", "mbtree": "0", "g": "12"}  # x264's bytes then are the same in every run
+    exact = {"threads": "1", "mbtree": "0", "g": "12"}  # makes x264's output reproducible
     kinds = {
         "h264.mp4": {"options": {**exact, "bf": "2"}},
         "fast-start.mp4": {"options": {**exact, "g": "250", "bf": "3"}, "fast_start": True},
@@ -101,7 +101,7 @@ def generated_sources(folder: Path) -> dict[str, bytes]:
     }
     for name, settings in kinds.items():
         write_numbered(folder / name, **{"num_frames": 40, **settings})
-    # Without "bitexact", Matroska's files bear random numbers.
+    # Without "bitexact", Matroska files contain random numbers.
     for source, name, options in (
         ("h264.mp4", "fragmented.mp4", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
         ("fast-start.mp4", "h264.mkv", {"fflags": "bitexact"}),
@@ -122,8 +122,8 @@ def generated_sources(folder: Path) -> dict[str, bytes]:
     return real_sources(folder)
 
 
-Way = Callable[[random.Random, bytearray, Sequence[bytes]], str]
-"""Damages a file in place and says how; it is also given other files to take from."""
+Damage = Callable[[random.Random, bytearray, Sequence[bytes]], str]
+"""Damages a file in place, possibly with parts of the other files, and returns a description."""
 
 
 def _family(content: bytes | bytearray) -> str:
@@ -140,10 +140,10 @@ def _number(rng: random.Random, old: int, bits: int) -> int:
     return (rng.choice(edges) if rng.random() < 0.8 else rng.getrandbits(bits)) & most
 
 
-def _stretch(rng: random.Random, content: bytearray) -> slice:
+def _part(rng: random.Random, content: bytearray) -> slice:
     length = min(len(content), rng.choice((1, 4, 16, 188, 1024, 4096, 30_000)))
-    begins = rng.randrange(len(content) - length + 1)
-    return slice(begins, begins + length)
+    start = rng.randrange(len(content) - length + 1)
+    return slice(start, start + length)
 
 
 def _flip_bytes(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
@@ -161,7 +161,7 @@ def _flip_bits(rng: random.Random, content: bytearray, _others: Sequence[bytes])
     return str(count)
 
 
-def _cut_short(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
+def _cut_the_end(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
     keep = rng.randrange(len(content) + 1)
     del content[keep:]
     return f"after {keep} bytes"
@@ -174,31 +174,31 @@ def _cut_the_front(rng: random.Random, content: bytearray, _others: Sequence[byt
 
 
 def _zero(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
-    at = _stretch(rng, content)
+    at = _part(rng, content)
     content[at] = bytes(at.stop - at.start)
     return f"{at.start}:{at.stop}"
 
 
 def _noise(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
-    at = _stretch(rng, content)
+    at = _part(rng, content)
     content[at] = rng.randbytes(at.stop - at.start)
     return f"{at.start}:{at.stop}"
 
 
 def _remove(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
-    at = _stretch(rng, content)
+    at = _part(rng, content)
     del content[at]
     return f"{at.start}:{at.stop}"
 
 
 def _repeat(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
-    at, times = _stretch(rng, content), rng.choice((1, 2, 10))
+    at, times = _part(rng, content), rng.choice((1, 2, 10))
     content[at.stop : at.stop] = content[at] * times
     return f"{at.start}:{at.stop} {times} times"
 
 
 def _swap(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
-    one, other = _stretch(rng, content), _stretch(rng, content)
+    one, other = _part(rng, content), _part(rng, content)
     length = min(one.stop - one.start, other.stop - other.start)
     one, other = slice(one.start, one.start + length), slice(other.start, other.start + length)
     content[one], content[other] = content[other], content[one]
@@ -208,18 +208,18 @@ def _swap(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> s
 def _join(rng: random.Random, content: bytearray, others: Sequence[bytes]) -> str:
     other = rng.choice(others)
     content += other
-    return f"{len(other)} bytes of another file behind"
+    return f"{len(other)} bytes of another file"
 
 
 def _splice(rng: random.Random, content: bytearray, others: Sequence[bytes]) -> str:
     other = rng.choice(others)
     keep, begins = rng.randrange(len(content) + 1), rng.randrange(len(other))
     content[keep:] = other[begins:]
-    return f"from {keep} on, another file's from {begins} on"
+    return f"from {keep} on, another file from {begins} on"
 
 
 def _find(rng: random.Random, content: bytearray, marks: Sequence[bytes]) -> tuple[bytes, int] | None:
-    """Find one of some marks: which, and where it ends."""
+    """Find one of some byte strings: return which, and its end."""
     for mark in rng.sample(list(marks), len(marks)):
         places, at = [], content.find(mark)
         while at >= 0 and len(places) < 100:
@@ -235,7 +235,7 @@ def _overwrite(content: bytearray, at: int, layout: str, value: int) -> None:
 
 
 def _edit(rng: random.Random, content: bytearray, at: int, layout: str) -> str:
-    """Write another number in place of the one there."""
+    """Replace a number by another one."""
     length = struct.calcsize(layout)
     if not 0 <= at <= len(content) - length:
         return "nowhere"
@@ -294,7 +294,7 @@ def _element_value(rng: random.Random, content: bytearray, _others: Sequence[byt
 
 
 def _element_sides(rng: random.Random, content: bytearray, _others: Sequence[bytes]) -> str:
-    """Leave nothing in the element Video but two sides, and an empty element that fills the rest."""
+    """Replace the content of the element Video by two sides, and an empty element that fills the rest."""
     width, height = rng.choice(((_HUGE, _HUGE), (_HUGE, 1), (1, _HUGE), (0, 0), (11_000, 11_000)))
     found = re.search(rb"\xe0([\x8a\x8c-\xfe])\xb0", content)
     if found:
@@ -323,10 +323,10 @@ def _packet_header(rng: random.Random, content: bytearray, _others: Sequence[byt
     return str(count)
 
 
-_GENERAL: tuple[Way, ...] = (
+_GENERAL_DAMAGE: tuple[Damage, ...] = (
     _flip_bytes,
     _flip_bits,
-    _cut_short,
+    _cut_the_end,
     _cut_the_front,
     _zero,
     _noise,
@@ -337,7 +337,7 @@ _GENERAL: tuple[Way, ...] = (
     _splice,
 )
 
-_WAYS_OF: dict[str, tuple[Way, ...]] = {
+_DAMAGE_OF: dict[str, tuple[Damage, ...]] = {
     "boxes": (_box_size, _box_type, _box_number, _box_number, _box_number, _box_sides),
     "riff": (_chunk_number,),
     "ebml": (_element_size, _element_value, _element_sides),
