@@ -24,7 +24,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from pipelines.terminal import print_line, print_markdown_table, print_message, print_table
-from vidzip import FrameFeatures, observe, zip_frames
+from vidzip import VisionFeatures, observe, zip_frames
 from vidzip.compress import METHODS
 from vidzip.models.timing import Stopwatch
 
@@ -49,9 +49,9 @@ def build(dim: int, layers: int, device: torch.device, dtype: torch.dtype) -> CL
     return cast(CLIPVisionModel, tower)
 
 
-def encode(tower: CLIPVisionModel, pixels: torch.Tensor, batch: int) -> FrameFeatures:
+def encode(tower: CLIPVisionModel, pixels: torch.Tensor, batch: int) -> VisionFeatures:
     """Encode frames in batches."""
-    return FrameFeatures.cat([observe(tower, part) for part in torch.split(pixels, batch)])
+    return VisionFeatures.cat([observe(tower, part) for part in torch.split(pixels, batch)])
 
 
 def measure(variants: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> list[dict[str, float]]:

@@ -10,7 +10,6 @@ ONEDNN_MAX_CPU_ISA=AVX512_CORE_FP16 for bfloat16 on the CPU.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from benchmarks.shapes import ShapesSet, read_set
 from eval.datasets import DatasetError
 from eval.shapes import Clip
 from pipelines.terminal import Progress, print_line, print_message, print_table, progress_bar
-from vidzip import FrameFeatures, VideoModel, VidzipError, zip_frames
+from vidzip import VideoModel, VidzipError, VisionFeatures, zip_frames
 
 FRAMES = 8
 TOKENS = (4, 8, 17, 34)
@@ -41,17 +40,17 @@ class LabelledFrame:
         things: numbers of the visible objects.
     """
 
-    features: FrameFeatures
+    features: VisionFeatures
     owners: np.ndarray
     things: tuple[int, ...]
 
 
 def frames_of(model: VideoModel, video: str, clip: Clip) -> Iterator[LabelledFrame]:
     """Encode and label the frames of a video."""
-    side = math.isqrt(model.tokens_per_frame - 1)
     planned = vidzip.plan(video, vidzip.Budget(total_tokens=FRAMES * model.tokens_per_frame, num_frames=FRAMES))
     decoded = vidzip.decode(video, planned.timestamps_seconds)
     features = model.encode(decoded)
+    side, _ = features.grid
     for place, seconds in enumerate(decoded.timestamps_seconds):
         number = clip.scene.frame_at(seconds)
         visible = clip.scene.visible(number)
@@ -64,7 +63,7 @@ def frames_of(model: VideoModel, video: str, clip: Clip) -> Iterator[LabelledFra
 
 def attention(frames: Sequence[LabelledFrame]) -> list[tuple[str, str]]:
     """Return the number of patches that CLS attends to, and the share of its attention on objects."""
-    patches = [frame.features.attention[0, 1:] for frame in frames]
+    patches = [frame.features.scores[0] for frame in frames]
     weights = [(attended / attended.sum()).cpu().numpy() for attended in patches]
     spread = [float(np.exp(-(w * np.log(np.maximum(w, 1e-12))).sum())) for w in weights]
     on_things = [float(w[frame.owners >= 0].sum()) for w, frame in zip(weights, frames, strict=True)]
@@ -87,7 +86,7 @@ def lengths(frames: Sequence[LabelledFrame]) -> list[tuple[str, str]]:
         for frame in frames:
             zipped = zip_frames(frame.features, 17, merge=merge)
             merged = zipped.tokens[-vidzip.token_split(17)[1] :].norm(dim=-1)
-            ratios += (merged / frame.features.hidden[0, 1:].norm(dim=-1).median()).tolist()
+            ratios += (merged / frame.features.patches[0].norm(dim=-1).median()).tolist()
         rows.append((f"norm of a merged token ({merge}), relative to a patch", f"{np.median(ratios):.2f}"))
     return rows
 
@@ -101,7 +100,8 @@ def kept(frames: Sequence[LabelledFrame]) -> list[tuple[str, ...]]:
             things, on_things, on_fullest = [], [], []
             for frame in frames:
                 anchors = zip_frames(frame.features, tokens, method).anchor_of[: 1 + patches].cpu().numpy()
-                owners = frame.owners[anchors[anchors > 0] - 1]
+                first = frame.features.num_cls
+                owners = frame.owners[anchors[anchors >= first] - first]
                 things += [bool((owners == thing).any()) for thing in frame.things]
                 on_things.append(float((owners >= 0).mean()))
                 counts = [int((owners == thing).sum()) for thing in frame.things]

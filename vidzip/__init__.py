@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vidzip.compress import ZippedFrames, zip_frames
     from vidzip.encoders import observe
     from vidzip.errors import BudgetTooSmall, VidzipError
-    from vidzip.features import FrameFeatures
+    from vidzip.features import VisionFeatures
     from vidzip.models import Answer, Chat, Session, VideoModel, load
     from vidzip.packing import PackedVideo
     from vidzip.planner import Budget, Plan, plan, split_budget, token_split
@@ -32,7 +32,6 @@ _HOMES = {
     "BudgetTooSmall": "vidzip.errors",
     "Chat": "vidzip.models",
     "DecodeOptions": "vidzip.video.options",
-    "FrameFeatures": "vidzip.features",
     "Frames": "vidzip.video.decoding",
     "PackedVideo": "vidzip.packing",
     "Plan": "vidzip.planner",
@@ -40,6 +39,7 @@ _HOMES = {
     "VideoInfo": "vidzip.video.info",
     "VideoModel": "vidzip.models",
     "VidzipError": "vidzip.errors",
+    "VisionFeatures": "vidzip.features",
     "ZippedFrames": "vidzip.compress",
     "decode": "vidzip.video.decoding",
     "decode_chunks": "vidzip.video.decoding",
@@ -61,7 +61,6 @@ __all__ = [
     "BudgetTooSmall",
     "Chat",
     "DecodeOptions",
-    "FrameFeatures",
     "Frames",
     "PackedVideo",
     "Plan",
@@ -69,6 +68,7 @@ __all__ = [
     "VideoInfo",
     "VideoModel",
     "VidzipError",
+    "VisionFeatures",
     "ZippedFrames",
     "compress",
     "decode",

@@ -20,7 +20,7 @@ from pipelines.runs.run_log import Failure, Row, RunLog
 from pipelines.runs.settings import FrameSettings
 from pipelines.terminal import Progress, format_clock
 from vidzip import DecodeOptions, PackedVideo, Plan, VideoModel, VidzipError
-from vidzip.compress.counts import share
+from vidzip.compress.counts import split_by_size
 from vidzip.errors import BadArgument, OutOfMemory, SystemFault
 from vidzip.models.timing import Stopwatch
 from vidzip.video.probing import identify
@@ -249,7 +249,7 @@ def _replan_tokens(plan: Plan, total_tokens: int, max_tokens_per_frame: int) -> 
     return replace(
         plan,
         budget=replace(plan.budget, total_tokens=total_tokens),
-        tokens_per_frame=tuple(share(total_tokens, plan.num_frames, max_tokens_per_frame)),
+        tokens_per_frame=tuple(split_by_size(total_tokens, [max_tokens_per_frame] * plan.num_frames)),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -226,20 +225,15 @@ def _add_patches(target: _Target, packs: Sequence[PackedVideo], folder: str) -> 
     maps = [tuple(_patch_maps(packed)) for packed in packs]
     if any(other != maps[0] for other in maps):
         return target.with_note(f"its patches are not shown: {folder} holds different packed videos of these frames")
-    if None in maps[0]:
-        return target.with_note("its patches are not shown: their number is not a square")
     frames = tuple(
         replace(frame, patches=patches) for frame, patches in zip(target.selection.frames, maps[0], strict=True)
     )
     return replace(target, selection=replace(target.selection, frames=frames))
 
 
-def _patch_maps(packed: PackedVideo) -> Iterator[PatchMap | None]:
+def _patch_maps(packed: PackedVideo) -> Iterator[PatchMap]:
     anchors: list[dict[int, int]] = [{} for _ in range(packed.num_frames)]
     for token, (frame, anchor) in enumerate(zip(packed.frame_of.tolist(), packed.anchor_of.tolist(), strict=True)):
         anchors[frame][token] = anchor
-    for source, of_frame in zip(packed.source.tolist(), anchors, strict=True):
-        side = math.isqrt(len(source))
-        has_cls = side**2 + 1 == len(source)
-        is_square = len(source) > 1 and side**2 + has_cls == len(source)
-        yield map_patches(source, of_frame, grid=(side, side), has_cls=has_cls) if is_square else None
+    for frame, (grid, of_frame) in enumerate(zip(packed.grids, anchors, strict=True)):
+        yield map_patches(packed.source_of(frame).tolist(), of_frame, grid=grid, has_cls=packed.has_cls)

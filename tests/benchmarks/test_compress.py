@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.compress import ENCODER, LAYERS, build, encode, main, measure, row
-from vidzip import FrameFeatures, observe
+from vidzip import VisionFeatures, observe
 from vidzip.compress import METHODS
 
 SMALL = ["--frames", "2", "--dim", "64", "--budget", "20", "--rounds", "2", "--batch", "1"]
@@ -50,9 +50,9 @@ def test_features_are_those_of_observe():
     tower = build(64, 2, torch.device("cpu"), torch.float32)
     pixels = torch.randn(3, 3, 224, 224)
     ours, whole = encode(tower, pixels, 2), observe(tower, pixels)
-    assert isinstance(ours, FrameFeatures)
-    torch.testing.assert_close(ours.hidden, whole.hidden)
-    torch.testing.assert_close(ours.attention, whole.attention)
+    assert isinstance(ours, VisionFeatures)
+    torch.testing.assert_close(ours.tokens, whole.tokens)
+    torch.testing.assert_close(ours.scores, whole.scores)
 
 
 def test_at_full_size_it_is_vit_l_14():

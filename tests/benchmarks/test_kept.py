@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from towers import random_features
 
 from benchmarks.kept import LabelledFrame, attention, changed, kept, lengths, main
 from pipelines.shapes import SetRequest, make_set
 from pipelines.terminal import progress_bar
-from vidzip import FrameFeatures
 
 
 @pytest.fixture
@@ -15,12 +17,10 @@ def frame():
     """Two objects of eight patches each; CLS attends to the first, a little to the second, not to the background."""
     owners = np.full(256, -1)
     owners[16:24], owners[160:168] = 0, 1
-    weight = torch.zeros(1, 257)
-    weight[0, 17:25], weight[0, 161:169] = 0.11, 0.015
-    hidden = torch.nn.functional.one_hot(torch.arange(257), 257).float()[None]
-    features = FrameFeatures(
-        hidden=hidden, keys=torch.randn(1, 257, 4, generator=torch.Generator().manual_seed(0)), attention=weight
-    )
+    scores = torch.zeros(1, 256)
+    scores[0, 16:24], scores[0, 160:168] = 0.11, 0.015
+    tokens = torch.nn.functional.one_hot(torch.arange(257), 257).float()[None]
+    features = replace(random_features(1, 257, dim=257), patches=tokens[:, 1:], cls=tokens[:, 0], scores=scores)
     return LabelledFrame(features=features, owners=owners, things=(0, 1))
 
 
@@ -49,9 +49,9 @@ def test_tokens_changed_by_another_precision(frame):
     same = changed([frame, frame], [frame, frame])
     assert [share for _, _, share in same] == ["0.00 %"] * 8
     # In one of two frames CLS attends to other patches: all that is kept there is new, but for CLS itself.
-    weight = torch.zeros(1, 257)
-    weight[0, 61:94] = 1 + torch.arange(33) / 100
-    features = FrameFeatures(hidden=frame.features.hidden, keys=frame.features.keys, attention=weight)
+    scores = torch.zeros(1, 256)
+    scores[0, 60:93] = 1 + torch.arange(33) / 100
+    features = replace(frame.features, scores=scores)
     other = LabelledFrame(features=features, owners=frame.owners, things=())
     rows = {(method, int(tokens)): share for method, tokens, share in changed([frame, frame], [frame, other])}
     assert rows["visionzip", 8] == f"{100 * 6 / 16:.2f} %"

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from vidzip import FrameFeatures, observe
+from vidzip import VisionFeatures, observe
 from vidzip.encoders import CompiledTower, tap
 
 
-def assert_same(one: FrameFeatures, other: FrameFeatures, tolerance: float = 1e-5) -> None:
-    for name in ("hidden", "keys", "attention"):
+def assert_same(one: VisionFeatures, other: VisionFeatures, tolerance: float = 1e-5) -> None:
+    assert one.grid == other.grid
+    for name in ("tokens", "keys", "scores"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=tolerance)
 
 
@@ -34,18 +35,18 @@ def assert_unchanged(before: dict, after: dict) -> None:
             assert after[place] is value
 
 
-def of_the_whole_tower(tower: torch.nn.Module, pixels: torch.Tensor, layer: int = -2) -> FrameFeatures:
+def of_the_whole_tower(tower: torch.nn.Module, pixels: torch.Tensor, layer: int = -2) -> VisionFeatures:
     with torch.no_grad(), tap(tower, layer) as seen:
         tower(pixels)
     return seen.features()
 
 
-def as_a_graph(tower: torch.nn.Module, pixels: torch.Tensor, layer: int = -2) -> FrameFeatures:
+def as_a_graph(tower: torch.nn.Module, pixels: torch.Tensor, layer: int = -2) -> VisionFeatures:
     """As compiled, but without a compiler: torch runs the graph that it would compile."""
     return CompiledTower(tower, backend="eager").observe(pixels, layer)
 
 
-WAYS: dict[str, Callable[..., FrameFeatures]] = {
+WAYS: dict[str, Callable[..., VisionFeatures]] = {
     "whole tower": of_the_whole_tower,
     "up to the layer": observe,
     "as a graph": as_a_graph,

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from towers import features_of_tokens, sources
 
-from vidzip import FrameFeatures
+from vidzip import VisionFeatures
 from vidzip.compress.selecting import AcrossFrames
 
 budgets = st.tuples(st.integers(1, 9), st.integers(2, 14)).flatmap(
@@ -33,7 +34,9 @@ shared_options = {
 """What every method across frames takes."""
 
 
-def moving_features(num_frames: int, size: int, seed: int = 0, dim: int = 8, head_dim: int = 4) -> FrameFeatures:
+def moving_features(
+    num_frames: int, size: int, seed: int = 0, dim: int = 8, key_dim: int = 4, *, has_cls: bool = True
+) -> VisionFeatures:
     """Frames in float64 in which some patches stand still, some drift and some are new, with a few scene changes."""
     rng = torch.Generator().manual_seed(seed)
 
@@ -46,26 +49,25 @@ def moving_features(num_frames: int, size: int, seed: int = 0, dim: int = 8, hea
             frames.append(fresh if is_scene else frames[-1] + pace * fresh)
         return torch.stack(frames)
 
-    attention = torch.rand(num_frames, size, generator=rng, dtype=torch.float64)
-    return FrameFeatures(hidden=walk(dim), keys=walk(head_dim), attention=attention)
+    scores = torch.rand(num_frames, size, generator=rng, dtype=torch.float64)
+    return features_of_tokens(walk(dim), walk(key_dim), scores, has_cls=has_cls)
 
 
-def all_alike(num_frames: int, size: int) -> FrameFeatures:
+def all_alike(num_frames: int, size: int) -> VisionFeatures:
     """The same frame over and over."""
-    one = moving_features(1, size)
-    times = (num_frames, -1, -1)
-    return FrameFeatures(
-        hidden=one.hidden.expand(times), keys=one.keys.expand(times), attention=one.attention.expand(times[:2])
+    return moving_features(1, size)[[0] * num_frames]
+
+
+def features_of(patches: list[list[list[float]]], scores: list[list[float]]) -> VisionFeatures:
+    """Features worked by hand, with a CLS of all zeros; patches are in one row."""
+    values = torch.tensor(patches)
+    return VisionFeatures(
+        patches=values,
+        scores=torch.tensor(scores),
+        keys=values.clone(),
+        grid=(1, values.shape[1]),
+        cls=torch.zeros_like(values[:, 0]),
     )
-
-
-def features_of(hidden: list[list[list[float]]], attention: list[list[float]]) -> FrameFeatures:
-    """Features worked by hand: patches of each frame; CLS, all zeros, comes before them."""
-    values = torch.tensor(hidden)
-    values = torch.cat([torch.zeros_like(values[:, :1]), values], dim=1)
-    weights = torch.tensor(attention)
-    weights = torch.cat([torch.zeros_like(weights[:, :1]), weights], dim=1)
-    return FrameFeatures(hidden=values, keys=values.clone(), attention=weights)
 
 
 @dataclass
@@ -74,17 +76,17 @@ class Video:
 
     values: np.ndarray
     """What is compared, (F * P, dim)."""
-    attention: np.ndarray
+    scores: np.ndarray
     """(F * P,)"""
     frames: int
     per_frame: int
+    num_cls: int
 
     @classmethod
-    def of(cls, features: FrameFeatures, compare: str = "hidden") -> Video:
-        values = getattr(features, compare)[:, 1:].double()
-        frames, per_frame = values.shape[:2]
-        attention = features.attention[:, 1:].double().flatten()
-        return cls(values.flatten(0, 1).numpy(), attention.numpy(), frames, per_frame)
+    def of(cls, features: VisionFeatures, compare: str = "hidden") -> Video:
+        values = (features.patches if compare == "hidden" else features.keys).double().flatten(0, 1)
+        scores = features.scores.double().flatten()
+        return cls(values.numpy(), scores.numpy(), features.num_frames, features.num_patches, features.num_cls)
 
     @property
     def all(self) -> range:
@@ -94,8 +96,8 @@ class Video:
         return patch // self.per_frame
 
     def place(self, patch: int) -> tuple[int, int]:
-        """Its frame and position, CLS counted."""
-        return self.frame(patch), 1 + patch % self.per_frame
+        """Its frame and source position."""
+        return self.frame(patch), self.num_cls + patch % self.per_frame
 
     def patches(self, frame: int) -> list[int]:
         return list(range(frame * self.per_frame, (frame + 1) * self.per_frame))
@@ -103,8 +105,8 @@ class Video:
     def cosine(self, one: int, other: int) -> float:
         return cosine(self.values[one], self.values[other])
 
-    def by_attention(self, patches: list[int]) -> list[int]:
-        return sorted(patches, key=lambda patch: (-self.attention[patch], patch))
+    def by_score(self, patches: list[int]) -> list[int]:
+        return sorted(patches, key=lambda patch: (-self.scores[patch], patch))
 
     def most_similar(self, patch: int, targets: list[int]) -> int:
         """The most similar target, the first of equals; -1 where there is none."""
@@ -166,10 +168,11 @@ def peaks(video: Video, patches: list[int], neighbours: int) -> list[int]:
     return sorted(patches, key=lambda patch: -found[patch])
 
 
-def share_out(frames: int, size: int, total: int, *, keep_cls: bool, most: int | None = None) -> tuple[list[int], int]:
+def share_out(video: Video, total: int, *, keep_cls: bool, most: int | None = None) -> tuple[list[int], int]:
     """Frames that keep CLS, and how many patches are kept; ``most`` is how many CLS tokens may be paid for."""
-    wanted = min(frames, total if most is None else most) if keep_cls else 0
-    count = max(wanted, total - frames * (size - 1))
+    frames = video.frames
+    wanted = min(frames, total if most is None else most) if keep_cls and video.num_cls else 0
+    count = max(wanted, total - len(video.all))
     return [math.floor((i + 0.5) * frames / count) for i in range(count)], total - count
 
 
@@ -198,12 +201,14 @@ def follow(candidates: list[int], count: int, kept: set[int], value: Callable[[C
     return sorted(chosen)
 
 
-def patches_kept(method: AcrossFrames, drawn: tuple[int, int, int], seed: int) -> set[int]:
-    """Tell which patches a method keeps of drawn frames."""
+def patches_kept(method: AcrossFrames, drawn: tuple[int, int, int], seed: int, *, has_cls: bool = True) -> set[int]:
+    """List the patches that a method keeps of drawn frames."""
     frames, size, total = drawn
-    zipped = method.compress(moving_features(frames, size, seed), evenly(total, frames))
+    features = moving_features(frames, size, seed, has_cls=has_cls)
+    zipped = method.compress(features, evenly(total, frames))
     places = zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True)
-    return {frame * (size - 1) + place - 1 for frame, place in places if place > 0}
+    first = features.num_cls
+    return {frame * (size - first) + place - first for frame, place in places if place >= first}
 
 
 def check(
@@ -214,13 +219,14 @@ def check(
     blends: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = BLENDS,
     *,
     most_cls: int | None = None,
+    has_cls: bool = True,
 ) -> None:
-    """Hold what a method makes of drawn frames, size and budget against what a plain function chooses of the patches."""
+    """Compare a method's result for drawn frames, size and budget with a plain function's choice of patches."""
     frames, size, total = drawn
-    features = moving_features(frames, size, seed)
+    features = moving_features(frames, size, seed, has_cls=has_cls)
     zipped = method.compress(features, evenly(total, frames))
     video = Video.of(features, method.compare)
-    with_cls, count = share_out(frames, size, total, keep_cls=method.keep_cls, most=most_cls)
+    with_cls, count = share_out(video, total, keep_cls=method.keep_cls, most=most_cls)
     is_trivial = count in (0, len(video.all))
     plan = Plan(list(video.all)[:count], {}) if is_trivial else choose(video, count)
     assert len(set(plan.anchors)) == count
@@ -228,7 +234,7 @@ def check(
     ended = {video.place(anchor): anchor for anchor in plan.anchors}
     kept = sorted([*((frame, 0) for frame in with_cls), *ended])
     assert list(zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True)) == kept
-    hidden = features.hidden.numpy()
+    tokens = features.tokens.numpy()
     source = np.full((frames, size), -1)
     members: dict[int, list[np.ndarray]] = {anchor: [] for anchor in plan.anchors}
     for token, at in enumerate(kept):
@@ -237,9 +243,9 @@ def check(
         at, target = video.place(patch), plan.joins.get(patch, -1)
         if at not in ended and target >= 0 and method.merge != "none":
             source[at] = source[video.place(target)]
-            members[target].append(hidden[at])
-    assert zipped.source.tolist() == source.tolist()
+            members[target].append(tokens[at])
+    assert sources(zipped) == source.tolist()
     for token, at in enumerate(kept):
         others = members[ended[at]] if at in ended else []
-        expected = blends[method.merge](hidden[at], np.stack(others)) if others else hidden[at]
+        expected = blends[method.merge](tokens[at], np.stack(others)) if others else tokens[at]
         np.testing.assert_allclose(zipped.tokens[token].numpy(), expected, rtol=0, atol=1e-12)

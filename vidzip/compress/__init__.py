@@ -1,19 +1,20 @@
-"""Compression methods: from every token of every frame to the few that are kept. One file a method.
+"""Compression methods: from all tokens of all frames to the few that are kept. One file per method.
 
-:func:`zip_frames` takes :class:`~vidzip.features.FrameFeatures`, how many tokens to keep, and a method, and returns
-:class:`ZippedFrames`. A method is a :class:`Method` with a line in :data:`METHODS`: pure torch, batched over frames,
-deterministic, and it waits for no device.
+:func:`zip_frames` takes :class:`~vidzip.features.VisionFeatures`, the number of tokens to keep, and a method, and
+returns :class:`ZippedFrames`. A method is a :class:`Method` with a line in :data:`METHODS`: pure torch, batched over
+frames, deterministic, and without waiting for the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
 
 from vidzip.compress.attention import Attention
-from vidzip.compress.counts import Counts, at_most, per_frame, share
+from vidzip.compress.counts import Counts, per_frame, split_by_size
 from vidzip.compress.coverage import Coverage
 from vidzip.compress.facility_location import FacilityLocation
 from vidzip.compress.fastvid import FastVid
@@ -29,7 +30,7 @@ from vidzip.compress.visionzip import VisionZip, visionzip
 from vidzip.compress.visionzip_adaptive import AdaptiveVisionZip
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 from vidzip.planner import Budget
 
 METHODS: dict[str, type[Method]] = {
@@ -63,7 +64,7 @@ __all__ = [
 
 
 def zip_frames(
-    features: FrameFeatures,
+    features: VisionFeatures | Sequence[VisionFeatures],
     tokens_per_frame: Counts | None = None,
     method: str | Method = "visionzip",
     *,
@@ -73,33 +74,65 @@ def zip_frames(
     """Compress frames with a method.
 
     Args:
-        features: F frames of S tokens each.
-        tokens_per_frame: tokens to keep, one integer or one a frame; 0 gives a frame none, S or more keeps it whole.
-            A method across frames keeps as many in all, and shares them out by itself.
+        features: F frames of S source tokens each; or, if frames have different grids, one ``VisionFeatures`` for each
+            run of equal grids, in order. Each run is then compressed by itself.
+        tokens_per_frame: tokens to keep, one integer for all frames or one per frame; 0 drops a frame, S or more keeps
+            it whole. A method across frames keeps the same number in all, and divides them among frames itself.
         method: a name in :data:`METHODS`, or a method with its options.
-        total_tokens: in place of ``tokens_per_frame``: tokens to keep in all, B. Frame i gets
-            ``floor((i+1)B/F) - floor(iB/F)`` of them, and none where there are too few; past F times S, all tokens are
-            kept. 136 where neither is given.
-        options: the method's own, where it is given by its name, such as ``merge="mean"``.
+        total_tokens: in place of ``tokens_per_frame``: tokens to keep in all, B. Frames get tokens in proportion to
+            their S; if all have the same, frame i gets ``floor((i+1)B/F) - floor(iB/F)``. If B is more than all source
+            tokens, all are kept. 136 if neither is given.
+        options: the method's options, if it is given by name, such as ``merge="mean"``.
 
     Returns:
-        Just so many tokens.
+        Exactly that many tokens.
 
     Raises:
-        BadArgument: an unknown method or option, a value that is none for it, both counts, counts that are negative,
-            not integers, on a GPU, or of another number than the frames, or counts that the method cannot spend.
+        BadArgument: an unknown method or option, or a value that an option does not take; both counts; counts that are
+            negative, not integers, on a GPU, not one per frame, or not possible with the method; runs of different
+            towers, or of different grids for a method across frames.
     """
     chosen = make_method(method, options)
-    num_frames, size = features.num_frames, features.tokens_per_frame
+    runs = _merge_equal_grids(features)
+    sizes = [run.tokens_per_frame for run in runs for _ in range(run.num_frames)]
     if tokens_per_frame is None:
-        counts = share(Budget.total_tokens if total_tokens is None else total_tokens, num_frames, size)
+        counts = split_by_size(Budget.total_tokens if total_tokens is None else total_tokens, sizes)
     elif total_tokens is None:
-        counts = at_most(size, per_frame(tokens_per_frame, num_frames, "tokens_per_frame"))
+        wanted = per_frame(tokens_per_frame, len(sizes), "tokens_per_frame")
+        counts = [min(count, size) for count, size in zip(wanted, sizes, strict=True)]
     else:
         raise BadArgument("tokens_per_frame and total_tokens were both given", hint="give one or the other")
-    chosen.check_counts(counts, size)
-    with torch.autocast(features.hidden.device.type, enabled=False):  # it would compare and average in half precision
-        return chosen.compress(features, counts)
+    if len(runs) > 1 and chosen.is_across_frames:
+        grids = ", ".join(f"{rows} x {columns}" for rows, columns in dict.fromkeys(run.grid for run in runs))
+        raise BadArgument(
+            f"{describe(chosen)} compares frames with each other, but these have the grids {grids}",
+            hint="choose a method within frames, such as visionzip, or compress each run by itself",
+        )
+    parts = []
+    with torch.autocast(runs[0].patches.device.type, enabled=False):  # choices and means need float32
+        for run in runs:
+            of_run, counts = counts[: run.num_frames], counts[run.num_frames :]
+            chosen.check_counts(of_run, run.tokens_per_frame)
+            parts.append(chosen.compress(run, of_run))
+    return ZippedFrames.cat(parts)
+
+
+def _merge_equal_grids(features: VisionFeatures | Sequence[VisionFeatures]) -> list[VisionFeatures]:
+    """Join consecutive features of the same grid.
+
+    Raises:
+        BadArgument: there are no features, or those of different towers.
+    """
+    if isinstance(features, VisionFeatures):
+        return [features]
+    runs = [VisionFeatures.cat(list(group)) for _, group in groupby(features, key=lambda one: one.grid)]
+    kinds = {(run.has_cls, run.patches.shape[-1]) for run in runs}
+    if len(kinds) != 1:
+        raise BadArgument(
+            f"features of {len(runs)} runs of frames, whose (has_cls, dim) are {sorted(kinds)}",
+            hint="give features of one tower, one run at least",
+        )
+    return runs
 
 
 def make_method(method: str | Method, options: Mapping[str, Any] | None = None) -> Method:

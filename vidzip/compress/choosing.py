@@ -1,4 +1,4 @@
-"""What methods that keep tokens as they are share: marking the best of each frame, and keeping what is marked."""
+"""Choose tokens by score and keep them unchanged: shared by the methods that do not merge."""
 
 from __future__ import annotations
 
@@ -7,40 +7,49 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidzip.compress.zipped import ZippedFrames
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 
-def best(
-    scores: Float[Tensor, "frames tokens"], counts: Int[Tensor, " frames"], *, keep_cls: bool = True
+def rank(scores: Float[Tensor, "frames patches"]) -> Int[Tensor, "frames patches"]:
+    """Rank the patches of each frame from 0, the greatest score first; of equals, the first in raster order."""
+    return scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+
+
+def top_k_mask(
+    scores: Float[Tensor, "frames patches"], k: Int[Tensor, " frames"], *, has_cls: bool, keep_cls: bool = True
 ) -> Bool[Tensor, "frames tokens"]:
-    """Mark each frame's tokens of the greatest scores; of equals, the first in raster order.
+    """Mark the k source tokens of each frame to keep: patches of the greatest scores, and CLS.
 
     Args:
-        scores: (F, S); that of CLS, the first of a frame, does not matter.
-        counts: how many of each frame, (F,).
-        keep_cls: whether CLS comes before all patches, or after them.
+        scores: of the patches, (F, N).
+        k: tokens to keep in each frame, (F,).
+        has_cls: whether frames have a CLS token; the mask's first column is then CLS.
+        keep_cls: whether CLS is chosen before all patches or after them.
     """
-    order = scores[:, 1:].argsort(dim=1, descending=True, stable=True)
-    rank = order.argsort(dim=1)
-    cls_rank = rank.new_full((len(rank), 1), -1 if keep_cls else rank.shape[1])
-    return torch.cat([cls_rank, rank], dim=1) < (counts - int(keep_cls))[:, None]
+    ranks = rank(scores)
+    if not has_cls:
+        return ranks < k[:, None]
+    cls_rank = ranks.new_full((len(ranks), 1), -1 if keep_cls else ranks.shape[1])
+    return torch.cat([cls_rank, ranks], dim=1) < (k - int(keep_cls))[:, None]
 
 
-def keep(features: FrameFeatures, kept: Bool[Tensor, "frames tokens"], num_kept: int) -> ZippedFrames:
-    """Keep tokens as they are, in raster order, and drop the others.
+def keep(features: VisionFeatures, kept: Bool[Tensor, "frames tokens"], num_kept: int) -> ZippedFrames:
+    """Keep tokens unchanged, in raster order, and drop the others.
 
     Args:
-        features: F frames of S tokens each.
-        kept: which tokens stay, (F, S).
-        num_kept: how many these are, T; known beforehand, so that the device need not be asked.
+        features: F frames of S source tokens each.
+        kept: which tokens to keep, (F, S).
+        num_kept: their number, T, given by the host so that the device is not waited for.
     """
     size = features.tokens_per_frame
     flat = kept.flatten()
     places = (~flat).to(torch.uint8).argsort(stable=True)[:num_kept]
     frame_of = places // size
     return ZippedFrames(
-        tokens=features.hidden.flatten(0, 1)[places],
+        tokens=features.tokens.flatten(0, 1)[places],
         frame_of=frame_of,
         anchor_of=places - frame_of * size,
-        source=torch.where(flat, flat.cumsum(0) - 1, -1).reshape(kept.shape),
+        source=torch.where(flat, flat.cumsum(0) - 1, -1),
+        grids=features.grids,
+        has_cls=features.has_cls,
     )

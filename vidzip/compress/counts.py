@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidzip.errors import BadArgument
-from vidzip.planner import split_evenly
 from vidzip.video.sampling import check_count
 
 Counts = int | Sequence[int] | Tensor
@@ -44,21 +44,18 @@ def per_frame(counts: Counts, num_frames: int, name: str) -> list[int]:
     return values
 
 
-def at_most(size: int, counts: Sequence[int]) -> list[int]:
-    """Cut counts to a frame's tokens."""
-    return [min(count, size) for count in counts]
+def split_by_size(total_tokens: int, sizes: Sequence[int]) -> list[int]:
+    """Split tokens among frames in proportion to their sizes, which none exceeds, (F,).
 
-
-def share(total_tokens: int, num_frames: int, size: int) -> list[int]:
-    """Share tokens among frames of ``size`` tokens as :func:`vidzip.split_budget` does, also where some get none, (F,).
-
-    They are all there is where the frames have no more.
+    Frames of equal sizes get the counts of :func:`vidzip.planner.split_evenly`. If there are fewer source tokens than
+    ``total_tokens``, all are kept.
 
     Raises:
-        BadArgument: a total below 1.
+        BadArgument: the total is below 1.
     """
-    total = min(check_count(total_tokens, "total_tokens"), num_frames * size)
-    return split_evenly(total, num_frames)
+    ends = list(accumulate(sizes, initial=0))
+    total = min(check_count(total_tokens, "total_tokens"), ends[-1])
+    return [end * total // ends[-1] - start * total // ends[-1] for start, end in pairwise(ends)]
 
 
 _FINEST = 2**24

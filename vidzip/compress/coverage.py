@@ -58,7 +58,7 @@ class Coverage(AcrossFrames):
         return max(1, int(total * self.cls_share))
 
     def _choose(self, patches: Patches, count: int) -> Choice:
-        weights = F.normalize(patches.attention.clamp(min=0), p=1, dim=1).flatten()
+        weights = F.normalize(patches.scores.clamp(min=0), p=1, dim=1).flatten()
         size = num_candidates(self.pool, count, patches.count)
         candidates = weights.argsort(descending=True, stable=True)[:size].sort().values
         unit = F.normalize(patches.values(self.compare), dim=-1)

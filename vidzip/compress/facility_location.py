@@ -51,7 +51,7 @@ class FacilityLocation(AcrossFrames):
 
     def _choose(self, patches: Patches, count: int) -> Choice:
         size = num_candidates(self.pool, count, patches.count)
-        candidates = patches.firsts(patches.by_attention(), split_evenly(size, patches.num_frames)).sort().values
+        candidates = patches.firsts(patches.by_score(), split_evenly(size, patches.num_frames)).sort().values
         unit = F.normalize(patches.values(self.compare), dim=-1)
         anchors = candidates
         if count < size:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vidzip.compress.choosing import rank
 from vidzip.compress.counts import to_device
 from vidzip.compress.method import option
 from vidzip.compress.selecting import (
@@ -20,7 +21,6 @@ from vidzip.compress.selecting import (
     in_range,
     most_similar,
     ordered,
-    rank,
     segments,
 )
 from vidzip.planner import split_evenly
@@ -69,7 +69,7 @@ class FastVid(AcrossFrames):
     def _choose(self, patches: Patches, count: int) -> Choice:
         values = patches.values(self.compare)
         num_pooled = int(self.pooled * count)
-        salient = patches.firsts(patches.by_attention(), split_evenly(count - num_pooled, patches.num_frames))
+        salient = patches.firsts(patches.by_score(), split_evenly(count - num_pooled, patches.num_frames))
         segment, _ = segments(values.mean(dim=1), self.segments, self.threshold)
         pooled = self._pool(values, patches.mark(salient), segment, num_pooled)
         may_join = segment[:, None] == segment[pooled // patches.per_frame]

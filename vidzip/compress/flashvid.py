@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vidzip.compress.choosing import rank
 from vidzip.compress.method import option
 from vidzip.compress.selecting import (
     AcrossFrames,
@@ -22,7 +23,6 @@ from vidzip.compress.selecting import (
     ordered,
     parts,
     proportional,
-    rank,
     segments,
 )
 from vidzip.planner import split_evenly
@@ -78,7 +78,7 @@ class FlashVid(AcrossFrames):
 
         num_diverse = math.ceil(self.diverse * count)
         shares = split_evenly(num_diverse, patches.num_frames)
-        weights = patches.attention * _relevance(values, frame_means, segment)
+        weights = patches.scores * _relevance(values, frame_means, segment)
         diverse = patches.firsts(diverse_patches(unit, weights, max(shares)), shares)
         is_diverse = patches.mark(diverse)
 

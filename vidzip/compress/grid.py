@@ -1,4 +1,4 @@
-"""How a few places are laid out over a frame's patches: in about as many rows as columns."""
+"""Where a number of places lie on a grid of patches: in rows and columns in proportion to the grid's."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import math
 from vidzip.planner import split_budget
 
 
-def rows_of(count: int, num_patches: int) -> tuple[tuple[int, ...], int]:
-    """Lay ``count`` places out over a square grid of patches, or over one line where they form no square.
+def places_per_row(count: int, grid: tuple[int, int]) -> tuple[int, ...]:
+    """Divide places among rows that are spread over a grid; on a square grid, there are round(sqrt(count)) rows.
 
-    There are round(sqrt(count)) rows, each with its share of the places.
+    Args:
+        count: how many places, at most one for each patch.
+        grid: rows and columns of patches.
 
     Returns:
-        How many places each row has, and how many patches stand side by side in a row of the picture.
+        The number of places in each row; none exceeds the grid's columns.
     """
-    side = math.isqrt(num_patches)
     if count == 0:
-        return (), max(1, num_patches)
-    if side * side != num_patches:
-        return (count,), num_patches
-    return split_budget(count, round(math.sqrt(count))), side
+        return ()
+    rows, columns = grid
+    wanted = round(math.sqrt(count * rows / columns))
+    return split_budget(count, min(rows, count, max(wanted, -(-count // columns))))

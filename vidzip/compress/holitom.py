@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from vidzip.compress.choosing import rank
 from vidzip.compress.method import option
-from vidzip.compress.selecting import AcrossFrames, Choice, Patches, in_range, ordered, proportional, rank
+from vidzip.compress.selecting import AcrossFrames, Choice, Patches, in_range, ordered, proportional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +46,22 @@ class HoliTom(AcrossFrames):
         in_range("threshold", self.threshold, -1, 1)
 
     def _choose(self, patches: Patches, count: int) -> Choice:
-        frames = torch.arange(patches.num_frames, device=patches.attention.device)
+        frames = torch.arange(patches.num_frames, device=patches.scores.device)
         unit = F.normalize(patches.values(self.compare), dim=-1)
         begins = still_since((unit[1:] * unit[:-1]).sum(-1) > self.threshold)
         first, last = windows(begins)
         is_static = (begins[last] <= first[:, None]) & (first < last)[:, None]
 
-        in_window = (first[:, None] == first).to(patches.attention.dtype)
-        mean_attention = in_window @ patches.attention / in_window.sum(1, keepdim=True)
+        in_window = (first[:, None] == first).to(patches.scores.dtype)
+        mean_scores = in_window @ patches.scores / in_window.sum(1, keepdim=True)
         is_static_token = is_static & (frames == first)[:, None]
-        score = torch.where(is_static, mean_attention, patches.attention)
+        score = torch.where(is_static, mean_scores, patches.scores)
 
         kinds = torch.stack([is_static_token, ~is_static], dim=1)
         quotas = proportional(kinds.sum(-1).flatten(), count).reshape(-1, 2, 1)
         places = torch.stack([rank(score.masked_fill(~kinds[:, kind], -torch.inf)) for kind in range(2)], dim=1)
         is_chosen = (kinds & (places < quotas)).any(1)
-        anchors = ordered(~is_chosen, -patches.attention)[:count]
+        anchors = ordered(~is_chosen, -patches.scores)[:count]
 
         token = first[:, None] * patches.per_frame + torch.arange(patches.per_frame, device=first.device)
         ends = token.where(is_static & patches.mark(anchors).flatten()[token], -1)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_
 
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none"}
 
@@ -95,11 +95,15 @@ class Method(ABC):
     is_across_frames: ClassVar[bool] = False
     """Whether it moves tokens from frame to frame: it then spends the sum of the counts, and not each frame its own."""
 
+    keeps_cls: ClassVar[bool] = False
+    """Whether frames keep their CLS token, if they have one, as long as the budget allows and unless the method's
+    option ``keep_cls`` is false."""
+
     takes_any_budget: ClassVar[bool] = True
     """Whether it can spend any counts; where not, :meth:`check_counts` says which."""
 
     @abstractmethod
-    def compress(self, features: FrameFeatures, counts: list[int]) -> ZippedFrames:
+    def compress(self, features: VisionFeatures, counts: list[int]) -> ZippedFrames:
         """Keep so many tokens.
 
         Pure torch, batched over frames, deterministic. Shapes depend on shapes and counts alone, never on a tensor's

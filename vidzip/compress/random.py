@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from vidzip.compress.choosing import best, keep
+from vidzip.compress.choosing import keep, top_k_mask
 from vidzip.compress.counts import to_device
 from vidzip.compress.method import Method, option
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class Random(Method):
 
     summary: ClassVar[str] = "patches drawn at random, anew for each frame"
     origin: ClassVar[str] = "a baseline for every choice of patches"
+    keeps_cls: ClassVar[bool] = True
 
     seed: int = option(0, "0 or more; another one draws other patches")
     keep_cls: bool = option(default=True, explanation="whether CLS is the first token kept of a frame, or the last")
@@ -29,9 +30,12 @@ class Random(Method):
         if not 0 <= self.seed < 2**63:
             raise BadArgument(f"seed is {self.seed}", hint="give 0 or more, below 2 to the power of 63")
 
-    def compress(self, features: FrameFeatures, counts: list[int]) -> ZippedFrames:
+    def compress(self, features: VisionFeatures, counts: list[int]) -> ZippedFrames:
         """Keep just so many tokens of each frame."""
-        device = features.hidden.device
-        drawn = torch.rand(features.attention.shape, generator=torch.Generator().manual_seed(self.seed))
-        wanted = to_device(torch.tensor(counts, dtype=torch.long), device)
-        return keep(features, best(to_device(drawn, device), wanted, keep_cls=self.keep_cls), sum(counts))
+        device = features.scores.device
+        # One number for each source token, so that results stay the same as those that are published in docs/.
+        shape = (features.num_frames, features.tokens_per_frame)
+        drawn = torch.rand(shape, generator=torch.Generator().manual_seed(self.seed))[:, features.num_cls :]
+        k = to_device(torch.tensor(counts, dtype=torch.long), device)
+        kept = top_k_mask(to_device(drawn, device), k, has_cls=features.has_cls, keep_cls=self.keep_cls)
+        return keep(features, kept, sum(counts))

@@ -21,7 +21,7 @@ from vidzip.compress.counts import to_device
 from vidzip.compress.method import Method, option
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 MOST_CANDIDATES = 2048
 """Candidates that are compared with each other, at most, unless the budget alone is larger: 16 MiB in float32."""
@@ -40,16 +40,15 @@ class Patches:
         attention: what CLS attends to each, float32 or wider, (F, P).
     """
 
-    def __init__(self, features: FrameFeatures) -> None:
-        self._hidden = features.hidden[:, 1:]
-        self._keys = features.keys[:, 1:]
-        self.num_frames, self.per_frame = self._keys.shape[:2]
+    def __init__(self, features: VisionFeatures) -> None:
+        self._features = features
+        self.num_frames, self.per_frame = features.num_frames, features.num_patches
         self.count = self.num_frames * self.per_frame
-        self.attention: Float[Tensor, "frames patches"] = _wide(features.attention[:, 1:])
+        self.scores: Float[Tensor, "frames patches"] = _wide(features.scores)
 
     def values(self, compare: Literal["hidden", "keys"]) -> Float[Tensor, "frames patches dim"]:
         """What patches are compared by, float32 or wider, (F, P, dim)."""
-        return _wide(self._hidden if compare == "hidden" else self._keys)
+        return _wide(self._features.patches if compare == "hidden" else self._features.keys)
 
     def mark(self, numbers: Int[Tensor, " some"]) -> Bool[Tensor, "frames patches"]:
         """Where some patches are, (F, P)."""
@@ -68,13 +67,13 @@ class Patches:
         places = to_device(torch.tensor([frame, nth], dtype=torch.long), order.device)
         return places[0] * self.per_frame + order[places[0], places[1]]
 
-    def by_attention(self) -> Int[Tensor, "frames patches"]:
+    def by_score(self) -> Int[Tensor, "frames patches"]:
         """Positions within each frame, the one that CLS attends to most first, (F, P)."""
-        return self.attention.argsort(dim=1, descending=True, stable=True)
+        return self.scores.argsort(dim=1, descending=True, stable=True)
 
     def numbers(self) -> Int[Tensor, "frames patches"]:
         """Every patch's number, (F, P)."""
-        numbers = torch.arange(self.count, device=self.attention.device)
+        numbers = torch.arange(self.count, device=self.scores.device)
         return numbers.view(self.num_frames, self.per_frame)
 
 
@@ -104,6 +103,7 @@ class AcrossFrames(Method):
     """
 
     is_across_frames: ClassVar[bool] = True
+    keeps_cls: ClassVar[bool] = True
 
     keep_cls: bool = option(
         default=True, explanation="whether every frame keeps its CLS, the model's mark of a new frame"
@@ -116,20 +116,27 @@ class AcrossFrames(Method):
         "hidden", "what similarities are taken of: the tower's output (hidden), or its keys, as VisionZip does (keys)"
     )
 
-    def compress(self, features: FrameFeatures, counts: list[int]) -> ZippedFrames:
+    def compress(self, features: VisionFeatures, counts: list[int]) -> ZippedFrames:
         """Keep just so many tokens in all."""
         patches = Patches(features)
-        with_cls, count = self._share_out(patches, sum(counts))
+        with_cls, count = self._share_out(features, sum(counts))
         merges = 0 < count < patches.count
         with torch.no_grad():
             choice = self._choose(patches, count) if merges else _all_or_none(patches, count)
-            kept, source = self._lay_out(choice, with_cls)
-        size = features.tokens_per_frame
-        tokens = features.hidden.flatten(0, 1)[kept]
+            kept, source = self._lay_out(choice, with_cls, features.num_cls)
+        size, all_tokens = features.tokens_per_frame, features.tokens.flatten(0, 1)
+        tokens = all_tokens[kept]
         if merges and self.merge != "none":
-            tokens = self._merged(features.hidden.flatten(0, 1), tokens, kept, source.flatten())
+            tokens = self._merged(all_tokens, tokens, kept, source)
         frame_of = kept // size
-        return ZippedFrames(tokens=tokens, frame_of=frame_of, anchor_of=kept - frame_of * size, source=source)
+        return ZippedFrames(
+            tokens=tokens,
+            frame_of=frame_of,
+            anchor_of=kept - frame_of * size,
+            source=source,
+            grids=features.grids,
+            has_cls=features.has_cls,
+        )
 
     @abstractmethod
     def _choose(self, patches: Patches, count: int) -> Choice:
@@ -147,31 +154,32 @@ class AcrossFrames(Method):
         """CLS tokens that a budget pays for, at most."""
         return total
 
-    def _share_out(self, patches: Patches, total: int) -> tuple[list[int], int]:
+    def _share_out(self, features: VisionFeatures, total: int) -> tuple[list[int], int]:
         """Numbers of the frames that keep CLS, and how many patches are kept."""
-        num_frames = patches.num_frames
-        # What patches cannot use goes to CLS tokens, whatever the option says.
-        num_cls = max(min(num_frames, total, self._most_cls(total)) if self.keep_cls else 0, total - patches.count)
+        num_frames = features.num_frames
+        wanted = min(num_frames, total, self._most_cls(total)) if features.has_cls and self.keep_cls else 0
+        # Tokens that patches cannot use go to CLS tokens, whatever the option says.
+        num_cls = max(wanted, total - num_frames * features.num_patches)
         # The middles of as many equal stretches of the video.
         spread = [(2 * i + 1) * num_frames // (2 * num_cls) for i in range(num_cls)]
         return spread, total - num_cls
 
     def _lay_out(
-        self, choice: Choice, with_cls: Sequence[int]
-    ) -> tuple[Int[Tensor, " kept"], Int[Tensor, "frames tokens"]]:
+        self, choice: Choice, with_cls: Sequence[int], num_cls: int
+    ) -> tuple[Int[Tensor, " kept"], Int[Tensor, " all"]]:
         """Numbers of the kept tokens among all F * S, ascending, and the kept token that each source token ends in."""
         anchors, ends = choice.anchors, choice.ends
         (num_frames, per_frame), device = ends.shape, ends.device
-        size = per_frame + 1
+        size = per_frame + num_cls
         everywhere = torch.full_like(ends, -1) if self.merge == "none" else ends
         ends = everywhere.flatten().scatter(0, anchors, anchors).view_as(ends)
 
         cls = to_device(torch.tensor([frame * size for frame in with_cls], dtype=torch.long), device)
-        kept = torch.cat([cls, _among_tokens(anchors, per_frame)]).sort().values
+        kept = torch.cat([cls, _among_tokens(anchors, per_frame, num_cls)]).sort().values
         place = torch.full((num_frames * size,), -1, device=device)
         place = place.scatter(0, kept, torch.arange(len(kept), device=device))
-        patch_ends = place[_among_tokens(ends.clamp(min=0), per_frame)].where(ends >= 0, -1)
-        return kept, torch.cat([place.view(num_frames, size)[:, :1], patch_ends], dim=1)
+        patch_ends = place[_among_tokens(ends.clamp(min=0), per_frame, num_cls)].where(ends >= 0, -1)
+        return kept, torch.cat([place.view(num_frames, size)[:, :num_cls], patch_ends], dim=1).flatten()
 
     def _merged(
         self,
@@ -220,11 +228,6 @@ def ordered(*keys: Float[Tensor, "*shape"] | Int[Tensor, "*shape"] | Bool[Tensor
     if order is None:
         raise BadArgument("there is nothing to order by", hint="give a key")
     return order
-
-
-def rank(scores: Float[Tensor, "frames patches"]) -> Int[Tensor, "frames patches"]:
-    """The place of each in its frame, from 0, the greatest score first."""
-    return scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
 
 
 def proportional(sizes: Int[Tensor, " groups"], total: int) -> Int[Tensor, " groups"]:
@@ -350,6 +353,6 @@ def _all_or_none(patches: Patches, count: int) -> Choice:
     return Choice(anchors=numbers.flatten()[:count], ends=torch.full_like(numbers, -1))
 
 
-def _among_tokens(numbers: Tensor, per_frame: int) -> Tensor:
-    """From numbers among patches to numbers among all tokens, CLS first in each frame."""
-    return numbers + numbers // max(1, per_frame) + 1
+def _among_tokens(numbers: Tensor, per_frame: int, num_cls: int) -> Tensor:
+    """Turn numbers among all patches into numbers among all source tokens."""
+    return numbers + (numbers // per_frame + 1) * num_cls

@@ -7,51 +7,45 @@ from typing import ClassVar
 
 import torch
 
+from vidzip.compress.choosing import keep
 from vidzip.compress.counts import to_device
-from vidzip.compress.grid import rows_of
+from vidzip.compress.grid import places_per_row
 from vidzip.compress.method import Method
 from vidzip.compress.zipped import ZippedFrames
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stride(Method):
     """CLS and patches spread evenly over the picture, in raster order; the others are dropped.
 
-    n patches of a square grid stand in about as many rows as columns, see :func:`vidzip.compress.grid.rows_of`, rows
-    and patches at the middles of equal stretches; 16 of 16 by 16 are a grid of 4 by 4. Patches that form no square are
-    taken as one line.
+    Patches lie in rows, see :func:`vidzip.compress.grid.places_per_row`; rows, and patches within a row, are at the
+    middles of equal stretches. 16 of 16 x 16 patches are a grid of 4 x 4.
     """
 
     summary: ClassVar[str] = "CLS and patches spread evenly over the picture"
     origin: ClassVar[str] = "a baseline for every choice of patches"
+    keeps_cls: ClassVar[bool] = True
 
-    def compress(self, features: FrameFeatures, counts: list[int]) -> ZippedFrames:
-        """Keep just so many tokens of each frame."""
-        num_frames, size = features.num_frames, features.tokens_per_frame
-        places = [_places(count, size) for count in counts]
-        frame_of = torch.tensor([frame for frame, kept in enumerate(places) for _ in kept], dtype=torch.long)
-        anchor_of = torch.tensor([place for kept in places for place in kept], dtype=torch.long)
-        source = torch.full((num_frames, size), -1)
-        source[frame_of, anchor_of] = torch.arange(len(frame_of))
-        device = features.hidden.device
-        frame_of, anchor_of, source = (to_device(values, device) for values in (frame_of, anchor_of, source))
-        return ZippedFrames(
-            tokens=features.hidden[frame_of, anchor_of], frame_of=frame_of, anchor_of=anchor_of, source=source
-        )
+    def compress(self, features: VisionFeatures, counts: list[int]) -> ZippedFrames:
+        """Keep ``counts[f]`` tokens of frame f."""
+        kept = torch.zeros(features.num_frames, features.tokens_per_frame, dtype=torch.bool)
+        for frame, count in enumerate(counts):
+            kept[frame, _positions(count, features)] = True
+        return keep(features, to_device(kept, features.patches.device), sum(counts))
 
 
-def _places(count: int, size: int) -> list[int]:
-    """Where ``count`` of a frame's ``size`` tokens stand, ascending, CLS first."""
-    if count == 0:
-        return []
-    rows, side = rows_of(count - 1, size - 1)
+def _positions(count: int, features: VisionFeatures) -> list[int]:
+    """Choose the source positions of ``count`` tokens of a frame, ascending."""
+    cls = [0] if features.has_cls and count else []
+    rows, columns = features.grid
+    per_row = places_per_row(count - len(cls), features.grid)
     return [
-        0,
+        *cls,
         *(
-            1 + row * side + column
-            for row, share in zip(_middles(len(rows), (size - 1) // side), rows, strict=True)
-            for column in _middles(share, side)
+            features.num_cls + row * columns + column
+            for row, share in zip(_middles(len(per_row), rows), per_row, strict=True)
+            for column in _middles(share, columns)
         ),
     ]
 

@@ -13,7 +13,7 @@ from vidzip.compress.counts import to_device
 from vidzip.compress.method import Method
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Uncompressed(Method):
 
     summary: ClassVar[str] = "whole frames; refuses counts that would cut one"
     origin: ClassVar[str] = "the baseline for all compression"
+    keeps_cls: ClassVar[bool] = True
     takes_any_budget: ClassVar[bool] = False
 
     def check_counts(self, counts: Sequence[int], size: int) -> None:
@@ -37,8 +38,8 @@ class Uncompressed(Method):
                 hint=f"give {size} tokens a frame: {size * len(counts):,} for {len(counts)}, or choose another method",
             )
 
-    def compress(self, features: FrameFeatures, counts: list[int]) -> ZippedFrames:
+    def compress(self, features: VisionFeatures, counts: list[int]) -> ZippedFrames:
         """Keep whole frames."""
         self.check_counts(counts, features.tokens_per_frame)
-        wanted = to_device(torch.tensor(counts, dtype=torch.long), features.hidden.device)
-        return keep(features, (wanted > 0)[:, None].expand(-1, features.tokens_per_frame), sum(counts))
+        k = to_device(torch.tensor(counts, dtype=torch.long), features.patches.device)
+        return keep(features, (k > 0)[:, None].expand(-1, features.tokens_per_frame), sum(counts))

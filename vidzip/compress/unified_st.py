@@ -59,7 +59,7 @@ class UnifiedSt(AcrossFrames):
     def _choose(self, patches: Patches, count: int) -> Choice:
         values = patches.values(self.compare)
         unit = F.normalize(values, dim=-1)
-        candidates = ordered(-patches.attention)[: num_candidates(self.pool, count, patches.count)]
+        candidates = ordered(-patches.scores)[: num_candidates(self.pool, count, patches.count)]
         own = unit.flatten(0, 1)[candidates]
         is_accepted = accept(own @ own.T < self.threshold, count - int(self.refilled * count))
 

@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidzip.compress.choosing import best
+from vidzip.compress.choosing import top_k_mask
 from vidzip.compress.counts import Counts, per_frame, to_device
 from vidzip.compress.method import Method, option
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 from vidzip.planner import token_split
 
 Merge = Literal["sum", "mean"]
 
 
 def visionzip(
-    features: FrameFeatures,
+    features: VisionFeatures,
     tokens_per_frame: Counts | None = None,
     *,
     dominant: Counts | None = None,
@@ -57,14 +57,14 @@ def visionzip(
     if merge not in get_args(Merge):
         raise BadArgument(f"unknown merge {merge!r}", hint=f"use one of {', '.join(get_args(Merge))}")
     pairs = _pairs(features, tokens_per_frame, dominant, contextual)
-    per_kind = to_device(torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T.contiguous(), features.hidden.device)
+    per_kind = to_device(torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T.contiguous(), features.patches.device)
     split = Split(
         dominant=per_kind[0],
         contextual=per_kind[1],
         total=sum(map(sum, pairs)),
         most_contextual=max((join for _, join in pairs), default=0),
     )
-    with torch.autocast(features.hidden.device.type, enabled=False):  # it would compare and average in half precision
+    with torch.autocast(features.patches.device.type, enabled=False):  # it would compare and average in half precision
         return merge_into(features, split, merge)
 
 
@@ -74,13 +74,14 @@ class VisionZip(Method):
 
     summary: ClassVar[str] = "what CLS attends to stays; the rest is merged into a few"
     origin: ClassVar[str] = "VisionZip, CVPR 2025, arXiv 2412.04467"
+    keeps_cls: ClassVar[bool] = True
 
     merge: Literal["sum", "mean"] = option(
         "sum",
         "a merged token is the mean of its members, added to the token they join (sum) or averaged with it (mean)",
     )
 
-    def compress(self, features: FrameFeatures, counts: list[int]) -> ZippedFrames:
+    def compress(self, features: VisionFeatures, counts: list[int]) -> ZippedFrames:
         """Keep just so many tokens of each frame."""
         return visionzip(features, counts, merge=self.merge)
 
@@ -102,14 +103,16 @@ class Split:
     most_contextual: int
 
 
-def merge_into(features: FrameFeatures, split: Split, merge: Merge) -> ZippedFrames:
+def merge_into(features: VisionFeatures, split: Split, merge: Merge) -> ZippedFrames:
     """Compress each frame to so many tokens of each kind."""
     choice = _choose(features, split)
     return ZippedFrames(
-        tokens=_apply(features.hidden, choice, merge),
+        tokens=_apply(features.tokens, choice, merge),
         frame_of=choice.frame_of,
         anchor_of=choice.anchor_of,
-        source=choice.source,
+        source=choice.source.flatten(),
+        grids=features.grids,
+        has_cls=features.has_cls,
     )
 
 
@@ -128,15 +131,15 @@ class _Choice:
     members: Bool[Tensor, "frames contextual tokens"]
 
 
-def _choose(features: FrameFeatures, split: Split) -> _Choice:
+def _choose(features: VisionFeatures, split: Split) -> _Choice:
     """Decide, from attention and keys alone, which tokens stay and which join which."""
-    num_frames, size = features.attention.shape
-    device = features.attention.device
+    num_frames, size, num_cls = features.num_frames, features.tokens_per_frame, features.num_cls
+    device = features.scores.device
     dominant, contextual = split.dominant, split.contextual
     step = ((size - dominant) // contextual.clamp(min=1)).clamp(min=1)
     offset = (dominant + contextual).cumsum(0) - dominant - contextual
 
-    kept = best(features.attention, dominant)
+    kept = top_k_mask(features.scores, dominant, has_cls=features.has_cls)
     kept_positions = _positions_where(kept)
     left_positions = _positions_where(~kept)
     nth_kept = kept.cumsum(1) - 1
@@ -148,8 +151,8 @@ def _choose(features: FrameFeatures, split: Split) -> _Choice:
     slots = torch.arange(split.most_contextual, device=device)
     if split.most_contextual:
         targets = left_positions.gather(1, (slots * step[:, None]).clamp(max=size - 1))
-        nearest = _most_similar(features.keys, targets, slots < contextual[:, None])
-        slot = torch.where(is_target, slot, nearest)
+        nearest = _most_similar(features.keys, (targets - num_cls).clamp(min=0), slots < contextual[:, None])
+        slot = torch.where(is_target, slot, F.pad(nearest, (num_cls, 0)))  # CLS, which is dominant, joins nothing
 
     within_frame = torch.where(kept, nth_kept, dominant[:, None] + slot)
     frames = torch.arange(num_frames, device=device)
@@ -175,11 +178,11 @@ def _positions_where(mask: Bool[Tensor, "frames tokens"]) -> Int[Tensor, "frames
 
 
 def _most_similar(
-    keys: Float[Tensor, "frames tokens head_dim"],
+    keys: Float[Tensor, "frames patches key_dim"],
     targets: Int[Tensor, "frames contextual"],
     is_used: Bool[Tensor, "frames contextual"],
-) -> Int[Tensor, "frames tokens"]:
-    """For each token, the slot of the target with the greatest cosine similarity; of equals, the first."""
+) -> Int[Tensor, "frames patches"]:
+    """For each patch, the slot of the target with the greatest cosine similarity; of equals, the first."""
     unit = F.normalize(keys.to(_accumulating(keys.dtype)), dim=-1)
     unit_targets = unit.gather(1, targets[:, :, None].expand(-1, -1, unit.shape[-1]))
     similarity = unit @ unit_targets.transpose(1, 2)
@@ -219,7 +222,7 @@ def _accumulating(dtype: torch.dtype) -> torch.dtype:
 
 
 def _pairs(
-    features: FrameFeatures, tokens_per_frame: Counts | None, dominant: Counts | None, contextual: Counts | None
+    features: VisionFeatures, tokens_per_frame: Counts | None, dominant: Counts | None, contextual: Counts | None
 ) -> list[tuple[int, int]]:
     """Turn the caller's counts into dominant and contextual ones for every frame, at most S together."""
     num_frames, size = features.num_frames, features.tokens_per_frame

@@ -25,7 +25,7 @@ from vidzip.compress.method import Method, option
 from vidzip.compress.visionzip import Split, merge_into, split_tokens
 from vidzip.compress.zipped import ZippedFrames
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 _COLDEST = 1e-3
 """All then goes to the frames of the greatest weight; below, float32 overflows."""
@@ -41,6 +41,7 @@ class AdaptiveVisionZip(Method):
     summary: ClassVar[str] = "VisionZip with more tokens for the frames that change most"
     origin: ClassVar[str] = "counts by V-CAST, arXiv 2603.27650; frames by VisionZip, CVPR 2025, arXiv 2412.04467"
     is_across_frames: ClassVar[bool] = True
+    keeps_cls: ClassVar[bool] = True
 
     signal: Literal["curvature", "novelty"] = option(
         "curvature", "what makes a frame weigh: that the video turns there, or that it is new"
@@ -55,7 +56,7 @@ class AdaptiveVisionZip(Method):
         if self.min_tokens < 0:
             raise BadArgument(f"min_tokens is {self.min_tokens}", hint="give 0 or more")
 
-    def compress(self, features: FrameFeatures, counts: list[int]) -> ZippedFrames:
+    def compress(self, features: VisionFeatures, counts: list[int]) -> ZippedFrames:
         """Keep ``sum(counts)`` tokens in all; a frame may get none."""
         total, size = sum(counts), features.tokens_per_frame
         kept = allot(self._weights(features), total, least=self.min_tokens, most=size)
@@ -69,17 +70,16 @@ class AdaptiveVisionZip(Method):
         )
         return merge_into(features, split, self.merge)
 
-    def _weights(self, features: FrameFeatures) -> Float[Tensor, " frames"]:
-        means = frame_means(features.hidden)
+    def _weights(self, features: VisionFeatures) -> Float[Tensor, " frames"]:
+        means = frame_means(features.patches)
         signal = curvature(means) if self.signal == "curvature" else novelty(means)
         # A frame that is no number says nothing, and weighs what the first one does.
         return torch.softmax(signal.nan_to_num(nan=1.0) / self.temperature, dim=0)
 
 
-def frame_means(hidden: Float[Tensor, "frames tokens dim"]) -> Float[Tensor, "frames dim"]:
-    """The mean of each frame's patches, at length 1; of its CLS where it has no patches."""
-    patches = hidden[:, 1:] if hidden.shape[1] > 1 else hidden
-    return F.normalize(patches.mean(dim=1, dtype=torch.promote_types(hidden.dtype, torch.float32)), dim=-1)
+def frame_means(patches: Float[Tensor, "frames patches dim"]) -> Float[Tensor, "frames dim"]:
+    """Average each frame's patches, and scale the mean to length 1."""
+    return F.normalize(patches.mean(dim=1, dtype=torch.promote_types(patches.dtype, torch.float32)), dim=-1)
 
 
 def curvature(means: Float[Tensor, "frames dim"]) -> Float[Tensor, " frames"]:

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidzip.encoders.observing import ObservedTower
+from vidzip.encoders.observing import ObservedTower, Outputs, as_features, patch_grid
 from vidzip.errors import CompilationFailed
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 
 class CompiledTower:
@@ -35,10 +35,10 @@ class CompiledTower:
     def __init__(self, tower: nn.Module, backend: str = "inductor") -> None:
         self._tower = tower
         self._backend = backend
-        self._graphs: dict[int, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] = {}
+        self._graphs: dict[int, Callable[[Tensor], Outputs]] = {}
         self._lock = threading.Lock()
 
-    def observe(self, pixel_values: Float[Tensor, "frames 3 height width"], layer: int = -2) -> FrameFeatures:
+    def observe(self, pixel_values: Float[Tensor, "frames 3 height width"], layer: int = -2) -> VisionFeatures:
         """Do as :func:`vidzip.observe` does, up to rounding.
 
         Raises:
@@ -58,10 +58,11 @@ class CompiledTower:
                 )
             if is_cuda:
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            grid = patch_grid(self._tower, pixel_values)
             made = self._graphs[layer](pixel_values)
             # What a captured graph returns lies where its next run writes.
             hidden, keys, attention = (part.clone() for part in made) if is_cuda else made
-        return FrameFeatures(hidden=hidden, keys=keys, attention=attention)
+        return as_features((hidden, keys, attention), grid)
 
 
 def _on_its_own(method: Any) -> Any:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 
 _BEHIND = ("post_layernorm",)
 """What a tower runs behind its layers, by the names that transformers gives it."""
@@ -31,7 +31,7 @@ _WHOLE_OUTPUTS = ("output_hidden_states", "output_attentions")
 """Settings of a config that keep what every layer makes."""
 
 
-def observe(tower: nn.Module, pixel_values: Float[Tensor, "frames 3 height width"], layer: int = -2) -> FrameFeatures:
+def observe(tower: nn.Module, pixel_values: Float[Tensor, "frames 3 height width"], layer: int = -2) -> VisionFeatures:
     """Run a tower on frames and return what one of its encoder layers computed, without gradients.
 
     Nothing behind that layer runs, neither later layers nor the post layer norm. The tower is left as it is, and hooks
@@ -45,14 +45,39 @@ def observe(tower: nn.Module, pixel_values: Float[Tensor, "frames 3 height width
             models and VisionZip use.
 
     Returns:
-        hidden (F, S, D) in the tower's dtype; keys (F, S, head_dim) and attention (F, S) in float32 or wider.
+        Patches and CLS in the tower's dtype; keys and scores in float32 or wider.
 
     Raises:
         BadArgument: the tower has no such layer, or is not built like CLIP's.
     """
+    observed = ObservedTower(tower, layer)
+    grid = patch_grid(tower, pixel_values)
     with torch.no_grad():
-        hidden, keys, attention = ObservedTower(tower, layer)(pixel_values)
-    return FrameFeatures(hidden=hidden, keys=keys, attention=attention)
+        return as_features(observed(pixel_values), grid)
+
+
+Outputs = tuple[
+    Float[Tensor, "frames tokens dim"], Float[Tensor, "frames tokens head_dim"], Float[Tensor, "frames tokens"]
+]
+"""Of a layer: its output, its keys averaged over heads, and the attention that CLS pays, summed over heads; CLS first."""
+
+
+def as_features(outputs: Outputs, grid: tuple[int, int]) -> VisionFeatures:
+    """Separate CLS from the patches in a layer's outputs."""
+    hidden, keys, attention = outputs
+    return VisionFeatures(patches=hidden[:, 1:], scores=attention[:, 1:], keys=keys[:, 1:], grid=grid, cls=hidden[:, 0])
+
+
+def patch_grid(tower: nn.Module, pixel_values: Float[Tensor, "frames 3 height width"]) -> tuple[int, int]:
+    """Count the rows and columns of patches that a tower divides frames into.
+
+    Raises:
+        BadArgument: the tower has no CLS token, or does not make patches by a convolution.
+    """
+    convolution = _patch_embedding(tower)
+    sizes = zip(pixel_values.shape[-2:], convolution.kernel_size, convolution.stride, strict=True)
+    rows, columns = ((size - kernel) // stride + 1 for size, kernel, stride in sizes)
+    return rows, columns
 
 
 class ObservedTower(nn.Module):
@@ -89,12 +114,8 @@ class ObservedTower(nn.Module):
         self._tower = _view(tower, {**behind, "encoder": _view(children["encoder"], {"layers": shortened})})
         self._tower.__dict__.update(_without_whole_outputs(tower))
 
-    def forward(
-        self, pixel_values: Float[Tensor, "frames 3 height width"]
-    ) -> tuple[
-        Float[Tensor, "frames tokens dim"], Float[Tensor, "frames tokens head_dim"], Float[Tensor, "frames tokens"]
-    ]:
-        """Run it; returns ``hidden``, ``keys`` and ``attention`` of :class:`vidzip.FrameFeatures`.
+    def forward(self, pixel_values: Float[Tensor, "frames 3 height width"]) -> Outputs:
+        """Run the tower up to the layer.
 
         Raises:
             BadArgument: the tower's ``forward`` is not its class's own, and runs other modules.
@@ -124,15 +145,8 @@ class _Seen:
         """Keep nothing of what was seen."""
         self._cls_query = self._key = self._hidden = None
 
-    def computed(
-        self,
-    ) -> (
-        tuple[
-            Float[Tensor, "frames tokens dim"], Float[Tensor, "frames tokens head_dim"], Float[Tensor, "frames tokens"]
-        ]
-        | None
-    ):
-        """``hidden``, ``keys`` and ``attention`` of :class:`vidzip.FrameFeatures`; None where the layer did not run."""
+    def computed(self) -> Outputs | None:
+        """Return the layer's outputs; None if it did not run."""
         if self._cls_query is None or self._key is None or self._hidden is None:
             return None
         wide = torch.promote_types(self._key.dtype, torch.float32)
@@ -170,6 +184,7 @@ def tap(tower: nn.Module, layer: int = -2) -> Iterator[Observation]:
     """
     encoder_layer = _encoder_layer(tower, layer)
     attention = encoder_layer.get_submodule("self_attn")
+    _patch_embedding(tower)
     seen = Observation(attention)
     with ExitStack() as hooks:
         for handle in seen.attach(tower, encoder_layer, attention):
@@ -184,26 +199,26 @@ class Observation(_Seen):
         super().__init__(attention)
         self._thread = threading.get_ident()
         self._depth = 0
+        self._grid: tuple[int, int] | None = None
 
     def attach(self, tower: nn.Module, encoder_layer: nn.Module, attention: nn.Module) -> Iterator[RemovableHandle]:
         """Register the hooks, one by one, so that each can be removed whatever happens to the next."""
-        yield tower.register_forward_pre_hook(self._enter_tower)
+        yield tower.register_forward_pre_hook(self._enter_tower, with_kwargs=True)
         yield tower.register_forward_hook(self._leave_tower, always_call=True)
         yield attention.get_submodule("q_proj").register_forward_hook(self._if_ours(self.see_queries))
         yield attention.get_submodule("k_proj").register_forward_hook(self._if_ours(self.see_keys))
         yield encoder_layer.register_forward_hook(self._if_ours(self.see_hidden))
 
-    def features(self) -> FrameFeatures:
+    def features(self) -> VisionFeatures:
         """Return the last call's features.
 
         Raises:
             BadArgument: the tower was not called, or did not run the layer.
         """
         computed = self.computed()
-        if computed is None:
+        if computed is None or self._grid is None:
             raise BadArgument("the tower did not run the observed layer", hint="call it inside the tap's block")
-        hidden, keys, attention = computed
-        return FrameFeatures(hidden=hidden, keys=keys, attention=attention)
+        return as_features(computed, self._grid)
 
     def _if_ours(self, see: Callable[[nn.Module, Any, Any], None]) -> Callable[[nn.Module, Any, Any], None]:
         """Pass over what is not of this thread's own call, or of one inside another."""
@@ -214,11 +229,12 @@ class Observation(_Seen):
 
         return hook
 
-    def _enter_tower(self, module: nn.Module, args: Any) -> None:
+    def _enter_tower(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         if threading.get_ident() == self._thread:
             self._depth += 1
             if self._depth == 1:
                 self.forget()
+                self._grid = patch_grid(module, args[0] if args else kwargs["pixel_values"])
 
     def _leave_tower(self, module: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() == self._thread:
@@ -297,6 +313,22 @@ def _encoder_layer(tower: nn.Module, layer: int) -> nn.Module:
             hint=f"give {-len(layers)} to {len(layers) - 1}",
         )
     return layers[layer]
+
+
+def _patch_embedding(tower: nn.Module) -> nn.Conv2d:
+    embeddings = getattr(tower, "embeddings", None)
+    if getattr(embeddings, "class_embedding", None) is None:
+        raise BadArgument(
+            f"{type(tower).__name__} has no class embedding, so its first token is a patch and not CLS",
+            hint="give a tower with a CLS token, such as a CLIPVisionModel; others are not supported yet",
+        )
+    convolution = getattr(embeddings, "patch_embedding", None)
+    if not isinstance(convolution, nn.Conv2d):
+        raise BadArgument(
+            f"the patch embedding of {type(tower).__name__} is not a Conv2d",
+            hint="give a CLIPVisionModel, or a tower built like one",
+        )
+    return convolution
 
 
 def _number(module: nn.Module, name: str) -> float:

@@ -220,6 +220,6 @@ def noise_logits(model: VideoModel) -> Float[Tensor, "1 length vocabulary"]:
     times = tuple(float(number) for number in range(len(pixels)))
     features = model.encode(Frames(pixels=pixels, timestamps_seconds=times))
     with torch.no_grad():
-        visual = model.family.project(features.hidden[:, :_TOKENS_A_FRAME].flatten(0, 1))
+        visual = model.family.project(features.tokens[:, :_TOKENS_A_FRAME].flatten(0, 1))
         logits: Tensor = model.network(inputs_embeds=model.language.embed(QUESTION, visual)).logits
     return logits

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vidzip.encoders import CompiledTower, FramePreprocessor, observe
 from vidzip.errors import BadArgument
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 from vidzip.models.timing import Stopwatch
 from vidzip.video.decoding import Frames
 from vidzip.video.resizing import Shape
@@ -49,7 +49,7 @@ class VisionEncoder:
         frames: Frames | Iterable[Frames],
         stopwatch: Stopwatch | None = None,
         on_progress: Callable[[int], None] | None = None,
-    ) -> FrameFeatures:
+    ) -> VisionFeatures:
         """Encode frames; the last frame is repeated to fill the last clip, and its copies are dropped.
 
         Args:
@@ -63,7 +63,7 @@ class VisionEncoder:
         """
         stopwatch = stopwatch or Stopwatch(self.device)
         chunks = [frames] if isinstance(frames, Frames) else frames
-        parts: list[FrameFeatures] = []
+        parts: list[VisionFeatures] = []
         done = 0
         for pixel_values, count in self._batches(self._prepare(chunks, stopwatch)):
             with stopwatch.stage("encode"):
@@ -76,7 +76,7 @@ class VisionEncoder:
             done += count
             if on_progress:
                 on_progress(done)
-        return FrameFeatures.cat(parts)
+        return VisionFeatures.cat(parts)
 
     def _prepare(
         self, chunks: Iterable[Frames], stopwatch: Stopwatch

@@ -19,7 +19,7 @@ from vidzip.compress import Method, describe, make_method, zip_frames
 from vidzip.decoding import PlannedFrames
 from vidzip.encoders import CompiledTower, FramePreprocessor
 from vidzip.errors import PlanMismatch, TowerMismatch
-from vidzip.features import FrameFeatures
+from vidzip.features import VisionFeatures
 from vidzip.models.encoding import Progress, VisionEncoder
 from vidzip.models.family import ModelFamily
 from vidzip.models.language import Answer, LanguageModel
@@ -266,7 +266,7 @@ class VideoModel:
             stage_seconds=stopwatch.seconds,
         )
 
-    def encode(self, frames: Frames | Iterable[Frames], stopwatch: Stopwatch | None = None) -> FrameFeatures:
+    def encode(self, frames: Frames | Iterable[Frames], stopwatch: Stopwatch | None = None) -> VisionFeatures:
         """Run frames through the tower, in batches.
 
         Args:
@@ -282,7 +282,7 @@ class VideoModel:
 
     def pack_features(
         self,
-        features: FrameFeatures,
+        features: VisionFeatures,
         plan: Plan,
         method: str | Method = "visionzip",
         *,
@@ -318,7 +318,7 @@ class VideoModel:
 
     def _compress(
         self,
-        features: FrameFeatures,
+        features: VisionFeatures,
         plan: Plan,
         timestamps_seconds: tuple[float, ...],
         method: Method,

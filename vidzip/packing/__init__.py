@@ -1,4 +1,4 @@
-"""Kept tokens as one sequence within a budget, each knowing where it came from; in memory and as a file."""
+"""Packed videos: kept tokens as one sequence within a budget, each with its provenance; in memory and as a file."""
 
 from vidzip.packing.files import SUFFIX, check_place, is_pack
 from vidzip.packing.packed import PackedVideo, Provenance, check_token_count, pack_zipped

@@ -27,7 +27,7 @@ def batch_of(spec):
 def test_training_uses_the_layer_that_video_llava_reads(tower):
     pixels = normalize(torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8))
     with torch.no_grad():
-        torch.testing.assert_close(features(tower, pixels), observe(tower, pixels, -2).hidden)
+        torch.testing.assert_close(features(tower, pixels), observe(tower, pixels, -2).tokens)
 
 
 def test_a_window_of_the_whole_frame_is_the_frame(tower):

@@ -105,7 +105,9 @@ def test_the_drawn_patches_are_those_of_the_pack(runs, folder, packs, tmp_path):
                 for token in range(packed.num_tokens)
                 if packed.provenance(token).frame == number
             }
-            assert frame.patches == map_patches(packed.source[number].tolist(), of_frame, grid=(16, 16), has_cls=True)
+            assert frame.patches == map_patches(
+                packed.source_of(number).tolist(), of_frame, grid=(16, 16), has_cls=True
+            )
             assert len(frame.patches.kept) + len(frame.patches.merged) + 1 == frame.num_tokens
             assert (frame.picture.width, frame.picture.height) != (0, 0)
 

@@ -8,19 +8,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidzip import split_budget
-from vidzip.compress.counts import allot, share
+from vidzip.compress.counts import allot, split_by_size
 
 
 @given(st.integers(1, 40), st.data())
-def test_a_budget_is_shared_as_the_planner_shares_it(frames, data):
+def test_frames_of_equal_sizes_get_what_the_planner_gives_them(frames, data):
     total = data.draw(st.integers(frames, frames * 9))
-    assert tuple(share(total, frames, 9)) == split_budget(total, frames)
+    assert tuple(split_by_size(total, [9] * frames)) == split_budget(total, frames)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 400))
+def test_law_a_split_by_size_is_exact_and_exceeds_no_size(sizes, total):
+    counts = split_by_size(total, sizes)
+    assert sum(counts) == min(total, sum(sizes))
+    for count, size in zip(counts, sizes, strict=True):
+        assert 0 <= count <= size
+        assert abs(count - size * min(1, total / sum(sizes))) < 1
 
 
 @given(st.integers(1, 40), st.data())
 def test_law_fewer_tokens_than_frames_are_spread_evenly(frames, data):
     total = data.draw(st.integers(1, frames))
-    places = [i for i, count in enumerate(share(total, frames, 9)) if count]
+    places = [i for i, count in enumerate(split_by_size(total, [9] * frames)) if count]
     assert len(places) == total
     gaps = [after - before for before, after in zip([-1, *places], places, strict=False)]
     assert max(gaps) - min(gaps) <= 1

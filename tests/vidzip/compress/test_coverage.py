@@ -22,6 +22,7 @@ from plain_across import (
     seeds,
     shared_options,
 )
+from towers import sources
 
 from vidzip.compress import selecting
 from vidzip.compress.coverage import Coverage, most_covering
@@ -29,7 +30,7 @@ from vidzip.errors import BadArgument
 
 
 def weights_of(video: Video) -> np.ndarray:
-    per_frame = video.attention.reshape(video.frames, video.per_frame)
+    per_frame = video.scores.reshape(video.frames, video.per_frame)
     return (per_frame / per_frame.sum(1, keepdims=True)).ravel()
 
 
@@ -92,12 +93,12 @@ def test_a_case_worked_by_hand():
     # points left, and is looked at by nobody: it needs no token while others are left to be stood for.
     rows = [[[1.0, 0.0], [4.0, 3.0], [-1.0, 0.0]], [[0.0, 1.0], [0.0, 2.0], [-1.0, 0.0]]]
     features = features_of(rows, [[0.8, 0.2, 0.0], [0.3, 0.7, 0.0]])
-    sources = [Coverage(keep_cls=False).compress(features, [count, 0]).source.tolist() for count in (1, 2, 3)]
+    found = [sources(Coverage(keep_cls=False).compress(features, [count, 0])) for count in (1, 2, 3)]
     # Alone, (4, 3) stands for 0.8 of the first, all of itself, and 0.6 of both that point up: 0.64 + 0.2 + 0.6.
-    assert sources[0] == [[-1, -1, 0, -1], [-1, -1, -1, -1]]
+    assert found[0] == [[-1, -1, 0, -1], [-1, -1, -1, -1]]
     # Then what points up gains 0.4, what points right 0.16; of the two that point up, the first.
-    assert sources[1] == [[-1, -1, 0, -1], [-1, 1, -1, -1]]
-    assert sources[2] == [[-1, 0, 1, -1], [-1, 2, -1, -1]]
+    assert found[1] == [[-1, -1, 0, -1], [-1, 1, -1, -1]]
+    assert found[2] == [[-1, 0, 1, -1], [-1, 2, -1, -1]]
 
 
 def test_cls_takes_its_share_and_one_at_least():

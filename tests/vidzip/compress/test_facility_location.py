@@ -20,6 +20,7 @@ from plain_across import (
     seeds,
     shared_options,
 )
+from towers import sources
 
 from vidzip.compress import selecting
 from vidzip.compress.facility_location import FacilityLocation, most_covering
@@ -32,7 +33,7 @@ def plain(method, kept):
         candidates = [
             patch
             for frame, share in enumerate(evenly(size, video.frames))
-            for patch in video.by_attention(video.patches(frame))[:share]
+            for patch in video.by_score(video.patches(frame))[:share]
         ]
         similar = {(u, v): video.cosine(u, v) for u in candidates for v in candidates}
 
@@ -82,7 +83,7 @@ def test_law_at_least_1_minus_1_over_e_of_the_best(points, count, seed):
 def test_law_none_is_chosen_twice_where_nothing_is_gained(drawn, pool):
     frames, size, total = drawn
     features = moving_features(frames, size)
-    features.hidden.fill_(1.0)
+    features.patches.fill_(1.0)
     zipped = FacilityLocation(pool=pool, keep_cls=False).compress(features, evenly(total, frames))
     assert len(set(zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True))) == total
 
@@ -92,14 +93,14 @@ def test_a_case_worked_by_hand():
     # one of the three raises the sum the most, and then one of those that point up, the first.
     rows = [[[5.0, 0.5], [9.0, 0.0], [7.0, -0.7]], [[0.0, 2.0], [3.0, 4.0], [0.0, 1.0]]]
     features = features_of(rows, [[0.1] * 3] * 2)
-    sources = [FacilityLocation(keep_cls=False).compress(features, [count, 0]).source.tolist() for count in (1, 2, 3)]
-    assert sources == [
+    found = [sources(FacilityLocation(keep_cls=False).compress(features, [count, 0])) for count in (1, 2, 3)]
+    assert found == [
         [[-1, -1, -1, -1], [-1, -1, 0, -1]],
         [[-1, -1, 0, -1], [-1, -1, 1, -1]],
         [[-1, -1, 0, -1], [-1, 1, 2, -1]],
     ]
     merged = FacilityLocation(keep_cls=False, merge="mean").compress(features, [3, 0])
-    assert merged.source.tolist() == [[-1, 0, 0, 0], [-1, 1, 2, 1]]
+    assert sources(merged) == [[-1, 0, 0, 0], [-1, 1, 2, 1]]
     torch.testing.assert_close(merged.tokens, torch.tensor([[7.0, -0.2 / 3], [0.0, 1.5], [3.0, 4.0]]))
 
 

@@ -19,6 +19,7 @@ from plain_across import (
     shared_options,
     summed,
 )
+from towers import sources
 
 from vidzip.compress.fastvid import FastVid
 from vidzip.errors import BadArgument
@@ -32,7 +33,7 @@ def plain(method):
         salient = [
             patch
             for frame, share in enumerate(evenly(count - pooled, video.frames))
-            for patch in video.by_attention(video.patches(frame))[:share]
+            for patch in video.by_score(video.patches(frame))[:share]
         ]
         of_frame = evenly(pooled, video.frames)
         within, spare, score = [], [], {}
@@ -100,12 +101,12 @@ def test_a_case_worked_by_hand():
     zipped = FastVid(keep_cls=False, segments=1, threshold=-1.0).compress(case(), [1, 2])
     assert zipped.frame_of.tolist() == [0, 1, 1]
     assert zipped.anchor_of.tolist() == [1, 1, 3]
-    assert zipped.source.tolist() == [[-1, 0, 1, 1], [-1, 1, 1, 2]]
+    assert sources(zipped) == [[-1, 0, 1, 1], [-1, 1, 1, 2]]
     expected = torch.tensor([[9.0, 9.0], [0.6 * 2 + 0.4 * 4 / 3, 0.4 * 8 / 3], [5.0, 5.0]])
     torch.testing.assert_close(zipped.tokens, expected)
     # Two segments: the first, without a pooled patch of its own, drops what is left of it.
     zipped = FastVid(keep_cls=False, segments=2).compress(case(), [1, 2])
-    assert zipped.source.tolist() == [[-1, 0, -1, -1], [-1, 1, 1, 2]]
+    assert sources(zipped) == [[-1, 0, -1, -1], [-1, 1, 1, 2]]
 
 
 def test_a_weight_of_0_is_the_plain_mean():
@@ -116,7 +117,7 @@ def test_a_weight_of_0_is_the_plain_mean():
 def test_what_is_left_of_frames_that_are_all_alike_joins_the_last():
     features = all_alike(6, 17)
     zipped = FastVid(segments=1, every=8).compress(features, [5] * 6)
-    pooled = {int(place) for place in zipped.source[0] if int(place) >= 0 and zipped.frame_of[place] != 0}
+    pooled = {int(place) for place in zipped.source_of(0) if int(place) >= 0 and zipped.frame_of[place] != 0}
     assert {int(zipped.frame_of[place]) for place in pooled} == {5}
     assert (zipped.source >= 0).all()
 

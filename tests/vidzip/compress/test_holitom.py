@@ -18,6 +18,7 @@ from plain_across import (
     seeds,
     shared_options,
 )
+from towers import sources
 
 from vidzip.compress.holitom import HoliTom, still_since, windows
 from vidzip.errors import BadArgument
@@ -60,13 +61,13 @@ def plain(method):
             still = statics(video, first, last, method.threshold) if first < last else []
             paths = {p: [p + step * video.per_frame for step in range(last - first + 1)] for p in still}
             joins |= {member: p for p, path in paths.items() for member in path}
-            attention = {p: sum(video.attention[path]) / len(path) for p, path in paths.items()}
+            attention = {p: sum(video.scores[path]) / len(path) for p, path in paths.items()}
             for frame in range(first, last + 1):
                 groups.append(sorted(still, key=lambda p: (-attention[p], p)) if frame == first else [])
-                groups.append(video.by_attention([p for p in video.patches(frame) if p not in joins]))
+                groups.append(video.by_score([p for p in video.patches(frame) if p not in joins]))
         quotas = proportional([len(group) for group in groups], count)
         anchors = [p for group, quota in zip(groups, quotas, strict=True) for p in group[:quota]]
-        leaving = video.by_attention([p for p in video.all if p not in anchors])
+        leaving = video.by_score([p for p in video.all if p not in anchors])
         anchors += leaving[: count - len(anchors)]
         return Plan(anchors, {p: target for p, target in joins.items() if target in anchors})
 
@@ -119,16 +120,16 @@ def test_a_case_worked_by_hand():
     zipped = HoliTom(keep_cls=False).compress(case(), [2, 1, 1])
     assert zipped.frame_of.tolist() == [0, 0, 1, 2]
     assert zipped.anchor_of.tolist() == [1, 2, 2, 2]
-    assert zipped.source.tolist() == [[-1, 0, 1], [-1, 0, 2], [-1, 0, 3]]
+    assert sources(zipped) == [[-1, 0, 1], [-1, 0, 2], [-1, 0, 3]]
     assert zipped.tokens.tolist() == [[3.0, 0.0], [0.0, 1.0], [0.0, -2.0], [0.0, 3.0]]
     # A fifth token: of the two that joined, the one that CLS attends to more leaves its window.
     zipped = HoliTom(keep_cls=False).compress(case(), [2, 2, 1])
-    assert zipped.source.tolist() == [[-1, 0, 1], [-1, 0, 2], [-1, 3, 4]]
+    assert sources(zipped) == [[-1, 0, 1], [-1, 0, 2], [-1, 3, 4]]
     assert zipped.tokens[0].tolist() == [1.5, 0.0]
     # Summed, the mean of what joined is added.
     assert HoliTom(keep_cls=False, merge="sum").compress(case(), [2, 1, 1]).tokens[0].tolist() == [5.0, 0.0]
     # Two of four candidates, shared in the order static of the first frame, its others, and so on: the last of each half.
-    assert HoliTom(keep_cls=False).compress(case(), [2, 0, 0]).source.tolist() == [
+    assert sources(HoliTom(keep_cls=False).compress(case(), [2, 0, 0])) == [
         [-1, -1, 0],
         [-1, -1, -1],
         [-1, -1, 1],
@@ -139,14 +140,14 @@ def test_frames_that_are_all_alike_are_one_frame():
     features = all_alike(6, 17)
     zipped = HoliTom().compress(features, evenly(6 + 16, 6))
     assert zipped.frame_of.tolist() == [0] * 17 + [1, 2, 3, 4, 5]
-    torch.testing.assert_close(zipped.tokens[:17], features.hidden[0])
-    assert (zipped.source[:, 1:] == torch.arange(1, 17)).all()
+    torch.testing.assert_close(zipped.tokens[:17], features.tokens[0])
+    assert all(source[1:] == list(range(1, 17)) for source in sources(zipped))
 
 
 def test_one_frame_has_no_windows():
     features = moving_features(1, 10)
     zipped = HoliTom().compress(features, [4])
-    top = features.attention[0, 1:].argsort(descending=True)[:3] + 1
+    top = features.scores[0].argsort(descending=True)[:3] + 1
     assert zipped.anchor_of.tolist() == [0, *sorted(top.tolist())]
     assert (zipped.source >= 0).sum() == 4
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
+from itertools import groupby
 from typing import ClassVar, Literal, get_args, get_origin
 
 import pytest
@@ -10,12 +12,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
-from towers import ragged_counts, random_features
+from towers import features_of_tokens, mapped, ragged_counts, random_features, sources
 
-from vidzip import FrameFeatures, zip_frames
+from vidzip import VisionFeatures, zip_frames
 from vidzip.compress import METHODS, Method, ZippedFrames, describe, make_method, read_method
 from vidzip.compress.method import option
 from vidzip.errors import BadArgument
+from vidzip.planner import split_evenly
 
 
 def variants():
@@ -35,15 +38,12 @@ every_variant = pytest.mark.parametrize("method", VARIANTS, ids=describe)
 every_budget = pytest.mark.parametrize("method", ANY_BUDGET, ids=describe)
 
 seeds = st.integers(0, 10_000)
+has_cls = st.booleans()
 
 budgets = st.tuples(st.integers(1, 9), st.integers(2, 24)).flatmap(
     lambda shape: st.tuples(st.just(shape[0]), st.just(shape[1]), st.integers(1, shape[0] * shape[1]))
 )
 """F frames of S tokens, and a budget from 1 to F * S."""
-
-
-def shares_of(total, frames):
-    return [(i + 1) * total // frames - i * total // frames for i in range(frames)]
 
 
 def check(zipped, method, counts, features):
@@ -54,37 +54,37 @@ def check(zipped, method, counts, features):
     assert method.is_across_frames or spent == counts
     assert max(spent) <= size
     assert zipped.anchor_of.shape == zipped.frame_of.shape == (sum(counts),)
-    assert zipped.source.shape == (frames, size)
-    assert zipped.source[zipped.frame_of, zipped.anchor_of].tolist() == list(range(sum(counts)))
+    assert (zipped.grids, zipped.has_cls) == (features.grids, features.has_cls)
+    assert zipped.source.shape == (frames * size,)
+    assert zipped.source[zipped.frame_of * size + zipped.anchor_of].tolist() == list(range(sum(counts)))
     assert zipped.source.min() >= -1
     assert zipped.source.max() < max(1, sum(counts))
     assert zipped.frame_of.tolist() == sorted(zipped.frame_of.tolist())
 
 
 @every_budget
-@given(ragged_counts, seeds)
-def test_law_exactly_the_tokens_asked_for(method, drawn, seed):
+@given(ragged_counts, seeds, has_cls)
+def test_law_exactly_the_tokens_asked_for(method, drawn, seed, has_cls):
     size, counts = drawn
-    features = random_features(len(counts), size, seed)
+    features = random_features(len(counts), size, seed, has_cls=has_cls)
     check(zip_frames(features, counts, method), method, [min(k, size) for k in counts], features)
 
 
 @every_budget
-@given(budgets, seeds)
-def test_law_exactly_the_budget_whatever_the_frames(method, drawn, seed):
+@given(budgets, seeds, has_cls)
+def test_law_exactly_the_budget_whatever_the_frames(method, drawn, seed, has_cls):
     frames, size, total = drawn
-    features = random_features(frames, size, seed)
-    check(zip_frames(features, total_tokens=total, method=method), method, shares_of(total, frames), features)
+    features = random_features(frames, size, seed, has_cls=has_cls)
+    check(zip_frames(features, total_tokens=total, method=method), method, split_evenly(total, frames), features)
 
 
 @every_budget
-@given(budgets)
-def test_law_exactly_the_budget_where_all_tokens_are_the_same(method, drawn):
+@given(budgets, has_cls)
+def test_law_exactly_the_budget_where_all_tokens_are_the_same(method, drawn, has_cls):
     frames, size, total = drawn
-    features = FrameFeatures(
-        hidden=torch.ones(frames, size, 12), keys=torch.ones(frames, size, 6), attention=torch.ones(frames, size)
-    )
-    check(zip_frames(features, total_tokens=total, method=method), method, shares_of(total, frames), features)
+    names = ("patches", "scores", "keys", *(("cls",) if has_cls else ()))
+    features = mapped(random_features(frames, size, has_cls=has_cls), torch.ones_like, names)
+    check(zip_frames(features, total_tokens=total, method=method), method, split_evenly(total, frames), features)
 
 
 @every_budget
@@ -101,13 +101,8 @@ def test_law_the_same_input_gives_the_same_bits(method, drawn, seed):
 @given(drawn=budgets, seed=seeds, dtype=st.sampled_from([torch.float16, torch.bfloat16]))
 def test_law_half_precision_chooses_what_float32_chooses(method, dtype, drawn, seed):
     frames, size, total = drawn
-    drawn_features = random_features(frames, size, seed)
-    half = FrameFeatures(
-        hidden=drawn_features.hidden.to(dtype),
-        keys=drawn_features.keys.to(dtype),
-        attention=drawn_features.attention.to(dtype),
-    )
-    widened = FrameFeatures(hidden=half.hidden.float(), keys=half.keys.float(), attention=half.attention.float())
+    half = mapped(random_features(frames, size, seed), lambda part: part.to(dtype))
+    widened = mapped(half, torch.Tensor.float)
     narrow, wide = (zip_frames(features, total_tokens=total, method=method) for features in (half, widened))
     assert narrow.tokens.dtype is dtype
     for name in ("frame_of", "anchor_of", "source"):
@@ -116,11 +111,84 @@ def test_law_half_precision_chooses_what_float32_chooses(method, dtype, drawn, s
     torch.testing.assert_close(narrow.tokens.float(), wide.tokens, rtol=eps, atol=eps)
 
 
+grids = st.tuples(st.integers(1, 5), st.integers(1, 6))
+runs = st.lists(st.tuples(st.integers(1, 3), grids), min_size=1, max_size=4)
+"""Numbers of consecutive frames and their grids."""
+
+
+def features_of_runs(drawn, has_cls):
+    return [
+        random_features(frames, rows * columns + has_cls, seed, grid=(rows, columns), has_cls=has_cls)
+        for seed, (frames, (rows, columns)) in enumerate(drawn)
+    ]
+
+
+@pytest.mark.parametrize("method", [one for one in ANY_BUDGET if not one.is_across_frames], ids=describe)
+@given(runs, has_cls, st.data())
+def test_law_runs_of_different_grids_are_compressed_one_by_one(method, drawn, has_cls, data):
+    parts = features_of_runs(drawn, has_cls)
+    counts = [data.draw(st.integers(0, run.tokens_per_frame + 2)) for run in parts for _ in range(run.num_frames)]
+    zipped = zip_frames(parts, counts, method)
+    assert zipped.grids == tuple(grid for run in parts for grid in run.grids)
+    assert len(zipped.source) == sum(run.tokens_per_frame * run.num_frames for run in parts)
+    first_frame = 0
+    for _, group in groupby(parts, key=lambda run: run.grid):
+        run = VisionFeatures.cat(list(group))
+        alone = zip_frames(run, counts[first_frame : first_frame + run.num_frames], method)
+        mine = (zipped.frame_of >= first_frame) & (zipped.frame_of < first_frame + run.num_frames)
+        assert zipped.tokens[mine].equal(alone.tokens)
+        assert (zipped.frame_of[mine] - first_frame).equal(alone.frame_of)
+        assert zipped.anchor_of[mine].equal(alone.anchor_of)
+        first_token = int((zipped.frame_of < first_frame).sum())
+        for frame in range(run.num_frames):
+            expected = [token + first_token if token >= 0 else -1 for token in alone.source_of(frame).tolist()]
+            assert zipped.source_of(first_frame + frame).tolist() == expected
+        first_frame += run.num_frames
+
+
+@given(runs, has_cls, st.integers(1, 300))
+def test_law_runs_of_different_grids_share_a_budget_by_their_size(drawn, has_cls, total):
+    parts = features_of_runs(drawn, has_cls)
+    sizes = [run.tokens_per_frame for run in parts for _ in range(run.num_frames)]
+    spent = torch.bincount(zip_frames(parts, total_tokens=total).frame_of, minlength=len(sizes)).tolist()
+    assert sum(spent) == min(total, sum(sizes))
+    for count, size in zip(spent, sizes, strict=True):
+        assert count <= size
+        assert abs(count - size * min(1, total / sum(sizes))) < 1
+
+
+@pytest.mark.parametrize("method", [one for one in ANY_BUDGET if one.is_across_frames], ids=describe)
+def test_methods_across_frames_take_runs_of_one_grid_only(method):
+    features = random_features(5, 13)
+    joined, whole = (zip_frames(given, 4, method) for given in ([features[:2], features[2:]], features))
+    assert joined.tokens.equal(whole.tokens)
+    assert joined.source.equal(whole.source)
+    with pytest.raises(BadArgument, match="3 x 4, 4 x 3"):
+        zip_frames([features, replace(features, grid=(4, 3))], 4, method)
+
+
+def test_runs_of_different_towers_or_none_are_refused():
+    with pytest.raises(BadArgument):
+        zip_frames([random_features(1, 13), random_features(1, 12, has_cls=False, grid=(2, 6))], 4)
+    with pytest.raises(BadArgument):
+        zip_frames([random_features(1, 13), random_features(1, 7, dim=5)], 4)
+    with pytest.raises(BadArgument):
+        zip_frames([], 4)
+
+
+@every_budget
+def test_a_method_that_keeps_cls_says_so(method):
+    features = random_features(3, 13)
+    options = {"cls_share": 1.0} if "cls_share" in {one.name for one in method.options()} else {}
+    keeping = replace(method, **options)
+    kept = zip_frames(features, 4, keeping).anchor_of.eq(0).sum()
+    assert kept == (3 if type(method).keeps_cls and getattr(method, "keep_cls", True) else 0)
+
+
 @every_budget
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_tokens_keep_the_dtype_of_the_features(method, dtype):
-    features = random_features(3, 20)
-    cast = FrameFeatures(hidden=features.hidden.to(dtype), keys=features.keys, attention=features.attention)
+    cast = mapped(random_features(3, 20), lambda part: part.to(dtype), ["patches", "cls"])
     assert zip_frames(cast, 5, method).tokens.dtype is dtype
 
 
@@ -129,7 +197,7 @@ def test_tokens_keep_the_dtype_of_the_features(method, dtype):
 def test_no_shape_depends_on_values(method, counts):
     # Fake tensors hold no values: reading one, which would make a GPU's host wait, raises.
     with FakeTensorMode():
-        features = FrameFeatures(hidden=torch.empty(4, 20, 8), keys=torch.empty(4, 20, 4), attention=torch.empty(4, 20))
+        features = features_of_tokens(torch.empty(4, 20, 8), torch.empty(4, 20, 4), torch.empty(4, 20))
         assert zip_frames(features, counts, method).tokens.shape == (sum(counts), 8)
 
 
@@ -138,8 +206,8 @@ def test_with_tokens_for_all_frames_are_unchanged(method):
     features = random_features(3, 9)
     for counts in ({"tokens_per_frame": 9}, {"tokens_per_frame": [400, 9, 10]}, {"total_tokens": 27}):
         zipped = zip_frames(features, method=method, **counts)
-        assert zipped.tokens.equal(features.hidden.flatten(0, 1))
-        assert zipped.source.tolist() == [list(range(first, first + 9)) for first in (0, 9, 18)]
+        assert zipped.tokens.equal(features.tokens.flatten(0, 1))
+        assert sources(zipped) == [list(range(first, first + 9)) for first in (0, 9, 18)]
     assert len(zip_frames(features, 0, method).tokens) == 0
 
 
@@ -147,15 +215,15 @@ def test_with_tokens_for_all_frames_are_unchanged(method):
 def test_a_whole_frame_is_unchanged_and_an_empty_one_leaves_no_trace(method):
     features = random_features(3, 9)
     zipped = zip_frames(features, [0, 9, 400], method)
-    assert zipped.tokens.equal(features.hidden[1:].flatten(0, 1))
-    assert zipped.source.tolist() == [[-1] * 9, list(range(9)), list(range(9, 18))]
+    assert zipped.tokens.equal(features.tokens[1:].flatten(0, 1))
+    assert sources(zipped) == [[-1] * 9, list(range(9)), list(range(9, 18))]
 
 
 @every_variant
 def test_of_no_frames_nothing_is_kept(method):
     zipped = zip_frames(random_features(0, 9), method=method)
     assert zipped.tokens.shape == (0, 12)
-    assert zipped.source.shape == (0, 9)
+    assert zipped.source.shape == (0,)
 
 
 @every_budget
@@ -248,7 +316,7 @@ def test_a_method_of_ones_own_needs_no_name():
         def compress(self, features, counts):
             assert counts == [3, 2]
             return ZippedFrames(
-                tokens=features.hidden[0, :5],
+                tokens=features.tokens[0, :5],
                 frame_of=torch.tensor([0, 0, 0, 1, 1]),
                 anchor_of=torch.arange(5),
                 source=torch.full((2, 9), -1),
@@ -340,12 +408,4 @@ def test_whole_frames_or_nothing_without_compression():
     features = random_features(2, 9)
     with pytest.raises(BadArgument, match="all of its 9 tokens, but one was given 4; give 9 tokens a frame: 18 for 2"):
         zip_frames(features, [9, 4], "none")
-    assert zip_frames(features, [0, 9], "none").tokens.equal(features.hidden[1])
-
-
-@every_variant
-def test_frames_of_cls_alone_are_kept_as_they_are(method):
-    features = random_features(3, 1)
-    zipped = zip_frames(features, 1, method)
-    assert zipped.tokens.equal(features.hidden.flatten(0, 1))
-    assert zipped.source.tolist() == [[0], [1], [2]]
+    assert zip_frames(features, [0, 9], "none").tokens.equal(features.tokens[1])

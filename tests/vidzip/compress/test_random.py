@@ -17,7 +17,7 @@ def test_law_what_tokens_say_does_not_matter(drawn, seed):
     size, counts = drawn
     here, there = (random(random_features(len(counts), size, other), counts, seed=seed) for other in (0, 1))
     assert here.anchor_of.equal(there.anchor_of)
-    assert here.tokens.equal(random_features(len(counts), size, 0).hidden[here.frame_of, here.anchor_of])
+    assert here.tokens.equal(random_features(len(counts), size, 0).tokens[here.frame_of, here.anchor_of])
 
 
 @given(ragged_counts)
@@ -26,8 +26,8 @@ def test_law_cls_stands_first_or_comes_last(drawn):
     features = random_features(len(counts), size)
     kept, without = random(features, counts), random(features, counts, keep_cls=False)
     for frame, count in enumerate(counts):
-        assert (int(kept.source[frame, 0]) >= 0) == (count > 0)
-        assert (int(without.source[frame, 0]) >= 0) == (count >= size)
+        assert (int(kept.source_of(frame)[0]) >= 0) == (count > 0)
+        assert (int(without.source_of(frame)[0]) >= 0) == (count >= size)
 
 
 def test_the_same_seed_draws_the_same_and_another_one_other_patches():

@@ -8,9 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_across import budgets, evenly, moving_features, seeds
-from towers import random_features
+from towers import mapped, random_features
 
-from vidzip import FrameFeatures
 from vidzip.compress import METHODS, selecting
 from vidzip.compress.coverage import Coverage
 from vidzip.compress.selecting import AcrossFrames, density_peaks, most_similar, ordered, parts, proportional, segments
@@ -56,9 +55,9 @@ def test_law_cls_merges_with_nothing(method, drawn, seed):
     for token, (frame, place) in enumerate(places(zipped)):
         if place == 0:
             assert (zipped.source == token).sum() == 1
-            assert zipped.tokens[token].equal(features.hidden[frame, 0])
+            assert zipped.tokens[token].equal(features.cls[frame])
     with_cls = [frame for frame, place in places(zipped) if place == 0]
-    assert all((int(zipped.source[frame, 0]) >= 0) == (frame in with_cls) for frame in range(frames))
+    assert all((int(zipped.source_of(frame)[0]) >= 0) == (frame in with_cls) for frame in range(frames))
 
 
 @across
@@ -68,7 +67,7 @@ def test_law_merging_changes_tokens_and_not_which_are_kept(method, drawn, seed, 
     features = random_features(frames, size, seed)
     merged, bare = (method(merge=how).compress(features, evenly(total, frames)) for how in (merge, "none"))
     assert places(merged) == places(bare)
-    assert bare.tokens.equal(features.hidden[bare.frame_of, bare.anchor_of])
+    assert bare.tokens.equal(features.tokens[bare.frame_of, bare.anchor_of])
     assert (bare.source >= 0).sum() == total
     alone = torch.bincount(merged.source[merged.source >= 0], minlength=total) == 1
     assert merged.tokens[alone].equal(bare.tokens[alone])
@@ -105,15 +104,15 @@ def test_law_working_in_parts_changes_nothing(method, drawn, seed, at_once):
 def test_all_tokens_are_kept_as_they_are(method):
     features = random_features(3, 9)
     zipped = method().compress(features, [9, 9, 9])
-    assert zipped.tokens.equal(features.hidden.flatten(0, 1))
+    assert zipped.tokens.equal(features.tokens.flatten(0, 1))
     assert zipped.source.flatten().tolist() == list(range(27))
     patches = method(keep_cls=False).compress(features, [8, 8, 8])
-    assert patches.tokens.equal(features.hidden[:, 1:].flatten(0, 1))
+    assert patches.tokens.equal(features.patches.flatten(0, 1))
 
 
 @across
 def test_no_tokens_no_frames_and_frames_of_cls_alone(method):
-    assert method().compress(random_features(3, 9), [0, 0, 0]).source.tolist() == [[-1] * 9] * 3
+    assert method().compress(random_features(3, 9), [0, 0, 0]).source.tolist() == [-1] * 27
     assert method().compress(random_features(0, 9), []).tokens.shape == (0, 12)
     assert method().compress(random_features(3, 1), [1, 0, 1]).frame_of.tolist() == [0, 2]
 
@@ -121,7 +120,7 @@ def test_no_tokens_no_frames_and_frames_of_cls_alone(method):
 @across
 def test_an_infinity_in_what_is_dropped_stays_away(method):
     features = random_features(4, 12)
-    features.hidden[:, 0] = torch.inf  # CLS, which is compared and merged with nothing
+    features.cls[:] = torch.inf  # CLS, which is compared and merged with nothing
     tokens = method(keep_cls=False, merge="mean").compress(features, [2, 2, 2, 2]).tokens
     assert tokens.isfinite().all()
 
@@ -129,16 +128,16 @@ def test_an_infinity_in_what_is_dropped_stays_away(method):
 @across
 def test_gradients_flow_through_tokens_and_not_through_choices(method):
     features = random_features(4, 12)
-    features.hidden.requires_grad_()
-    features.keys.requires_grad_()
+    for part in (features.patches, features.cls, features.keys):
+        part.requires_grad_()
     zipped = method(merge="mean").compress(features, [3, 3, 3, 3])
     zipped.tokens.sum().backward()
     counts = torch.bincount(zipped.source[zipped.source >= 0], minlength=12)
     if method is not METHODS["fastvid"]:  # its means are weighted
-        given_to = features.hidden.grad[..., 0]
-        expected = torch.where(zipped.source >= 0, 1 / counts[zipped.source.clamp(min=0)], 0.0)
+        given_to = torch.cat([features.cls.grad[:, None], features.patches.grad], dim=1)[..., 0]
+        expected = torch.where(zipped.source >= 0, 1 / counts[zipped.source.clamp(min=0)], 0.0).view(4, 12)
         torch.testing.assert_close(given_to, expected)
-    assert features.hidden.grad.isfinite().all()
+    assert features.patches.grad.isfinite().all()
     assert features.keys.grad is None
 
 
@@ -147,7 +146,7 @@ def test_gradients_flow_through_tokens_and_not_through_choices(method):
 @pytest.mark.parametrize("keep_cls", [True, False])
 def test_a_gpu_chooses_what_a_cpu_chooses_and_is_not_waited_for(method, keep_cls):
     features = moving_features(12, 50)
-    there = FrameFeatures(hidden=features.hidden.cuda(), keys=features.keys.cuda(), attention=features.attention.cuda())
+    there = mapped(features, torch.Tensor.cuda)
     merging = method(keep_cls=keep_cls, merge="mean")
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -27,8 +27,8 @@ def test_a_case_worked_by_hand():
     features = random_features(1, 17)
     zipped = stride(features, 5)
     assert zipped.anchor_of.tolist() == [0, 6, 8, 14, 16]
-    assert zipped.tokens.equal(features.hidden[0, [0, 6, 8, 14, 16]])
-    assert zipped.source[0].tolist() == [0, -1, -1, -1, -1, -1, 1, -1, 2, -1, -1, -1, -1, -1, 3, -1, 4]
+    assert zipped.tokens.equal(features.tokens[0, [0, 6, 8, 14, 16]])
+    assert zipped.source_of(0).tolist() == [0, -1, -1, -1, -1, -1, 1, -1, 2, -1, -1, -1, -1, -1, 3, -1, 4]
 
 
 def test_seventeen_of_video_llavas_tokens_are_cls_and_a_grid_of_four_by_four():
@@ -55,12 +55,12 @@ def test_law_tokens_are_kept_as_they_are_ascending_and_the_rest_leaves_no_trace(
     size, counts, seed = drawn
     features = random_features(len(counts), size, seed)
     zipped = stride(features, counts)
-    assert zipped.tokens.equal(features.hidden[zipped.frame_of, zipped.anchor_of])
+    assert zipped.tokens.equal(features.tokens[zipped.frame_of, zipped.anchor_of])
     places = (zipped.frame_of * size + zipped.anchor_of).tolist()
     assert places == sorted(set(places))
     assert (zipped.source >= 0).sum() == len(places)
     for frame, k in enumerate(counts):
-        assert (int(zipped.source[frame, 0]) >= 0) == (k > 0)
+        assert (int(zipped.source_of(frame)[0]) >= 0) == (k > 0)
 
 
 @given(drawn_cases)
@@ -85,8 +85,8 @@ def test_law_what_tokens_say_does_not_matter(drawn):
 
 def test_one_token_is_cls_and_all_tokens_are_the_frame():
     features = random_features(3, 10)
-    assert stride(features, 1).tokens.equal(features.hidden[:, 0])
+    assert stride(features, 1).tokens.equal(features.cls)
     for k in (10, 400):
         whole = stride(features, k)
-        assert whole.tokens.equal(features.hidden.flatten(0, 1))
-        assert whole.source.tolist() == [list(range(start, start + 10)) for start in (0, 10, 20)]
+        assert whole.tokens.equal(features.tokens.flatten(0, 1))
+        assert sources(whole) == [list(range(start, start + 10)) for start in (0, 10, 20)]

@@ -16,6 +16,7 @@ from plain_across import (
     seeds,
     shared_options,
 )
+from towers import sources
 
 from vidzip.compress import selecting
 from vidzip.compress.unified_st import UnifiedSt, accept
@@ -27,7 +28,7 @@ def plain(method):
 
     def choose(video, count):
         size = min(len(video.all), max(count, min(method.pool * count, selecting.MOST_CANDIDATES)))
-        candidates = video.by_attention(list(video.all))[:size]
+        candidates = video.by_score(list(video.all))[:size]
         most = count - int(method.refilled * count)
         accepted = []
         for patch in candidates:
@@ -84,7 +85,7 @@ def test_a_case_worked_by_hand():
     zipped = UnifiedSt(keep_cls=False).compress(case(), [2, 2])
     assert zipped.frame_of.tolist() == [0, 0, 1, 1]
     assert zipped.anchor_of.tolist() == [1, 3, 1, 2]
-    assert zipped.source.tolist() == [[-1, 0, 2, 1], [-1, 2, 3, 2]]
+    assert sources(zipped) == [[-1, 0, 2, 1], [-1, 2, 3, 2]]
     torch.testing.assert_close(zipped.tokens[2], torch.tensor([1.2 / 3, 6.5 / 3]))
     assert zipped.tokens[[0, 1, 3]].tolist() == [[1.0, 0.0], [0.0, 2.0], [-2.0, 0.0]]
 
@@ -101,7 +102,7 @@ def test_frames_that_are_all_alike_give_each_patch_once():
     features = all_alike(6, 9)
     zipped = UnifiedSt(keep_cls=False, threshold=0.999, refilled=0.0, merge="none").compress(features, evenly(8, 6))
     assert zipped.frame_of.tolist() == [0] * 8
-    assert zipped.tokens.equal(features.hidden[0, 1:])
+    assert zipped.tokens.equal(features.patches[0])
 
 
 def test_one_frame_and_fewer_tokens_than_frames():

@@ -2,27 +2,28 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from observers import WAYS
 from plain_visionzip import plain_visionzip
 from safetensors.torch import load_file
-from towers import ragged_counts, random_features, random_pixels, random_tower
+from towers import features_of_tokens, mapped, ragged_counts, random_features, random_pixels, random_tower, sources
 from transformers import CLIPVisionModel
 
-from vidzip import FrameFeatures, observe, token_split
+from vidzip import VisionFeatures, observe, token_split
 from vidzip.compress import visionzip
 from vidzip.errors import BadArgument
 
 GOLDEN_SETTINGS = [(14, 3), (15, 2), (16, 1), (7, 1), (54, 10), (108, 20), (191, 30)]
 
 
-def case(size: int = 6) -> FrameFeatures:
+def case() -> VisionFeatures:
     """One frame of CLS and five patches, small enough to work by hand."""
-    hidden = torch.tensor([[[9.0, 9.0], [1.0, 0.0], [2.0, 0.0], [4.0, 0.0], [0.0, 6.0], [0.0, 8.0]]])
+    tokens = torch.tensor([[[9.0, 9.0], [1.0, 0.0], [2.0, 0.0], [4.0, 0.0], [0.0, 6.0], [0.0, 8.0]]])
     keys = torch.tensor([[[1.0, 1.0], [1.0, 0.0], [1.0, 1.0], [3.0, 0.1], [0.0, 2.0], [0.1, 1.0]]])
-    attention = torch.tensor([[0.9, 0.1, 0.8, 0.2, 0.1, 0.3]])
-    return FrameFeatures(hidden=hidden[:, :size], keys=keys[:, :size], attention=attention[:, :size])
+    scores = torch.tensor([[0.9, 0.1, 0.8, 0.2, 0.1, 0.3]])
+    return features_of_tokens(tokens, keys, scores)
 
 
 def test_a_case_worked_by_hand():
@@ -30,7 +31,7 @@ def test_a_case_worked_by_hand():
     # 3 points along 1, 5 along 4: 1 + 3 and 4 + 5.
     zipped = visionzip(case(), dominant=2, contextual=2)
     assert zipped.anchor_of.tolist() == [0, 2, 1, 4]
-    assert zipped.source.tolist() == [[0, 2, 1, 2, 3, 3]]
+    assert sources(zipped) == [[0, 2, 1, 2, 3, 3]]
     assert zipped.tokens.tolist() == [[9.0, 9.0], [2.0, 0.0], [5.0, 0.0], [0.0, 14.0]]
     assert zipped.frame_of.tolist() == [0, 0, 0, 0]
     mean = visionzip(case(), dominant=2, contextual=2, merge="mean")
@@ -85,9 +86,9 @@ def check_against_plain(zipped, features, splits, merge="sum"):
     offset = 0
     for frame, (dominant, contextual) in enumerate(splits):
         plain = plain_visionzip(
-            features.hidden[frame],
-            features.keys[frame],
-            features.attention[frame],
+            features.tokens[frame],
+            F.pad(features.keys[frame], (0, 0, 1, 0)),
+            F.pad(features.scores[frame], (1, 0)),
             dominant=dominant,
             contextual=contextual,
             merge=merge,
@@ -95,7 +96,7 @@ def check_against_plain(zipped, features, splits, merge="sum"):
         mine = zipped.frame_of == frame
         torch.testing.assert_close(zipped.tokens[mine], plain.tokens, rtol=0, atol=1e-4)
         assert zipped.anchor_of[mine].tolist() == plain.anchors
-        assert zipped.source[frame].tolist() == [-1 if at < 0 else at + offset for at in plain.source]
+        assert zipped.source_of(frame).tolist() == [-1 if at < 0 else at + offset for at in plain.source]
         offset += len(plain.anchors)
     assert zipped.tokens.shape[0] == offset
 
@@ -146,11 +147,11 @@ def test_law_tokens_can_be_rebuilt_from_their_provenance(drawn):
     zipped = visionzip(features, counts, merge=merge)
     for token in range(zipped.tokens.shape[0]):
         frame, anchor = int(zipped.frame_of[token]), int(zipped.anchor_of[token])
-        ended_here = (zipped.source == token).nonzero().tolist()
+        ended_here = (zipped.source == token).view(len(counts), size).nonzero().tolist()
         assert [frame, anchor] in ended_here
         assert all(at_frame == frame for at_frame, _ in ended_here)
-        others = [features.hidden[frame, position] for _, position in ended_here if position != anchor]
-        rebuilt = features.hidden[frame, anchor]
+        others = [features.tokens[frame, position] for _, position in ended_here if position != anchor]
+        rebuilt = features.tokens[frame, anchor]
         if others and merge == "sum":
             rebuilt = rebuilt + torch.stack(others).mean(0)
         elif others:
@@ -163,9 +164,8 @@ def test_law_tokens_can_be_rebuilt_from_their_provenance(drawn):
 def test_law_half_precision_costs_one_rounding(drawn, dtype):
     # Choices are made and averages are taken in float32, so the result is the float32 one, rounded once.
     size, counts, seed, merge = drawn
-    features = random_features(len(counts), size, seed)
-    half = FrameFeatures(hidden=features.hidden.to(dtype), keys=features.keys, attention=features.attention)
-    widened = FrameFeatures(hidden=half.hidden.float(), keys=features.keys, attention=features.attention)
+    half = mapped(random_features(len(counts), size, seed), lambda part: part.to(dtype), ["patches", "cls"])
+    widened = mapped(half, torch.Tensor.float)
     zipped = visionzip(half, counts, merge=merge)
     assert zipped.tokens.dtype is dtype
     torch.testing.assert_close(
@@ -179,14 +179,14 @@ def test_law_half_precision_costs_one_rounding(drawn, dtype):
 def test_a_whole_frame_stays_in_raster_order():
     features = random_features(2, 9)
     for zipped in (visionzip(features, 9), visionzip(features, 400), visionzip(features, dominant=5, contextual=7)):
-        assert zipped.tokens.equal(features.hidden.flatten(0, 1))
-        assert zipped.source.tolist() == [list(range(9)), list(range(9, 18))]
+        assert zipped.tokens.equal(features.tokens.flatten(0, 1))
+        assert sources(zipped) == [list(range(9)), list(range(9, 18))]
         assert zipped.anchor_of.tolist() == [*range(9)] * 2
 
 
 def test_an_infinity_stays_where_it_is():
     features = random_features(1, 9)
-    features.hidden[0, 0] = torch.inf  # CLS, which is kept
+    features.tokens[0, 0] = torch.inf  # CLS, which is kept
     tokens = visionzip(features, dominant=3, contextual=2).tokens
     assert tokens[0].isinf().all()
     assert tokens[1:].isfinite().all()
@@ -204,12 +204,11 @@ def test_autocast_narrows_nothing():
 def test_without_contextual_tokens_the_rest_is_dropped():
     zipped = visionzip(case(), dominant=3)
     assert zipped.anchor_of.tolist() == [0, 2, 5]
-    assert zipped.source.tolist() == [[0, -1, 1, -1, -1, 2]]
+    assert sources(zipped) == [[0, -1, 1, -1, -1, 2]]
 
 
 def test_of_equal_scores_the_first_in_raster_order_wins():
-    features = random_features(1, 9)
-    level = FrameFeatures(hidden=features.hidden, keys=features.keys, attention=torch.ones(1, 9))
+    level = mapped(random_features(1, 9), torch.ones_like, ["scores"])
     assert visionzip(level, dominant=4).anchor_of.tolist() == [0, 1, 2, 3]
 
 

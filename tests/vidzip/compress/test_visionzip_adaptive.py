@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from towers import random_features
 
-from vidzip import FrameFeatures, zip_frames
+from vidzip import zip_frames
 from vidzip.compress.visionzip_adaptive import curvature, frame_means, novelty
 
 
@@ -22,10 +23,8 @@ def counts_of(features, total, **options):
 
 def shown(directions, size=9):
     """Frames whose patches all have one direction; CLS has another, which does not count."""
-    hidden = torch.tensor(directions, dtype=torch.float32)[:, None].repeat(1, size, 1)
-    hidden[:, 0] = torch.randn(hidden[:, 0].shape, generator=torch.Generator().manual_seed(0))
-    plain = random_features(len(directions), size)
-    return FrameFeatures(hidden=hidden, keys=plain.keys, attention=plain.attention)
+    patches = torch.tensor(directions, dtype=torch.float32)[:, None].repeat(1, size - 1, 1)
+    return replace(random_features(len(directions), size, dim=patches.shape[2]), patches=patches)
 
 
 RIGHT, UP, BACK = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
@@ -53,9 +52,7 @@ def test_novelty_worked_by_hand():
 
 
 def test_a_frames_mean_is_of_its_patches():
-    assert frame_means(shown([[3.0, 4.0]]).hidden).tolist() == [pytest.approx([0.6, 0.8])]
-    alone = torch.tensor([[[3.0, 4.0]]])
-    assert frame_means(alone).tolist() == [pytest.approx([0.6, 0.8])]
+    assert frame_means(shown([[3.0, 4.0]]).patches).tolist() == [pytest.approx([0.6, 0.8])]
 
 
 def test_a_case_worked_by_hand():
@@ -90,7 +87,7 @@ def test_a_still_video_is_shared_evenly():
 
 def test_with_fewer_tokens_than_frames_those_that_turn_most_have_one_each():
     features = shown([RIGHT, UP, BACK, UP, [0.1, 1.0], [0.2, 1.0], [0.3, 1.0]])
-    turns = curvature(frame_means(features.hidden)).argsort(descending=True, stable=True)
+    turns = curvature(frame_means(features.patches)).argsort(descending=True, stable=True)
     for total in range(1, 8):
         counts = counts_of(features, total)
         assert [frame for frame, count in enumerate(counts) if count] == sorted(turns[:total].tolist())
@@ -107,6 +104,6 @@ def test_the_colder_the_more_goes_to_the_frames_that_weigh_most():
 
 def test_a_frame_that_is_no_number_costs_no_token():
     features = random_features(6, 9)
-    features.hidden[2, 4] = torch.inf
+    features.tokens[2, 4] = torch.inf
     for signal in ("curvature", "novelty"):
         assert len(adaptive(features, 31, signal=signal).tokens) == 31

@@ -27,7 +27,7 @@ def test_a_graph_says_what_the_tower_says_at_every_layer(tower, dtype):
             pixels = random_pixels(4, seed).to(dtype)
             seen = graphs.observe(pixels, layer)
             assert_same(seen, observe(tower, pixels, layer), tolerance=0)
-            assert not seen.hidden.requires_grad
+            assert not seen.tokens.requires_grad
 
 
 def test_one_graph_serves_one_number_of_frames():
@@ -60,7 +60,7 @@ def test_weights_that_change_are_seen():
     with torch.no_grad():
         tower.encoder.layers[0].mlp.fc1.weight.mul_(2)
     after = graphs.observe(random_pixels(2))
-    assert (after.hidden - before.hidden).abs().max() > 0.1
+    assert (after.tokens - before.tokens).abs().max() > 0.1
     assert_same(after, observe(tower, random_pixels(2)))
 
 

@@ -40,8 +40,8 @@ def clips(golden, request):
 def test_says_what_the_published_tower_says(published, clips, way):
     pixels, hidden, attention = clips
     seen = WAYS[way](published, pixels, layer=-2)
-    torch.testing.assert_close(seen.hidden, hidden, rtol=0, atol=1e-4)
-    torch.testing.assert_close(seen.attention, attention.sum(dim=1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(seen.tokens, hidden, rtol=0, atol=1e-4)
+    torch.testing.assert_close(seen.scores, attention.sum(dim=1)[:, 1:], rtol=0, atol=1e-4)
 
 
 def test_each_head_attends_over_the_picture_as_in_the_published_tower(published, clips):
@@ -75,7 +75,7 @@ def test_agrees_with_a_plain_telling_of_it(num_frames):
     assert out.last_hidden_state.equal(out.hidden_states[-1])
     for layer in (-2, 0):
         torch.testing.assert_close(
-            observe(tower, pixels, layer).hidden.double(), plain[layer % 4 + 1], rtol=0, atol=1e-4
+            observe(tower, pixels, layer).tokens.double(), plain[layer % 4 + 1], rtol=0, atol=1e-4
         )
 
 
@@ -83,7 +83,7 @@ def test_attention_over_time_makes_a_difference():
     pixels = random_pixels(8)
     seen = observe(random_languagebind(8), pixels)
     turned = observe(random_languagebind(8), pixels.flip(0))
-    assert (turned.hidden.flip(0) - seen.hidden).abs().max() > 0.1
+    assert (turned.tokens.flip(0) - seen.tokens).abs().max() > 0.1
 
 
 def test_clips_do_not_mix():
@@ -91,11 +91,11 @@ def test_clips_do_not_mix():
     changed = pixels.clone()
     changed[6] += 1
     before, after = observe(tower, pixels), observe(tower, changed)
-    for name in ("hidden", "keys", "attention"):
+    for name in ("tokens", "keys", "scores"):
         old, new = getattr(before, name), getattr(after, name)
         assert new[:4].equal(old[:4])
         assert all((new[frame] != old[frame]).any() for frame in range(4, 8))
-    torch.testing.assert_close(observe(tower, pixels[4:]).hidden, before.hidden[4:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(observe(tower, pixels[4:]).tokens, before.tokens[4:], rtol=0, atol=1e-5)
 
 
 def test_sees_what_eager_attention_returns():
@@ -107,8 +107,8 @@ def test_sees_what_eager_attention_returns():
     assert [tuple(attention.shape) for attention in out.attentions] == [(4, 4, 17, 17)] * 4
     for layer in range(4):
         seen = observe(tower, pixels, layer)
-        torch.testing.assert_close(seen.hidden, out.hidden_states[layer + 1], rtol=0, atol=1e-5)
-        torch.testing.assert_close(seen.attention, out.attentions[layer][:, :, 0].sum(1), rtol=0, atol=1e-5)
+        torch.testing.assert_close(seen.tokens, out.hidden_states[layer + 1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(seen.scores, out.attentions[layer][:, :, 0, 1:].sum(1), rtol=0, atol=1e-5)
 
 
 def test_keys_are_those_over_the_picture():
@@ -119,7 +119,7 @@ def test_keys_are_those_over_the_picture():
         tower(pixels)
     hook.remove()
     expected = keys[0].unflatten(-1, (4, 8)).mean(dim=2)
-    torch.testing.assert_close(seen.features().keys, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(seen.features().keys, expected[:, 1:], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("frames", [1, 7, 12])
@@ -142,8 +142,8 @@ def test_half_precision_stays_close(dtype, tolerance):
     half = languagebind_tower(config, {name: weight.to(dtype) for name, weight in random_weights(config).items()})
     assert half.dtype is dtype
     exact, seen = observe(random_languagebind(2), pixels), observe(half, pixels.to(dtype))
-    assert seen.hidden.dtype is dtype
-    for name in ("hidden", "keys", "attention"):
+    assert seen.tokens.dtype is dtype
+    for name in ("tokens", "keys", "scores"):
         wanted, got = getattr(exact, name), getattr(seen, name).float()
         assert (got - wanted).abs().max() <= tolerance * wanted.abs().max()
 
@@ -296,7 +296,7 @@ def test_a_whole_model_loads_the_tower_by_its_names(saved):
     assert isinstance(tower, LanguageBindTower)
     assert tower.frames_per_clip == 2
     pixels = random_pixels(4)
-    assert observe(tower, pixels).hidden.equal(observe(random_languagebind(2), pixels).hidden)
+    assert observe(tower, pixels).tokens.equal(observe(random_languagebind(2), pixels).tokens)
 
 
 def test_a_whole_model_reports_a_weight_over_time_that_is_missing(saved):

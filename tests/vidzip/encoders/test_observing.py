@@ -10,9 +10,10 @@ from functools import partial
 import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
-from observers import assert_same, assert_unchanged, contents, of_the_whole_tower
+from observers import WAYS, assert_same, assert_unchanged, contents, of_the_whole_tower
 from plain_languagebind import random_languagebind
 from towers import random_pixels, random_tower
+from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from vidzip import observe
 from vidzip.encoders import ObservedTower, tap
@@ -34,8 +35,8 @@ def test_sees_what_eager_attention_would_return(layer):
         eager = random_tower(attention="eager")(pixels, output_attentions=True, output_hidden_states=True)
     seen = observe(random_tower(), pixels, layer)
     number = layer % 4
-    torch.testing.assert_close(seen.hidden, eager.hidden_states[number + 1], rtol=0, atol=1e-5)
-    torch.testing.assert_close(seen.attention, eager.attentions[number][:, :, 0].sum(1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen.tokens, eager.hidden_states[number + 1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen.scores, eager.attentions[number][:, :, 0, 1:].sum(1), rtol=0, atol=1e-5)
 
 
 def test_keys_are_the_projection_averaged_over_heads():
@@ -45,20 +46,22 @@ def test_keys_are_the_projection_averaged_over_heads():
         layer = tower.encoder.layers[-2]
         keys = layer.self_attn.k_proj(layer.layer_norm1(states[-3]))
     expected = torch.stack([keys[..., head * 8 : (head + 1) * 8] for head in range(4)]).mean(0)
-    torch.testing.assert_close(observe(tower, pixels).keys, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(observe(tower, pixels).keys, expected[:, 1:], rtol=0, atol=1e-5)
 
 
 def test_shapes_and_no_gradients():
     seen = observe(random_tower(), random_pixels(3))
-    assert seen.hidden.shape == (3, 17, 32)
-    assert seen.keys.shape == (3, 17, 8)
-    assert seen.attention.shape == (3, 17)
-    assert not seen.hidden.requires_grad
+    assert seen.tokens.shape == (3, 17, 32)
+    assert seen.keys.shape == (3, 16, 8)
+    assert seen.grid == (4, 4)
+    assert seen.scores.shape == (3, 16)
+    assert not seen.tokens.requires_grad
 
 
 def test_attention_sums_to_the_number_of_heads():
-    totals = observe(random_tower(), random_pixels(3)).attention.sum(1)
-    torch.testing.assert_close(totals, torch.full((3,), 4.0))
+    with torch.no_grad():
+        _, _, attention = ObservedTower(random_tower())(random_pixels(3))
+    torch.testing.assert_close(attention.sum(1), torch.full((3,), 4.0))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
@@ -67,9 +70,9 @@ def test_half_precision_stays_close(dtype, tolerance):
     pixels = random_pixels(2)
     exact = observe(random_tower(), pixels)
     half = observe(random_tower().to(dtype), pixels.to(dtype))
-    assert half.hidden.dtype is dtype
-    assert half.attention.dtype is half.keys.dtype is torch.float32
-    for name in ("hidden", "keys", "attention"):
+    assert half.tokens.dtype is dtype
+    assert half.scores.dtype is half.keys.dtype is torch.float32
+    for name in ("tokens", "keys", "scores"):
         wanted, got = getattr(exact, name), getattr(half, name).float()
         assert (got - wanted).abs().max() <= tolerance * wanted.abs().max()
 
@@ -199,7 +202,7 @@ def tower(request):
 
 
 def assert_equal(one, other):
-    for name in ("hidden", "keys", "attention"):
+    for name in ("tokens", "keys", "scores"):
         assert getattr(one, name).equal(getattr(other, name))
 
 
@@ -345,6 +348,25 @@ def test_a_tower_whose_forward_runs_other_modules_is_refused():
     wrapped = torch.compile(random_tower(), backend="eager")
     with pytest.raises(BadArgument, match="encoder of this OptimizedModule is not its own; give the tower that it wr"):
         observe(wrapped, random_pixels(1))
+
+
+@pytest.mark.parametrize("as_keyword", [True, False])
+def test_the_grid_of_frames_that_are_not_square(as_keyword):
+    tower, pixels = random_tower(), torch.randn(2, 3, 56, 84)
+    with torch.no_grad(), tap(tower) as seen:
+        if as_keyword:
+            tower(pixel_values=pixels, interpolate_pos_encoding=True)
+        else:
+            tower(pixels, interpolate_pos_encoding=True)
+    assert seen.features().grid == (4, 6)
+
+
+def test_a_tower_without_cls_is_refused():
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    tower = SiglipVisionModel(SiglipVisionConfig(**sizes, image_size=56, patch_size=14))
+    for watch in WAYS.values():
+        with pytest.raises(BadArgument, match="SiglipVisionModel has no class embedding"):
+            watch(tower, random_pixels(1))
 
 
 def test_what_is_no_such_layer_or_tower_is_refused():

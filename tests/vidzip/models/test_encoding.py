@@ -41,7 +41,7 @@ def test_the_last_frame_fills_the_last_clip_and_its_repeats_are_not_seen(origina
     some = Frames(pixels=frames.pixels[:count], timestamps_seconds=frames.timestamps_seconds[:count])
     features = original.encode(some)
     assert features.num_frames == count
-    torch.testing.assert_close(features.hidden, own_features(original, some.pixels).hidden, rtol=0, atol=1e-5)
+    torch.testing.assert_close(features.tokens, own_features(original, some.pixels).tokens, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("at_once", [1, 4, 6, 8, 100])
@@ -119,8 +119,8 @@ def test_compiled_runs_are_full_and_one_graph_serves_every_number_of_frames(orig
             some = Frames(pixels=frames.pixels[:count], timestamps_seconds=frames.timestamps_seconds[:count])
             features = model.encode(some)
             assert features.num_frames == count
-            torch.testing.assert_close(features.hidden, original.encode(some).hidden, rtol=0, atol=1e-5)
-    torch.testing.assert_close(first.attention, original.encode(frames).attention, rtol=0, atol=1e-5)
+            torch.testing.assert_close(features.tokens, original.encode(some).tokens, rtol=0, atol=1e-5)
+    torch.testing.assert_close(first.scores, original.encode(frames).scores, rtol=0, atol=1e-5)
 
 
 def test_a_compiled_model_packs_and_answers_as_ever(original, clip, as_graphs):
@@ -169,8 +169,8 @@ def test_a_model_compiled_in_earnest_says_the_same(small, clip):
     with torch.compiler.set_stance("fail_on_recompile"):
         features = model.encode(frames)
     expected = small.encode(frames)
-    torch.testing.assert_close(first.hidden, expected.hidden[:2], rtol=0, atol=1e-4)
-    for name in ("hidden", "keys", "attention"):
+    torch.testing.assert_close(first.tokens, expected.tokens[:2], rtol=0, atol=1e-4)
+    for name in ("tokens", "keys", "scores"):
         torch.testing.assert_close(getattr(features, name), getattr(expected, name), rtol=0, atol=1e-4)
     planned = plan(clip, Budget(num_frames=9))
     assert model.pack(clip, planned).source.equal(small.pack(clip, planned).source)

@@ -143,7 +143,7 @@ def test_oracle_uncompressed_logits_and_answers_equal_an_assembly_by_hand(origin
 def test_time_is_attended_to(original, colours):
     features = original.encode(decode(colours, [0.0, 0.5, 1.0, 1.5]))
     other = original.encode(decode(colours, [0.0, 0.6, 1.0, 1.5]))
-    assert (features.hidden[0] - other.hidden[0]).abs().max() > 0.1  # the first frame is the same, the second is not
+    assert (features.tokens[0] - other.tokens[0]).abs().max() > 0.1  # the first frame is the same, the second is not
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -348,7 +348,7 @@ def test_the_layer_is_the_one_that_the_config_selects(copy, colours, said, layer
     pixels = torch.stack([prepared_as_published(picture) for picture in frames.pixels])
     with torch.no_grad():
         states = model.tower(pixels, output_hidden_states=True).hidden_states
-    torch.testing.assert_close(model.encode(frames).hidden, states[said], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.encode(frames).tokens, states[said], rtol=1e-4, atol=1e-4)
 
 
 def test_several_end_marks_and_none(copy, original, colours):

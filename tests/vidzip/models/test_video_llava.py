@@ -51,7 +51,7 @@ def test_the_layer_is_the_one_the_checkpoint_names(clip, layer):
     pixels = decode(clip, [0.5]).pixels
     with torch.no_grad():
         states = model.tower(model.preprocessor(pixels), output_hidden_states=True).hidden_states
-    torch.testing.assert_close(model.encode(decode(clip, [0.5])).hidden, states[layer], rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.encode(decode(clip, [0.5])).tokens, states[layer], rtol=0, atol=1e-5)
 
 
 def test_the_uncompressed_answer_is_the_models_own(built_in, clip):

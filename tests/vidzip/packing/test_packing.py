@@ -13,9 +13,9 @@ from vidzip.packing import pack_zipped
 INFO = VideoInfo(path="v", duration_seconds=4.0, fps=5.0, num_frames=20, identity="abc")
 
 
-def packed(frames=4, total=18, size=9):
+def packed(frames=4, total=18, size=9, **features):
     planned = plan(INFO, Budget(total_tokens=total, num_frames=frames), size)
-    zipped = zip_frames(random_features(frames, size), planned.tokens_per_frame)
+    zipped = zip_frames(random_features(frames, size, **features), planned.tokens_per_frame)
     return pack_zipped(zipped, planned, timestamps_seconds=(0.4, 1.4, 2.4, 3.4), method="visionzip", tower="t")
 
 
@@ -35,7 +35,16 @@ def test_every_token_knows_where_it_came_from():
         assert origin.anchor in origin.patches
         seen += [(origin.frame, patch) for patch in origin.patches]
     assert len(seen) == len(set(seen)) == int((video.source >= 0).sum())
-    assert video.provenance(0).anchor == 0
+
+
+def test_an_anchor_is_cls_or_a_patch_with_its_row_and_column():
+    origins = [packed(grid=(2, 4)).provenance(token) for token in range(18)]
+    assert (origins[0].anchor, origins[0].is_cls, origins[0].row, origins[0].column) == (0, True, None, None)
+    for origin in origins:
+        assert origin.is_cls == (origin.anchor == 0)
+        assert origin.is_cls or 1 + 4 * origin.row + origin.column == origin.anchor
+    without = [packed(has_cls=False, size=8, grid=(2, 4)).provenance(token) for token in range(18)]
+    assert all(4 * origin.row + origin.column == origin.anchor for origin in without)
 
 
 def test_a_token_that_is_not_there():
@@ -60,10 +69,12 @@ def packed_across(tmp_path):
     source[0, :3], source[1, 3:5], source[2, 4:6], source[3, 0] = torch.tensor([0, 1, 1]), 1, torch.tensor([2, 3]), 4
     source[1, 7] = 2
     zipped = ZippedFrames(
-        tokens=features.hidden[[0, 0, 2, 2, 3], [0, 1, 4, 5, 0]],
+        tokens=features.tokens[[0, 0, 2, 2, 3], [0, 1, 4, 5, 0]],
         frame_of=torch.tensor([0, 0, 2, 2, 3]),
         anchor_of=torch.tensor([0, 1, 4, 5, 0]),
-        source=source,
+        source=source.flatten(),
+        grids=features.grids,
+        has_cls=True,
     )
     planned = plan(INFO, Budget(total_tokens=5, num_frames=4), 9)
     video = pack_zipped(zipped, planned, timestamps_seconds=(0.4, 1.4, 2.4, 3.4), method="across", tower="t")
@@ -83,3 +94,23 @@ def test_tokens_of_other_frames_that_ended_in_one_are_told(tmp_path):
         origins = [video.provenance(token) for token in range(5)]
         assert [origin.patches for origin in origins] == [(0,), (1, 2), (4,), (5,), (0,)]
         assert [origin.elsewhere for origin in origins] == [(), ((1, 3), (1, 4)), ((1, 7),), (), ()]
+
+
+def test_frames_of_different_grids_are_packed_and_saved(tmp_path):
+    runs = [
+        random_features(1, 13, grid=(3, 4)),
+        random_features(2, 7, grid=(3, 2)),
+        random_features(1, 13, grid=(4, 3)),
+    ]
+    planned = plan(INFO, Budget(total_tokens=18, num_frames=4), 13)
+    zipped = zip_frames(runs, planned.tokens_per_frame)
+    video = pack_zipped(zipped, planned, timestamps_seconds=(0.4, 1.4, 2.4, 3.4), method="visionzip", tower="t")
+    video.save(tmp_path / "ragged.vidzip")
+    for one in (video, PackedVideo.load(tmp_path / "ragged.vidzip")):
+        assert one.grids == ((3, 4), (3, 2), (3, 2), (4, 3))
+        assert (one.full_tokens, [len(one.source_of(frame)) for frame in range(4)]) == (40, [13, 7, 7, 13])
+        for token in range(18):
+            origin = one.provenance(token)
+            columns = one.grids[origin.frame][1]
+            assert origin.is_cls or 1 + columns * origin.row + origin.column == origin.anchor
+            assert one.source_of(origin.frame)[origin.anchor] == token

@@ -36,8 +36,9 @@ def test_small_models_match_what_is_loaded(name):
     assert (shape.tokens_per_frame, shape.frames_per_clip) == (model.tokens_per_frame, model.frames_per_clip)
     assert shape.frames_at_once == model.batch_frames
     seen = model.encode(Frames(pixels=torch.zeros(2, 3, 224, 224, dtype=torch.uint8), timestamps_seconds=(0.0, 1.0)))
-    assert 2 * shape.feature_bytes == sum(one.nbytes for one in (seen.hidden, seen.keys, seen.attention))
-    assert shape.packed_width == seen.hidden.shape[-1]
+    held = (seen.patches, seen.keys, seen.scores)  # their memory also holds what belongs to CLS
+    assert 2 * shape.feature_bytes == sum(one.untyped_storage().nbytes() for one in held)
+    assert shape.packed_width == seen.patches.shape[-1]
 
 
 def test_the_flop_and_bytes_of_the_7b_model_match_published_numbers():
