@@ -23,7 +23,7 @@ from pipelines.runs.decode_pool import default_processes
 from pipelines.runs.run_log import open_run_log
 from pipelines.runs.running import Workload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
-from pipelines.shapes import SetRequest, make_set
+from pipelines.shapes import ShapesSettings, write_set
 from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, DecodeOptions
 
@@ -41,7 +41,9 @@ def resident_bytes(pid: int) -> int:
 
 def make_questions(folder: Path, videos: int, distinct: int) -> list[Sample]:
     """Write a few videos, give them many names, and ask two questions about each."""
-    make_set(SetRequest(folder=str(folder), split="validation", videos=distinct, seed=7, workers=None), lambda *_: None)
+    write_set(
+        ShapesSettings(folder=str(folder), split="validation", videos=distinct, seed=7, workers=None), lambda *_: None
+    )
     known = load(folder)
     samples = []
     for number in range(videos):

@@ -25,7 +25,7 @@ from pipelines.runs.decode_pool import default_processes
 from pipelines.runs.run_log import open_run_log
 from pipelines.runs.running import Workload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
-from pipelines.shapes import SetRequest, make_set
+from pipelines.shapes import ShapesSettings, write_set
 from pipelines.terminal import print_markdown_table, print_table
 from vidzip import Budget, DecodeOptions, VideoModel
 from vidzip.models.video_llava import VideoLlava
@@ -45,7 +45,9 @@ class _Endless(VideoLlava):
 
 def make_questions(folder: Path, videos: int, questions: int) -> list[Sample]:
     """Write videos of the set, and repeat the questions of each until there are enough."""
-    make_set(SetRequest(folder=str(folder), split="validation", videos=videos, seed=7, workers=None), lambda *_: None)
+    write_set(
+        ShapesSettings(folder=str(folder), split="validation", videos=videos, seed=7, workers=None), lambda *_: None
+    )
     samples: list[Sample] = []
     of_video: dict[str, list[Sample]] = {}
     for sample in load(folder):

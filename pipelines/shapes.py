@@ -1,7 +1,7 @@
-"""The synthetic set ``shapes`` in a folder: videos, and questions and answers in Video-LLaVA's layout.
+"""Writing of the synthetic set ``shapes``: videos, and questions and answers in Video-LLaVA's layout.
 
-``shapes.json`` says what the set is and comes first, then the videos one by one, the questions last: whatever ends a
-run, the folder knows what it holds, every file in it is whole, and the same command goes on from there.
+``shapes.json``, which describes the set, is written first, then the videos one by one, the questions last: an
+interrupted set is described, all its files are complete, and the same command resumes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,33 +28,36 @@ from vidzip.video.writing import write
 DESCRIPTION, VIDEOS, SUFFIX = "shapes.json", "videos", ".mp4"
 
 CRF, PRESET = 28, "veryfast"
-"""x264's settings for these videos: losses below the pictures' own grain, at 1 to 2 KB a frame."""
+"""x264's settings: losses are below the frames' own grain, at 1 to 2 KB per frame."""
 
-USUAL_VIDEOS = {"train": 200, "validation": 100}
-"""Videos of a split where no number is asked for and none is frozen."""
+DEFAULT_VIDEOS = {"train": 200, "validation": 100}
+"""Default number of videos of the splits that are not frozen."""
 
-_IDENTITY = {"schema": "", "version": "", "split": "--split", "seed": "--seed", "kinds": "", "codec": ""}
-"""What must agree for two sets to be one, and the option that chooses it."""
+_OPTIONS = {"schema": "", "version": "", "split": "--split", "seed": "--seed", "kinds": "", "codec": ""}
+"""The fields of the description that identify a set, and the options that choose them."""
 
 
 class OtherFolder(VidzipError):
-    """The folder holds something else than the set that was asked for, or more of it."""
+    """The folder holds something else than the set, or more of it."""
 
 
 class NotTheFrozenSet(SystemFault):
-    """This machine makes other questions or draws other frames than those whose hashes are frozen."""
+    """This machine makes other questions or frames than those of the frozen set."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetRequest:
-    """Which set to make, and where.
+class ShapesSettings:
+    """Which set is written, and where.
 
     Attributes:
-        folder: new, empty, or holding a part of this very set.
+        folder: new, empty, or with a part of the same set.
         split: a name in :data:`eval.shapes.SPLITS`.
-        videos: how many; None takes as many as are frozen, or :data:`USUAL_VIDEOS`.
+        videos: number of videos; that of the frozen split, or :data:`DEFAULT_VIDEOS`, when None.
         seed: 0 or more.
-        workers: how many videos are written at a time; None takes as many as there are CPUs.
+        workers: number of videos written at a time; the number of CPUs when None.
+
+    Raises:
+        BadArgument: the split is unknown, the seed is negative, or there are fewer than 1 videos or workers.
     """
 
     folder: str
@@ -62,22 +66,63 @@ class SetRequest:
     seed: int = 7
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise BadArgument(f"unknown split {self.split!r}", hint=f"use one of {', '.join(SPLITS)}")
+        if self.seed < 0:
+            raise BadArgument(f"the seed is {self.seed}", hint="give 0 or more")
+        if self.videos is not None and self.videos < 1:
+            raise BadArgument(f"the number of videos is {self.videos}", hint="give 1 or more")
+        check_workers(self.workers)
+
+    @property
+    def num_videos(self) -> int:
+        """Number of videos of the set."""
+        if self.videos is not None:
+            return self.videos
+        frozen = frozen_splits().get(self.split)
+        return frozen.num_videos if frozen else DEFAULT_VIDEOS[self.split]
+
+    @property
+    def frozen_frames(self) -> tuple[str, ...]:
+        """The hashes of the frames of the set's videos, from the first on; empty if the set is not frozen."""
+        frozen = frozen_splits().get(self.split)
+        return frozen.frames_sha256[: self.num_videos] if frozen and frozen.seed == self.seed else ()
+
+    def video_file(self, index: int) -> str:
+        """Path of a video."""
+        return os.path.join(self.folder, VIDEOS, clip_name(self.split, self.seed, index) + SUFFIX)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the set, as JSON data."""
+        return {
+            "schema": "vidzip/shapes/1",
+            "version": VERSION,
+            "split": self.split,
+            "seed": self.seed,
+            "num_videos": self.num_videos,
+            "num_questions": self.num_videos * len(KINDS),
+            "kinds": list(KINDS),
+            "shares": dict.fromkeys(KINDS, f"1/{len(KINDS)}"),
+            "codec": {"container": "mp4", "codec": "h264", "pixel_format": "yuv420p", "crf": CRF, "preset": PRESET},
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
-class MadeSet:
-    """What lies in the folder now.
+class WrittenSet:
+    """A set in its folder.
 
     Attributes:
-        request: what was asked for.
-        num_videos: videos in it.
-        num_written: those of them that this run wrote.
-        num_frozen: those of them whose frames were equal to the frozen set's as they were written.
-        num_questions: questions in it.
-        duration_seconds: of all videos together.
-        size_bytes: of all videos together.
+        settings: its settings.
+        num_videos: number of videos.
+        num_written: videos written by this call.
+        num_frozen: videos whose frames equalled those of the frozen set when they were written.
+        num_questions: number of questions.
+        duration_seconds: of all videos.
+        size_bytes: of all videos.
     """
 
-    request: SetRequest
+    settings: ShapesSettings
     num_videos: int
     num_written: int
     num_frozen: int
@@ -86,165 +131,104 @@ class MadeSet:
     size_bytes: int
 
 
-def make_set(request: SetRequest, progress: Progress) -> MadeSet:
-    """Write a set into a folder, or what is missing of it.
+def write_set(settings: ShapesSettings, progress: Progress) -> WrittenSet:
+    """Write a set into a folder, or its missing part.
 
     Raises:
-        BadArgument: an unknown split, a negative seed, or fewer than 1 video or worker.
-        OtherFolder: the folder holds something else, or more videos than were asked for; nothing in it is changed.
+        OtherFolder: the folder holds something else, or more videos; nothing in it is changed.
         NotTheFrozenSet: this machine makes another set than the frozen one.
-        WriteError: the folder cannot be written; :class:`DiskFull` where there is no room.
+        WriteError: the folder cannot be written; :class:`DiskFull` if there is no space left.
         WorkerLost: a worker process was ended from outside.
     """
-    count = _num_videos(request)
-    described = _description(request, count)
-    folder = request.folder
-    videos = os.path.join(folder, VIDEOS)
-    frozen = _frozen_frames(request)[:count]
-    with _as_our_errors(request, count):
-        _make_folder(folder)
+    folder, count = settings.folder, settings.num_videos
+    description = settings.describe()
+    with _named_write_errors(settings):
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise WriteError(f"{folder!r} is not a folder", hint="give a folder, new or empty")
+        os.makedirs(folder, exist_ok=True)
         with lock_folder(folder):
-            held = _description_in(folder, described)
-            files = _list_files(request, count, progress)
-            missing = [i for i in range(count) if not os.path.isfile(_video_file(request, i))]
-            if missing or held != described or not _hold(folder, files.texts):
+            existing = _read_description(folder, description)
+            files = _make_files(settings, progress)
+            missing = [index for index in range(count) if not os.path.isfile(settings.video_file(index))]
+            if missing or existing != description or not _are_written(folder, files.texts):
+                videos = os.path.join(folder, VIDEOS)
                 os.makedirs(videos, exist_ok=True)
                 remove_partials(videos)
-                write_text(os.path.join(folder, DESCRIPTION), json.dumps(described, indent=1) + "\n")
-                _write_videos(request, count, missing, progress)
+                write_text(os.path.join(folder, DESCRIPTION), json.dumps(description, indent=1) + "\n")
+                _write_videos(settings, missing, progress)
                 for name, text in files.texts.items():
                     write_text(os.path.join(folder, name), text)
-    return MadeSet(
-        request=request,
+    return WrittenSet(
+        settings=settings,
         num_videos=count,
         num_written=len(missing),
-        num_frozen=len(frozen),
+        num_frozen=len(settings.frozen_frames),
         num_questions=files.num_questions,
         duration_seconds=files.duration_seconds,
-        size_bytes=sum(os.path.getsize(_video_file(request, i)) for i in range(count)),
+        size_bytes=sum(os.path.getsize(settings.video_file(index)) for index in range(count)),
     )
 
 
-def summary(made: MadeSet) -> list[tuple[str, str]]:
-    """Report a set in a short table."""
-    minutes, seconds = divmod(round(made.duration_seconds), 60)
-    if made.num_frozen == 0:
-        frames = f"not compared: none are frozen for split {made.request.split}, seed {made.request.seed}"
-    elif made.num_frozen == made.num_videos:
-        frames = f"equal to the frozen set's in all {made.num_frozen:,} videos"
-    else:
-        frames = f"equal to the frozen set's in its {made.num_frozen:,} videos; no more are frozen"
-    return [
-        ("videos", f"{made.num_videos:,}   ({made.num_written:,} written now)"),
-        ("questions", f"{made.num_questions:,}"),
-        ("duration", f"{minutes:,} min {seconds} s"),
-        ("size", f"{made.size_bytes / 1e6:,.1f} MB"),
-        ("frames", frames),
-    ]
-
-
-def _num_videos(request: SetRequest) -> int:
-    """Check what was asked for, and say how many videos that is."""
-    if request.split not in SPLITS:
-        raise BadArgument(f"there is no split {request.split!r}", hint=f"use one of {', '.join(SPLITS)}")
-    if request.seed < 0:
-        raise BadArgument(f"the seed is {request.seed}", hint="give 0 or more")
-    check_workers(request.workers)
-    if request.videos is None:
-        frozen = frozen_splits().get(request.split)
-        return frozen.num_videos if frozen else USUAL_VIDEOS[request.split]
-    if request.videos < 1:
-        raise BadArgument(f"the number of videos is {request.videos}", hint="give 1 or more")
-    return request.videos
-
-
-def _frozen_frames(request: SetRequest) -> tuple[str, ...]:
-    """The hashes that videos' frames must have, from the first one on; none where nothing is frozen."""
-    frozen = frozen_splits().get(request.split)
-    return frozen.frames_sha256 if frozen and frozen.seed == request.seed else ()
-
-
-def _description(request: SetRequest, count: int) -> dict[str, Any]:
-    return {
-        "schema": "vidzip/shapes/1",
-        "version": VERSION,
-        "split": request.split,
-        "seed": request.seed,
-        "num_videos": count,
-        "num_questions": count * len(KINDS),
-        "kinds": list(KINDS),
-        "shares": dict.fromkeys(KINDS, f"1/{len(KINDS)}"),
-        "codec": {"container": "mp4", "codec": "h264", "pixel_format": "yuv420p", "crf": CRF, "preset": PRESET},
-    }
-
-
-def _video_file(request: SetRequest, index: int) -> str:
-    return os.path.join(request.folder, VIDEOS, clip_name(request.split, request.seed, index) + SUFFIX)
-
-
-def _make_folder(folder: str) -> None:
-    if os.path.lexists(folder) and not os.path.isdir(folder):
-        raise WriteError(f"{folder!r} is no folder", hint="give a folder, new or empty")
-    os.makedirs(folder, exist_ok=True)
-
-
-def _description_in(folder: str, described: dict[str, Any]) -> dict[str, Any] | None:
-    """Read what a folder says it holds; None where it is empty.
+def _read_description(folder: str, expected: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the description of the set in a folder; None if the folder is empty.
 
     Raises:
-        OtherFolder: something else than what is described, or more of it.
+        OtherFolder: the folder holds something else than expected, or more videos.
     """
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     if not names:
         return None
     if DESCRIPTION not in names:
-        shown = ", ".join(repr(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
+        present = ", ".join(repr(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
         raise OtherFolder(
-            f"{folder!r} is not empty and holds no set shapes: there is {shown}", hint="give a new or an empty folder"
+            f"{folder!r} is not empty, and holds no set shapes but {present}", hint="give a new or an empty folder"
         )
     file = os.path.join(folder, DESCRIPTION)
     try:
-        with open(file, encoding="utf-8") as opened:
-            held = json.load(opened)
+        found = json.loads(Path(file).read_text(encoding="utf-8"))
     except ValueError:
-        held = None
-    if not isinstance(held, dict) or type(held.get("num_videos")) is not int:
+        found = None
+    if not isinstance(found, dict) or type(found.get("num_videos")) is not int:
         raise OtherFolder(f"{file!r} does not describe a set shapes", hint="give a new or an empty folder")
-    unlike = [key for key in _IDENTITY if held.get(key) != described[key]]
-    if unlike:
-        there = ", ".join(f"{key} {held.get(key)!r}" for key in unlike)
-        asked = ", ".join(f"{key} {described[key]!r}" for key in unlike)
-        options = " ".join(f"{_IDENTITY[key]} {held.get(key)}" for key in unlike)
-        is_choice = all(_IDENTITY[key] for key in unlike)
-        way = f"give another folder, or {options} to go on with this one" if is_choice else "give another folder"
-        raise OtherFolder(f"{folder!r} holds another set: {there}; asked for was {asked}", hint=way)
-    if held["num_videos"] > described["num_videos"]:
+    different = [key for key in _OPTIONS if found.get(key) != expected[key]]
+    if different:
+        present = ", ".join(f"{key} {found.get(key)!r}" for key in different)
+        requested = ", ".join(f"{key} {expected[key]!r}" for key in different)
+        options = " ".join(f"{_OPTIONS[key]} {found.get(key)}" for key in different)
+        has_options = all(_OPTIONS[key] for key in different)
         raise OtherFolder(
-            f"{folder!r} is a set of {held['num_videos']} videos, but {described['num_videos']} were asked for",
-            hint=f"give another folder, or --videos {held['num_videos']} or more: none is taken away",
+            f"{folder!r} holds another set: {present}, not {requested}",
+            hint=f"give another folder, or {options} to resume this one" if has_options else "give another folder",
         )
-    return held
+    if found["num_videos"] > expected["num_videos"]:
+        raise OtherFolder(
+            f"{folder!r} is a set of {found['num_videos']} videos, more than {expected['num_videos']}",
+            hint=f"give another folder, or --videos {found['num_videos']} or more: no video is removed",
+        )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Files:
-    """What the set's files of text must hold, by name in the order they are written, and what that adds up to."""
+    """The texts of the set's files, by name in the order of writing, and their totals."""
 
     texts: dict[str, str]
     num_questions: int
     duration_seconds: float
 
 
-def _list_files(request: SetRequest, count: int, progress: Progress) -> _Files:
-    """Make every scene and ask its questions; no frame is drawn."""
-    num_frozen = len(_frozen_frames(request))
+def _make_files(settings: ShapesSettings, progress: Progress) -> _Files:
+    """Make all scenes and their questions, without rendering frames."""
+    count = settings.num_videos
+    frozen = frozen_splits().get(settings.split)
+    num_frozen = frozen.num_videos if frozen and frozen.seed == settings.seed else 0
     questions: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
     frozen_clips: list[Clip] = []
     duration = 0.0
     for index in range(count):
         progress("list questions", index, count)
-        clip = make_clip(request.split, request.seed, index)
+        clip = make_clip(settings.split, settings.seed, index)
         duration += clip.scene.duration_seconds
         if index < num_frozen:
             frozen_clips.append(clip)
@@ -262,48 +246,38 @@ def _list_files(request: SetRequest, count: int, progress: Progress) -> _Files:
                     "seconds": question.seconds(clip.scene),
                 }
             )
-    if 0 < num_frozen == len(frozen_clips):
-        _check_questions(request, frozen_clips)
+    if frozen and 0 < num_frozen == len(frozen_clips) and questions_digest(frozen_clips) != frozen.questions_sha256:
+        raise _not_frozen(f"this machine makes other questions than those of the frozen split {settings.split}")
     return _Files(
-        texts={ANSWERS: _as_text(answers), QUESTIONS: _as_text(questions)},
+        texts={ANSWERS: _json_rows(answers), QUESTIONS: _json_rows(questions)},
         num_questions=len(questions),
         duration_seconds=duration,
     )
 
 
-def _check_questions(request: SetRequest, clips: list[Clip]) -> None:
-    if questions_digest(clips) != frozen_splits()[request.split].questions_sha256:
-        raise _not_frozen(f"this machine makes other questions than the frozen split {request.split} holds")
-
-
 def _not_frozen(message: str) -> NotTheFrozenSet:
     return NotTheFrozenSet(
         message,
-        hint=f"results would not compare with others'; report it with your processor and numpy {np.__version__}",
+        hint=f"results would not be comparable; report it with your processor and numpy {np.__version__}",
     )
 
 
-def _as_text(rows: list[dict[str, Any]]) -> str:
-    """A list as JSON, one row a line."""
+def _json_rows(rows: list[dict[str, Any]]) -> str:
+    """Write a JSON list with one row per line."""
     return "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n"
 
 
-def _hold(folder: str, texts: dict[str, str]) -> bool:
-    """Whether the folder's files are these texts already."""
-    return all(_text_of(os.path.join(folder, name)) == text.encode() for name, text in texts.items())
-
-
-def _text_of(path: str) -> bytes | None:
+def _are_written(folder: str, texts: dict[str, str]) -> bool:
+    """Whether the files have these texts already."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return all(Path(folder, name).read_bytes() == text.encode() for name, text in texts.items())
     except FileNotFoundError:
-        return None
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Video:
-    """One video to be written; its frames must have the hash, where there is one."""
+    """A video to be written; its frames must have the hash, if there is one."""
 
     path: str
     split: str
@@ -312,53 +286,54 @@ class _Video:
     frames_sha256: str | None
 
 
-def _write_videos(request: SetRequest, count: int, missing: list[int], progress: Progress) -> None:
-    frozen = _frozen_frames(request)
-    todo = [
+def _write_videos(settings: ShapesSettings, missing: list[int], progress: Progress) -> None:
+    frozen, count = settings.frozen_frames, settings.num_videos
+    videos = [
         _Video(
-            path=_video_file(request, index),
-            split=request.split,
-            seed=request.seed,
+            path=settings.video_file(index),
+            split=settings.split,
+            seed=settings.seed,
             index=index,
             frames_sha256=frozen[index] if index < len(frozen) else None,
         )
         for index in missing
     ]
-    there = count - len(missing)
 
-    def show(done: int) -> None:
-        progress("write videos", there + done, count)
+    def on_done(done: int) -> None:
+        progress("write videos", count - len(missing) + done, count)
 
-    show(0)
-    for_each(_write_video, todo, request.workers, show)
+    on_done(0)
+    for_each(_write_video, videos, settings.workers, on_done)
 
 
 def _write_video(video: _Video) -> None:
     clip = make_clip(video.split, video.seed, video.index)
-    write(video.path, _pictures(clip, video.frames_sha256), clip.scene.fps, crf=CRF, preset=PRESET, reproducible=True)
+    frames = _checked_frames(clip, video.frames_sha256)
+    write(video.path, frames, clip.scene.fps, crf=CRF, preset=PRESET, reproducible=True)
 
 
-def _pictures(clip: Clip, frames_sha256: str | None) -> Iterator[np.ndarray]:
-    """Draw a video's frames; after the last one, say whether they were the frozen ones."""
+def _checked_frames(clip: Clip, frames_sha256: str | None) -> Iterator[np.ndarray]:
+    """Render a video's frames; after the last one, check their hash."""
     digest = hashlib.sha256()
-    for picture in until_stopped(clip.renderer.render_all()):
-        digest.update(picture.tobytes())
-        yield picture
+    for frame in until_stopped(clip.renderer.render_all()):
+        digest.update(frame.tobytes())
+        yield frame
     if frames_sha256 is not None and digest.hexdigest() != frames_sha256:
-        raise _not_frozen(f"this machine draws other frames of {clip.name} than the frozen split holds")
+        raise _not_frozen(f"this machine renders other frames of {clip.name} than those of the frozen split")
 
 
 @contextmanager
-def _as_our_errors(request: SetRequest, count: int) -> Iterator[None]:
-    """Turn what the system says about the folder into errors of ours, which name it."""
+def _named_write_errors(settings: ShapesSettings) -> Iterator[None]:
+    """Turn errors of the operating system into vidzip's, with the folder's name."""
     try:
         try:
             yield
         except OSError as error:
-            raise write_error(str(error.filename or request.folder), error) from error
+            raise write_error(str(error.filename or settings.folder), error) from error
     except DiskFull as error:
-        done = sum(os.path.isfile(_video_file(request, index)) for index in range(count))
+        count = settings.num_videos
+        done = sum(os.path.isfile(settings.video_file(index)) for index in range(count))
         raise DiskFull(
-            f"there is no room left for the set in {request.folder!r}: {done:,} of {count:,} videos are there",
-            hint="free some space and run the same command again: it goes on from there",
+            f"no space left for the set in {settings.folder!r}: {done:,} of {count:,} videos are written",
+            hint="free some space and run the same command again: it resumes",
         ) from error

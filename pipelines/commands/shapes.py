@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pipelines.options import debug_option
 from pipelines.terminal import print_line, print_message, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from pipelines.shapes import WrittenSet
 
 
 @click.command(name="shapes")
@@ -25,15 +30,32 @@ def command(*, folder: str, split: str, videos: int | None, seed: int, workers: 
 
     The same command resumes an interrupted one.
     """
-    from pipelines.shapes import SetRequest, make_set, summary
+    from pipelines.shapes import ShapesSettings, write_set
 
-    request = SetRequest(folder=folder, split=split, videos=videos, seed=seed, workers=workers)
+    settings = ShapesSettings(folder=folder, split=split, videos=videos, seed=seed, workers=workers)
     try:
         with progress_bar() as show:
-            made = make_set(request, show)
+            written = write_set(settings, show)
     except KeyboardInterrupt:
         print_message("note", "finished videos are kept: the same command resumes")
         raise
-    if made.num_written == 0:
+    if written.num_written == 0:
         print_line(f"{folder} holds this set already: no video was missing")
-    print_table(summary(made))
+    print_table(_rows(written))
+
+
+def _rows(written: WrittenSet) -> list[tuple[str, str]]:
+    minutes, seconds = divmod(round(written.duration_seconds), 60)
+    if written.num_frozen == 0:
+        frames = f"not compared: split {written.settings.split} with seed {written.settings.seed} is not frozen"
+    elif written.num_frozen == written.num_videos:
+        frames = f"equal to the frozen set's in all {written.num_frozen:,} videos"
+    else:
+        frames = f"equal to the frozen set's in its {written.num_frozen:,} videos; the others are not frozen"
+    return [
+        ("videos", f"{written.num_videos:,}   ({written.num_written:,} written now)"),
+        ("questions", f"{written.num_questions:,}"),
+        ("duration", f"{minutes:,} min {seconds} s"),
+        ("size", f"{written.size_bytes / 1e6:,.1f} MB"),
+        ("frames", frames),
+    ]

@@ -8,7 +8,7 @@ import torch
 from towers import random_features
 
 from benchmarks.kept import LabelledFrame, attention, changed, kept, lengths, main
-from pipelines.shapes import SetRequest, make_set
+from pipelines.shapes import ShapesSettings, write_set
 from pipelines.terminal import progress_bar
 
 
@@ -61,7 +61,7 @@ def test_tokens_changed_by_another_precision(frame):
 def test_a_set_is_analysed_in_two_precisions(tmp_path, capsys):
     folder = str(tmp_path / "set")
     with progress_bar() as show:
-        make_set(SetRequest(folder=folder, split="validation", videos=1, seed=50, workers=1), show)
+        write_set(ShapesSettings(folder=folder, split="validation", videos=1, seed=50, workers=1), show)
     assert main([folder, "--model", "tiny-random", "--device", "cpu", "--dtype", "bfloat16"]) == 0
     assert "changed by bfloat16" in capsys.readouterr().out
 

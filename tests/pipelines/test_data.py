@@ -12,7 +12,7 @@ from refusals import assert_refused
 from eval.datasets import SETS, DatasetError
 from pipelines.cli import main
 from pipelines.data import CheckSettings, check_data, open_video
-from pipelines.shapes import SetRequest, make_set
+from pipelines.shapes import ShapesSettings, write_set
 from vidzip.errors import BadArgument, NotAVideo
 
 
@@ -24,7 +24,7 @@ def quietly(_stage: str, _done: int, _total: int) -> None:
 def finished(tmp_path_factory) -> Path:
     """A set of two videos and 14 questions; not to be changed."""
     folder = tmp_path_factory.mktemp("sets") / "finished"
-    make_set(SetRequest(folder=str(folder), split="train", seed=18066, videos=2, workers=1), quietly)
+    write_set(ShapesSettings(folder=str(folder), split="train", seed=18066, videos=2, workers=1), quietly)
     return folder
 
 

@@ -19,7 +19,7 @@ import pipelines.workers
 from eval.datasets import load
 from eval.shapes import KINDS, FrozenSplit, frames_digest, frozen_splits, make_clip, questions_digest
 from pipelines.cli import main
-from pipelines.shapes import SetRequest, make_set
+from pipelines.shapes import ShapesSettings, write_set
 from vidzip import decode, probe, sample
 from vidzip.files import lock_folder
 
@@ -40,7 +40,7 @@ def quietly(_stage: str, _done: int, _total: int) -> None:
 def finished(tmp_path_factory) -> Path:
     """A set of three videos; not to be changed."""
     folder = tmp_path_factory.mktemp("sets") / "finished"
-    make_set(SetRequest(folder=str(folder), split="train", seed=SEED, videos=3, workers=1), quietly)
+    write_set(ShapesSettings(folder=str(folder), split="train", seed=SEED, videos=3, workers=1), quietly)
     return folder
 
 
@@ -74,7 +74,7 @@ def test_the_command_writes_a_set(tmp_path, finished, capsys):
         "questions  21",
         f"duration   0 min {round(duration)} s",
         f"size       {size / 1e6:.1f} MB",
-        f"frames     not compared: none are frozen for split train, seed {SEED}",
+        f"frames     not compared: split train with seed {SEED} is not frozen",
     ]
     assert err == ""
     assert content(out) == content(finished)
@@ -95,7 +95,7 @@ def test_the_set_is_read_as_video_llavas_are(finished, clips):
     assert {path.stem for path in (finished / "videos").iterdir()} == {one.video for one in samples}
 
 
-def test_the_answers_tell_more_than_the_layout_asks_for(finished, clips):
+def test_the_answers_have_more_fields_than_the_layout_needs(finished, clips):
     rows = json.loads((finished / "test_a.json").read_text())
     questions = [(clip, question) for clip in clips for question in clip.questions]
     for row, (clip, question) in zip(rows, questions, strict=True):
@@ -130,7 +130,7 @@ def test_videos_hold_the_frames_that_were_drawn(finished, clips):
         for number, drawn in enumerate(clip.renderer.render_all()):
             loss = np.abs(decoded[number].astype(int) - drawn).mean()
             assert loss < 10  # of 255, most of it the grain
-        for flash in scene.flashes:  # no frame too early or too late: flashes come and go in the right one
+        for flash in scene.flashes:  # flashes start and end in the right frame
             side = min(scene.width, scene.height)
             x, y = flash.centre(flash.first_frame)
             across = int(x * side + (scene.width - side) / 2)
@@ -143,13 +143,13 @@ def test_videos_hold_the_frames_that_were_drawn(finished, clips):
             assert np.abs(last - after).max() > 3 * np.abs(last - during).max()
 
 
-def test_processes_of_their_own_write_the_same_bytes(tmp_path, finished):
-    request = SetRequest(folder=str(tmp_path / "set"), split="train", seed=SEED, videos=3, workers=2)
-    assert make_set(request, quietly).num_written == 3
+def test_worker_processes_write_the_same_bytes(tmp_path, finished):
+    settings = ShapesSettings(folder=str(tmp_path / "set"), split="train", seed=SEED, videos=3, workers=2)
+    assert write_set(settings, quietly).num_written == 3
     assert content(tmp_path / "set") == content(finished)
 
 
-def test_a_run_goes_on_where_one_was_ended(folder, finished, capsys):
+def test_an_interrupted_set_is_resumed(folder, finished, capsys):
     videos = folder / "videos"
     gone = videos / f"train_{SEED}_00001.mp4"
     gone.unlink()
@@ -165,7 +165,7 @@ def test_a_run_goes_on_where_one_was_ended(folder, finished, capsys):
     }
 
 
-def test_a_set_that_is_there_stays_untouched(folder, capsys):
+def test_a_complete_set_is_not_touched(folder, capsys):
     before = moments(folder)
     assert main(["shapes", str(folder), *THREE]) == 0
     out = capsys.readouterr().out.splitlines()
@@ -176,7 +176,7 @@ def test_a_set_that_is_there_stays_untouched(folder, capsys):
 
 def test_more_videos_extend_a_set(folder, finished):
     before = moments(folder / "videos")
-    made = make_set(SetRequest(folder=str(folder), split="train", seed=SEED, videos=4, workers=1), quietly)
+    made = write_set(ShapesSettings(folder=str(folder), split="train", seed=SEED, videos=4, workers=1), quietly)
     assert (made.num_videos, made.num_written, made.num_questions) == (4, 1, 28)
     assert before.items() <= moments(folder / "videos").items()
     samples = load(folder)
@@ -188,84 +188,84 @@ def test_more_videos_extend_a_set(folder, finished):
 def test_progress_counts_videos(tmp_path, folder):
     (folder / "videos" / f"train_{SEED}_00000.mp4").unlink()
     seen = []
-    request = SetRequest(folder=str(folder), split="train", seed=SEED, videos=3, workers=1)
-    make_set(request, lambda *shown: seen.append(shown))
+    settings = ShapesSettings(folder=str(folder), split="train", seed=SEED, videos=3, workers=1)
+    write_set(settings, lambda *shown: seen.append(shown))
     assert [shown for shown in seen if shown[0] == "write videos"] == [("write videos", 2, 3), ("write videos", 3, 3)]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says", "hint"),
+    ("arguments", "message", "hint"),
     [
-        (["--videos", "2"], "is a set of 3 videos, but 2 were asked for", "--videos 3 or more"),
-        (["--seed", "8"], f"holds another set: seed {SEED}; asked for was seed 8", f"or --seed {SEED} to go on"),
-        (["--split", "test"], "holds another set: split 'train'; asked for was split 'test'", "or --split train to go"),
+        (["--videos", "2"], "3 videos, more than 2", "--videos 3 or more"),
+        (["--seed", "8"], f"another set: seed {SEED}, not seed 8", f"or --seed {SEED} to resume"),
+        (["--split", "test"], "another set: split 'train', not split 'test'", "or --split train to resume"),
         (
             ["--split", "long", "--seed", "1"],
-            f"split 'train', seed {SEED}; asked for was split 'long', seed 1",
-            f"or --split train --seed {SEED} to go on",
+            f"split 'train', seed {SEED}, not split 'long', seed 1",
+            f"or --split train --seed {SEED} to resume",
         ),
     ],
 )
-def test_another_set_is_never_written_over(folder, capsys, *, arguments, says, hint):
+def test_another_set_is_never_overwritten(folder, capsys, *, arguments, message, hint):
     before = content(folder)
     assert main(["shapes", str(folder), *THREE, *arguments]) == 2
-    assert_refused(capsys, says, hint)
+    assert_refused(capsys, message, hint)
     assert content(folder) == before
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "says", "hint"),
+    ("name", "text", "message", "hint"),
     [
-        ("shapes.json", {"version": 0}, "holds another set: version 0; asked for was version 1", "give another folder"),
-        ("shapes.json", {"codec": "av1"}, "holds another set: codec 'av1'", "give another folder"),
-        ("shapes.json", {"num_videos": "3"}, "does not describe a set shapes", "a new or an empty folder"),
-        ("shapes.json", "[]", "does not describe a set shapes", "a new or an empty folder"),
-        ("shapes.json", '{"schema": ', "does not describe a set shapes", "a new or an empty folder"),
-        ("thesis.tex", "precious", "is not empty and holds no set shapes: there is 'thesis.tex'", "a new or an empty"),
+        ("shapes.json", {"version": 0}, "another set: version 0, not version 1", "give another folder"),
+        ("shapes.json", {"codec": "av1"}, "another set: codec 'av1'", "give another folder"),
+        ("shapes.json", {"num_videos": "3"}, "shapes.json", "a new or an empty folder"),
+        ("shapes.json", "[]", "shapes.json", "a new or an empty folder"),
+        ("shapes.json", '{"schema": ', "shapes.json", "a new or an empty folder"),
+        ("thesis.tex", "precious", "'thesis.tex'", "a new or an empty"),
     ],
 )
-def test_a_folder_that_holds_something_else_is_left_alone(finished, tmp_path, capsys, *, name, text, says, hint):
+def test_a_folder_with_other_content_is_not_changed(finished, tmp_path, capsys, *, name, text, message, hint):
     out = tmp_path / "out"
     out.mkdir()
     if isinstance(text, dict):
         text = json.dumps({**json.loads((finished / "shapes.json").read_text()), **text})
     (out / name).write_text(text)
     assert main(["shapes", str(out), *THREE]) == 2
-    assert_refused(capsys, says, hint)
+    assert_refused(capsys, message, hint)
     assert content(out) == {name: text.encode()}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says", "hint"),
+    ("arguments", "message", "hint"),
     [
         (["--videos", "0"], "the number of videos is 0", "give 1 or more"),
         (["--videos", "-4"], "the number of videos is -4", "give 1 or more"),
         (["--videos", "all"], "'all' is not a valid integer", "see 'vidzip shapes --help'"),
         (["--seed", "-1"], "the seed is -1", "give 0 or more"),
-        (["--split", "dev"], "there is no split 'dev'", "use one of train, validation, test, long"),
+        (["--split", "dev"], "'dev'", "use one of train, validation, test, long"),
         (["--workers", "0"], "the number of workers is 0", "give 1 or more"),
     ],
 )
-def test_bad_input_makes_no_folder(tmp_path, capsys, *, arguments, says, hint):
+def test_bad_input_makes_no_folder(tmp_path, capsys, *, arguments, message, hint):
     assert main(["shapes", str(tmp_path / "out"), *arguments]) == 2
-    assert_refused(capsys, says, hint)
+    assert_refused(capsys, message, hint)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_no_folder(tmp_path, capsys):
+def test_a_file_is_not_a_folder(tmp_path, capsys):
     file = tmp_path / "file"
     file.write_text("precious")
     assert main(["shapes", str(file), *THREE]) == 2
-    assert_refused(capsys, f"{str(file)!r} is no folder", "new or empty")
+    assert_refused(capsys, f"{str(file)!r}", "new or empty")
     assert main(["shapes", str(file / "below"), *THREE]) == 2
     assert_refused(capsys, f"{str(file / 'below')!r} cannot be written", "check the folder")
     assert file.read_text() == "precious"
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path, capsys):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
-    if os.access(closed, os.W_OK):  # who may do everything may not write there either
+    if os.access(closed, os.W_OK):  # a privileged user cannot write to /proc
         closed = Path("/proc")
         if not closed.is_dir():
             pytest.skip("this user may write everywhere")
@@ -274,14 +274,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
 
 
 def test_a_second_run_at_the_same_time_is_refused(folder, capsys):
-    with lock_folder(str(folder)):  # what the first one holds
+    with lock_folder(str(folder)):  # as the first run does
         assert main(["shapes", str(folder), *THREE]) == 2
-    assert_refused(capsys, "another run is writing into", "wait for it to end")
+    assert_refused(capsys, str(folder), "wait")
 
 
-def test_how_many_are_made_unless_said():
+def test_default_numbers_of_videos():
     def number(split, videos=None):
-        return pipelines.shapes._num_videos(SetRequest(folder="", split=split, videos=videos))
+        return ShapesSettings(folder="", split=split, videos=videos).num_videos
 
     assert {split: number(split) for split in ("train", "validation", "test", "long")} == {
         "train": 200,
@@ -294,7 +294,7 @@ def test_how_many_are_made_unless_said():
 
 @pytest.fixture
 def freeze(monkeypatch, clips):
-    """Freeze the first two of the three videos, unless told to freeze something else."""
+    """Freeze the first two of the three videos, with changes."""
 
     def freeze(**changes):
         frozen = FrozenSplit(
@@ -311,7 +311,9 @@ def freeze(monkeypatch, clips):
 def test_frozen_videos_are_compared(tmp_path, capsys, freeze):
     freeze()
     assert main(["shapes", str(tmp_path), *THREE]) == 0
-    assert "frames     equal to the frozen set's in its 2 videos; no more are frozen\n" in capsys.readouterr().out
+    assert (
+        "frames     equal to the frozen set's in its 2 videos; the others are not frozen\n" in capsys.readouterr().out
+    )
     assert main(["shapes", str(tmp_path / "videos" / "inner"), *THREE, "--videos", "1"]) == 0
     assert "frames     equal to the frozen set's in all 1 videos\n" in capsys.readouterr().out
 
@@ -320,7 +322,7 @@ def test_frozen_videos_are_compared(tmp_path, capsys, freeze):
 def test_other_frames_than_the_frozen_ones_are_refused(tmp_path, capsys, freeze, clips, workers):
     freeze(frames_sha256=(frames_digest(clips[0]), "0" * 64))
     assert main(["shapes", str(tmp_path), *THREE, "--workers", workers]) == 1
-    assert_refused(capsys, f"this machine draws other frames of train_{SEED}_00001", "numpy")
+    assert_refused(capsys, f"train_{SEED}_00001", "numpy")
     names = {path.name for path in (tmp_path / "videos").iterdir()}
     assert names <= {f"train_{SEED}_00000.mp4", f"train_{SEED}_00002.mp4"}
     assert not (tmp_path / "test_q.json").exists()
@@ -329,11 +331,11 @@ def test_other_frames_than_the_frozen_ones_are_refused(tmp_path, capsys, freeze,
 def test_other_questions_than_the_frozen_ones_are_refused(tmp_path, capsys, freeze):
     freeze(questions_sha256="0" * 64)
     assert main(["shapes", str(tmp_path), *THREE]) == 1
-    assert_refused(capsys, "this machine makes other questions than the frozen split train", "numpy")
+    assert_refused(capsys, "frozen split train", "numpy")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interruption_leaves_whole_videos(tmp_path, finished, capsys, monkeypatch):
+def test_an_interruption_leaves_complete_videos(tmp_path, finished, capsys, monkeypatch):
     real, calls = pipelines.workers.check_stopped, []
 
     def interrupted() -> None:
@@ -354,7 +356,7 @@ def test_an_interruption_leaves_whole_videos(tmp_path, finished, capsys, monkeyp
 
 
 def started(out: Path) -> subprocess.Popen[str]:
-    """Begin a run of two processes, and wait until the first video is finished: the last is ten times as long."""
+    """Start a run of two processes, and wait for the first video; the last is ten times as long."""
     arguments = ["--split", "train", "--seed", str(MIXED_SEED), "--videos", "4", "--workers", "2"]
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "pipelines", "shapes", str(out), *arguments],
@@ -373,7 +375,7 @@ def started(out: Path) -> subprocess.Popen[str]:
 
 def test_control_c_ends_every_process(tmp_path):
     process = started(tmp_path / "set")
-    os.killpg(process.pid, signal.SIGINT)  # a terminal tells the workers as well
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers, too
     out, err = process.communicate(timeout=60)  # ends when the last process that could write has ended
     assert process.returncode == 130, err
     assert out == ""
@@ -394,8 +396,8 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path):
 
 
 @pytest.mark.parametrize(("room", "workers", "kept"), [(20_000, 2, {0, 1, 2}), (100, 1, set())])
-def test_a_full_disk_is_said_and_leaves_whole_files(tmp_path, room, workers, kept):
-    """A largest size for files stands for a disk's: the system refuses in the same places."""
+def test_a_full_disk_is_reported_and_leaves_complete_files(tmp_path, room, workers, kept):
+    """A limit on the size of files acts like a full disk."""
     code = (
         "import resource, sys; from pipelines.cli import main; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); sys.exit(main(sys.argv[1:]))"
@@ -407,8 +409,8 @@ def test_a_full_disk_is_said_and_leaves_whole_files(tmp_path, room, workers, kep
     assert done.returncode == 1, done.stderr
     error, hint = done.stderr.splitlines()
     there = {path.name for path in tmp_path.rglob("*.mp4")}
-    assert error == f"error: there is no room left for the set in {str(tmp_path)!r}: {len(there)} of 4 videos are there"
-    assert hint == "hint: free some space and run the same command again: it goes on from there"
+    assert f"{str(tmp_path)!r}: {len(there)} of 4 videos" in error
+    assert hint.startswith("hint: ")
     assert there <= {f"train_{MIXED_SEED}_{index:05d}.mp4" for index in kept}
     assert not list(tmp_path.rglob("*.part"))
     assert all(probe(path).num_frames in (46, 34) for path in tmp_path.rglob("*.mp4"))
