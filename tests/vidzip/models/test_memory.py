@@ -4,25 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from pipelines.bench.memory import peak_bytes
 from vidzip import Frames, observe
 from vidzip.encoders import LanguageBindTower
 from vidzip.errors import OutOfMemory
 from vidzip.models.memory import activation_bytes, batch_frames, memory_errors, tower_memory_bytes
 
-
-def allocated_at_once(work) -> int:
-    """The most bytes that PyTorch's allocator held at once while some work was done, beyond what it held before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
-        work()
-    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda one: one.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return most
+CPU = torch.device("cpu")
 
 
 def tower(kind, side, width, act, dtype):
@@ -50,8 +40,7 @@ def test_oracle_a_frame_takes_what_pytorch_allocates(kind, side, width, act, dty
     frames = 8
     model = tower(kind, side, width, act, dtype)
     pixels = torch.randn(frames, 3, side, side).to(dtype)
-    seen = []
-    taken = (allocated_at_once(lambda: seen.append(observe(model, pixels))) + pixels.nbytes) / frames
+    taken = (peak_bytes(lambda: observe(model, pixels), CPU)[1] + pixels.nbytes) / frames
     bound = activation_bytes(model.config, (side // 14) ** 2 + 1, dtype)
     assert bound / 1.5 < taken <= bound
     if width == 1024:
@@ -77,7 +66,7 @@ def test_chunks_of_many_frames_stay_below_what_the_tower_may_take(small):
     assert seen.num_frames == sum(chunks) == 512
     assert max(chunks) == model.batch_frames
     prepared = torch.randn(max(chunks), 3, 224, 224)
-    taken = allocated_at_once(lambda: observe(model.tower, prepared, model.family.feature_layer)) + prepared.nbytes
+    taken = peak_bytes(lambda: observe(model.tower, prepared, model.family.feature_layer), CPU)[1] + prepared.nbytes
     assert model.tower_memory_bytes / 2 < taken <= model.tower_memory_bytes
 
 
