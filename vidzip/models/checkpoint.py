@@ -149,7 +149,7 @@ class Checkpoint:
         Raises:
             BadModelFolder: a weight is missing, unexpected or of another shape, or cannot be read.
         """
-        placement.check_modules(outline)
+        placement.check_device_map(outline)
         stored = weights.items() if weights is not None else stored_weights(self.folder)
         placement = placement.for_weights(weight for _, weight in stored)
         source: dict[str, Any] = {"state_dict": weights} if weights is not None else {}

@@ -20,7 +20,7 @@ from vidzip.models.families import find_family
 from vidzip.models.family import ModelFamily
 from vidzip.models.memory import batch_frames, memory_errors, tower_memory_bytes
 from vidzip.models.model import VideoModel
-from vidzip.models.placing import DeviceMap, Placement, place
+from vidzip.models.placing import DeviceMap, Placement, choose_placement
 
 BUILT_IN: dict[str, Path | Callable[[], ModelFamily]] = {
     "tiny": Path(__file__).with_name("checkpoints") / "tiny",
@@ -70,7 +70,7 @@ def load(
             a model that is not on the hub.
     """
     name = os.fspath(model_id_or_folder)
-    placement = place(device, dtype, quantize, device_map)
+    placement = choose_placement(device, dtype, quantize, device_map)
     is_local = name in BUILT_IN or os.path.isdir(name)
     if is_local and revision is not None:
         raise BadArgument(f"revision {revision!r} of {name!r}, which is not on the hub", hint="leave the revision out")
@@ -82,7 +82,7 @@ def load(
         if isinstance(source, Path):
             checkpoint = Checkpoint.open(source)
             family = find_family(checkpoint).load(checkpoint, placement)
-        elif placement.is_spread:
+        elif placement.is_placed_on_load:
             raise BadArgument(
                 f"{name} is too small for several devices or quantization", hint="leave quantize and device_map out"
             )
@@ -106,7 +106,7 @@ def _in_dtype(family: ModelFamily, dtype: torch.dtype) -> ModelFamily:
 
 
 def _ready(network: Any, placement: Placement) -> PreTrainedModel:
-    if not placement.is_spread:
+    if not placement.is_placed_on_load:
         network = network.to(placement.device)
     placed: PreTrainedModel = network.eval()
     # generate() takes defaults from here: the checkpoint's sampling settings must not affect greedy generation.
