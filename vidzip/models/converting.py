@@ -1,4 +1,4 @@
-"""The original Video-LLaVA as safetensors: nothing left out, and held against itself before and after."""
+"""Convert the original Video-LLaVA to transformers' layout, and check the result against the original."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from vidzip.models.model import VideoModel
 from vidzip.models.saving import save_checkpoint
 from vidzip.models.video_llava_original import (
     is_original,
+    load_original_tokenizer,
     original_preprocessor,
-    original_tokenizer,
-    original_weights,
     read_original_config,
+    read_original_weights,
 )
 from vidzip.models.weights import stored_weights
 from vidzip.video.decoding import Frames
 
 QUESTION = "What is shown in the video?"
-"""What is asked of both, about a clip of noise."""
+"""Question about a clip of noise, for the comparison of logits."""
 
-_TOKENS_A_FRAME = 16
-"""Visual tokens of each frame that both are shown; all of a frame's have a part in each of them."""
+_TOKENS_PER_FRAME = 16
+"""Visual tokens of each frame in the comparison; by attention, each depends on the whole frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Converted:
-    """What became of a checkpoint.
+class Conversion:
+    """Result of a conversion.
 
     Attributes:
-        folder: where it is.
-        num_weights: tensors written, and read again, bit by bit the same.
-        num_temporal_weights: those of attention over time, among them.
-        size_bytes: of all files.
-        num_logits: numbers that both gave, all of them the same.
+        folder: the converted checkpoint.
+        num_weights: tensors written; each was read again and is equal to the original's, bit by bit.
+        num_temporal_weights: tensors of attention over time among them.
+        size_bytes: size of all files.
+        num_logits: logits compared; each is equal to the original's.
     """
 
     folder: str
@@ -57,13 +57,13 @@ class Converted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Said:
-    """What a checkpoint gives, to be held against another's."""
+class _Behavior:
+    """What is compared of two checkpoints."""
 
     logits: Float[Tensor, "1 length vocabulary"]
-    turn: tuple[int, ...]
-    tower: str
-    eos_token_ids: list[int]
+    chat_turn: tuple[int, ...]
+    tower_fingerprint: str
+    stop_token_ids: list[int]
 
 
 def convert(
@@ -73,91 +73,90 @@ def convert(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     on_progress: Callable[[str, int, int], None] | None = None,
-) -> Converted:
-    """Write an original checkpoint anew, in the layout of transformers' port with the temporal weights kept.
+) -> Conversion:
+    """Write an original checkpoint in the layout of transformers' port, temporal weights included.
 
-    Weights are written in the precision they are stored in, and held against the original's, bit by bit. Both
-    checkpoints are also asked about the same noise, one after the other; the answers' logits have to be equal. The
-    folder appears once all of that has gone well.
+    Weights keep the precision they are stored in, and are compared with the original's bit by bit. Both checkpoints,
+    one loaded after the other, also get the same prompt about a clip of noise: their logits must be equal. ``out``
+    appears only after all checks.
 
     Args:
         folder: the original, such as a snapshot of ``LanguageBind/Video-LLaVA-7B``.
         out: a new or empty folder.
-        device: where both are asked, as :func:`vidzip.load` takes it.
-        dtype: the precision both are asked in.
-        on_progress: called as the steps begin.
+        device: device of the comparison, as in :func:`vidzip.load`.
+        dtype: precision of the comparison, as in :func:`vidzip.load`.
+        on_progress: called with each step, its number and the number of steps, as it starts.
 
     Raises:
-        BadModelFolder: the folder holds no original checkpoint, or not all of it.
-        NotInstalled: the tokenizer cannot be read without an optional library.
+        BadModelFolder: the folder is not an original checkpoint, or is incomplete.
+        NotInstalled: the tokenizer needs an optional library.
         BadArgument: ``out`` is the folder itself.
-        WriteError: ``out`` holds something, or cannot be written; ``DiskFull`` where there is no room.
-        ConversionMismatch: the weights, or what the models say, differ.
+        WriteError: ``out`` is not empty, or cannot be written; ``DiskFull`` if there is not enough space.
+        ConversionMismatch: the weights or the logits differ.
     """
-    source, target = Path(folder), Path(os.path.realpath(out))  # a link's folder is replaced, not the link
+    source, target = Path(folder), Path(os.path.realpath(out))  # if out is a link, its target is written
     if not source.is_dir():
         raise BadModelFolder(f"there is no folder {os.fspath(folder)!r}", hint="give the original checkpoint's folder")
     if source.resolve() == target:
-        raise BadArgument("the folder is to be converted into itself", hint="give another folder to write to")
+        raise BadArgument(f"{os.fspath(out)!r} is the original itself", hint="give another folder to write to")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise WriteError(f"{os.fspath(out)!r} is there already", hint="give a new or empty folder")
+        raise WriteError(f"{os.fspath(out)!r} exists already", hint="give a new or empty folder")
     if target.is_mount():
         raise WriteError(
-            f"{os.fspath(out)!r} is where a file system begins, and cannot be replaced as a whole",
-            hint="give a folder within it",
+            f"{os.fspath(out)!r} is a mount point, which cannot be replaced", hint="give a folder inside it"
         )
     checkpoint = Checkpoint.open(source)
     if not is_original(checkpoint.config):
         raise BadModelFolder(
-            f"{source} holds no original Video-LLaVA: its config names no mm_video_tower",
-            hint="only the original needs converting; vidzip.load reads the others as they are",
+            f"{source} is not an original Video-LLaVA: its config has no mm_video_tower",
+            hint="only the original needs conversion; vidzip.load reads other checkpoints as they are",
         )
 
-    def tell(step: str, done: int) -> None:
+    def show(step: str, done: int) -> None:
         if on_progress:
             on_progress(step, done, 3)
 
-    with atomic_folder(
-        os.fspath(target)
-    ) as partial:  # first of all, so that a folder that cannot be made costs no work
-        place = Path(partial)
-        tell("ask the original", 0)
-        said = _ask(source, device, dtype)
-        tell("write", 1)
-        names = _write(checkpoint, place)
-        tell("ask the converted", 2)
-        _compare(said, _ask(place, device, dtype))
-        size = sum(file.stat().st_size for file in place.iterdir())
-    return Converted(
+    with atomic_folder(os.fspath(target)) as partial:  # before any work, in case it cannot be created
+        converted = Path(partial)
+        show("run the original", 0)
+        expected = _behavior(source, device, dtype)
+        show("write", 1)
+        names = _write(checkpoint, converted)
+        show("run the converted", 2)
+        _compare(expected, _behavior(converted, device, dtype))
+        size = sum(file.stat().st_size for file in converted.iterdir())
+    return Conversion(
         folder=os.fspath(out),
         num_weights=len(names),
         num_temporal_weights=sum("temporal_" in name for name in names),
         size_bytes=size,
-        num_logits=said.logits.numel(),
+        num_logits=expected.logits.numel(),
     )
 
 
 def _write(checkpoint: Checkpoint, target: Path) -> list[str]:
-    """Write a checkpoint, and hold its weights against the original's; returns their names."""
+    """Write a checkpoint, and compare its weights with the original's; returns their names."""
     config = read_original_config(checkpoint.folder, checkpoint.config)
     config.architectures = ["TemporalVideoLlava"]
-    weights = original_weights(checkpoint.folder)
+    weights = read_original_weights(checkpoint.folder)
     dtypes = {weight.dtype for weight in weights.values()}
     config.dtype = dtypes.pop() if len(dtypes) == 1 else None
-    tokenizer = _whole_in_json(original_tokenizer(checkpoint, config))
+    tokenizer = _as_fast_tokenizer(load_original_tokenizer(checkpoint, config))
     save_checkpoint(target, weights, config, tokenizer, original_preprocessor(config))
     written = dict(stored_weights(target))
-    changed = [name for name, weight in weights.items() if name not in written or not _same(weight, written[name])]
+    changed = [
+        name for name, weight in weights.items() if name not in written or not _bits_equal(weight, written[name])
+    ]
     if changed:
         raise ConversionMismatch(
-            f"{len(changed)} weights were written, but are read differently ({', '.join(changed[:3])}, …)",
+            f"{len(changed)} weights differ after writing ({', '.join(changed[:3])}, …)",
             hint="check the disk, and convert again",
         )
     return list(written)
 
 
-def _whole_in_json(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
-    """A tokenizer whose tokenizer.json says all; a LLaMA's is rebuilt when loaded, and forgets whether it is legacy."""
+def _as_fast_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
+    """Make a tokenizer that is saved completely; a LLaMA tokenizer is rebuilt on load, and loses its ``legacy``."""
     backend: Any = tokenizer
     return PreTrainedTokenizerFast(
         tokenizer_object=backend.backend_tokenizer,
@@ -168,58 +167,58 @@ def _whole_in_json(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFas
     )
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two weights are the same in kind, shape, and every bit."""
+def _bits_equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two weights are equal in dtype, shape and every bit."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     bits, others = (weight.contiguous().flatten().view(torch.uint8) for weight in (one, other))
     return torch.equal(bits, others)
 
 
-def _compare(before: _Said, after: _Said) -> None:
-    """Hold what the converted says against what the original says.
+def _compare(original: _Behavior, converted: _Behavior) -> None:
+    """Check that the converted checkpoint behaves as the original.
 
     Raises:
-        ConversionMismatch: they differ.
+        ConversionMismatch: it does not.
     """
-    if not torch.equal(before.logits, after.logits):
-        same_shape = before.logits.shape == after.logits.shape
-        difference = f"by up to {(before.logits - after.logits).abs().max():.3g}" if same_shape else "in number"
+    if not torch.equal(original.logits, converted.logits):
+        same_shape = original.logits.shape == converted.logits.shape
+        difference = f"by up to {(original.logits - converted.logits).abs().max():.3g}" if same_shape else "in number"
         raise ConversionMismatch(
             f"the converted model's logits differ from the original's {difference}",
             hint="try again with --dtype float32 --device cpu",
         )
-    for what in ("turn", "tower", "eos_token_ids"):
-        one, other = getattr(before, what), getattr(after, what)
-        if one != other:
+    for name in ("chat_turn", "tower_fingerprint", "stop_token_ids"):
+        expected, found = getattr(original, name), getattr(converted, name)
+        if expected != found:
             raise ConversionMismatch(
-                f"the converted model's {what} is {other}, but the original's is {one}",
+                f"the converted model's {name} is {found}, but the original's is {expected}",
                 hint="please report it, with the original's config and tokenizer files",
             )
 
 
-def _ask(folder: Path, device: str | torch.device, dtype: str | torch.dtype) -> _Said:
-    """Load a checkpoint, ask it, and let go of it, so that only one of the two is in memory at a time."""
+def _behavior(folder: Path, device: str | torch.device, dtype: str | torch.dtype) -> _Behavior:
+    """Load a checkpoint, run it, and free its memory: two would often not fit."""
     model = load(folder, device=device, dtype=dtype)
-    said = _Said(
+    behavior = _Behavior(
         logits=noise_logits(model).cpu(),
-        turn=model.family.chat_turn(QUESTION),
-        tower=model.tower_fingerprint,
-        eos_token_ids=model.family.stop_token_ids,
+        chat_turn=model.family.chat_turn(QUESTION),
+        tower_fingerprint=model.tower_fingerprint,
+        stop_token_ids=model.family.stop_token_ids,
     )
     del model
     gc.collect()
-    return said
+    return behavior
 
 
 def noise_logits(model: VideoModel) -> Float[Tensor, "1 length vocabulary"]:
-    """The model's logits over a question about one clip of noise, the same every time."""
+    """Compute a model's logits for a question about one clip of noise, the same in every run."""
     side = model.config.vision_config.image_size
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (model.frames_per_clip, 3, side, side), generator=random, dtype=torch.uint8)
     times = tuple(float(number) for number in range(len(pixels)))
     features = model.encode(Frames(pixels=pixels, timestamps_seconds=times))
     with torch.no_grad():
-        visual = model.family.project(features.tokens[:, :_TOKENS_A_FRAME].flatten(0, 1))
+        visual = model.family.project(features.tokens[:, :_TOKENS_PER_FRAME].flatten(0, 1))
         logits: Tensor = model.network(inputs_embeds=model.language.embed(QUESTION, visual)).logits
     return logits

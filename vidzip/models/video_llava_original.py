@@ -1,8 +1,8 @@
 """The original Video-LLaVA, ``LanguageBind/Video-LLaVA-7B``: its video tower attends over time, unlike the port's.
 
 Its checkpoint has the layout of LLaVA-1.5 (``PKU-YuanGroup/Video-LLaVA``, ``videollava/model``): a flat LLaMA config with
-``mm_…`` keys, pickled shards, and no config of the towers, which its code takes from the checkpoints that
-``mm_video_tower`` and ``mm_image_tower`` name. ``vidzip convert`` writes it in transformers' layout.
+``mm_…`` keys, pickled weights, and no configs of the towers; its code reads them from the checkpoints named by
+``mm_video_tower`` and ``mm_image_tower``. ``vidzip convert`` writes it in transformers' layout.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from vidzip.models.weights import stored_weights
 from vidzip.video.sampling import Policy
 
 MODEL_TYPE = "video_llava_temporal"
-"""``model_type`` of a converted folder, so that no other loader takes it for the port without attention over time."""
+"""``model_type`` of a converted folder; other loaders must not take it for the port, which has no attention over time."""
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions."
 )
-"""The system prompt of its conversation ``llava_v1``."""
+"""The system prompt of the conversation template ``llava_v1``."""
 
 IMAGE_TEXT = "<image>"
-"""The place of a frame in its prompt; plain text for its tokenizer, which never sees it."""
+"""Marks a frame in its prompt; its code splits the text there before tokenizing."""
 
 KNOWN_TOWERS: Mapping[str, Mapping[str, Any]] = {
     "LanguageBind_Video_merge": {
@@ -61,7 +61,7 @@ KNOWN_TOWERS: Mapping[str, Mapping[str, Any]] = {
         "num_frames": 8,
     }
 }
-"""The published tower's config, for checkpoints whose folder does not hold it."""
+"""Configs of published towers, for checkpoint folders without one."""
 
 _LLAMA_KEYS = (
     "attention_bias",
@@ -80,28 +80,28 @@ _LLAMA_KEYS = (
     "tie_word_embeddings",
     "vocab_size",
 )
-_NEEDED = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+_REQUIRED_KEYS = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 
-_NAMES = (
+_RENAMED_PREFIXES = (
     (re.compile(r"^model\.(video|image)_tower\.\1_tower\."), r"model.\1_tower."),
     (re.compile(r"^model\.mm_projector\.0\."), "model.multi_modal_projector.linear_1."),
     (re.compile(r"^model\.mm_projector\.2\."), "model.multi_modal_projector.linear_2."),
     (re.compile(r"^model\.(embed_tokens|layers|norm)\."), r"model.language_model.\1."),
 )
-"""Beginnings of the original's names of weights, and of ours; ``lm_head`` is the same."""
+"""Prefixes of weight names in the original, and in transformers' layout; ``lm_head`` is the same in both."""
 
 
 class TemporalVideoLlavaConfig(VideoLlavaConfig):
-    """transformers' config of Video-LLaVA; its vision config also says ``add_time_attn`` and ``num_frames``."""
+    """transformers' Video-LLaVA config; its vision config also has ``add_time_attn`` and ``num_frames``."""
 
     model_type = MODEL_TYPE
 
 
 class TemporalVideoLlava(VideoLlavaForConditionalGeneration):
-    """transformers' Video-LLaVA, with the original's video tower in the place of CLIP's."""
+    """transformers' Video-LLaVA with the original's video tower instead of CLIP's."""
 
     config_class = TemporalVideoLlavaConfig
-    _no_split_modules = [LanguageBindLayer.__name__]  # noqa: RUF012 - transformers declares it so
+    _no_split_modules = [LanguageBindLayer.__name__]  # noqa: RUF012 - declared so by transformers
 
     def __init__(self, config: VideoLlavaConfig) -> None:
         super().__init__(config)
@@ -112,10 +112,10 @@ class TemporalVideoLlava(VideoLlavaForConditionalGeneration):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OriginalVideoLlava(VideoLlava):
-    """The original, or the original converted.
+    """The original, or the original converted to transformers' layout.
 
-    Its code splits the prompt at every frame's ``<image>`` and tokenizes the pieces separately, with the start of text
-    in the first piece only. The eight frames stand side by side, so that two pieces contain text.
+    Its code splits the prompt at every frame's ``<image>`` and tokenizes the pieces separately, with the start token
+    in the first piece only. The eight frames are adjacent, so that two pieces contain text.
     """
 
     title: ClassVar[str] = (
@@ -137,8 +137,8 @@ class OriginalVideoLlava(VideoLlava):
         if is_original(settings):
             config, outline = checkpoint.outline(TemporalVideoLlava, lambda: read_original_config(folder, settings))
             preprocessor = original_preprocessor(config)
-            tokenizer = original_tokenizer(checkpoint, config)
-            weights = original_weights(folder)
+            tokenizer = load_original_tokenizer(checkpoint, config)
+            weights = read_original_weights(folder)
             checkpoint.check_weights(outline, weights)
             network = checkpoint.load_weights(outline, placement, weights)
             stops = settings.get("eos_token_id", tokenizer.eos_token_id)
@@ -168,15 +168,15 @@ class OriginalVideoLlava(VideoLlava):
 
     @property
     def reserved_texts(self) -> set[str]:
-        """Texts with a special meaning for the model, the place of a frame included."""
+        """Texts with a special meaning for the model, ``<image>`` included."""
         return {*special_texts(self.tokenizer), IMAGE_TEXT}
 
 
-def original_tokenizer(checkpoint: Checkpoint, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+def load_original_tokenizer(checkpoint: Checkpoint, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     """Load an original checkpoint's LLaMA tokenizer as the published code does.
 
-    If its config does not set ``legacy``, it is true, as in the transformers version that the published code pins: text
-    after a special token then gets a space of its own.
+    ``legacy`` is true by default, as in the transformers version that the published code pins: text after a special
+    token then gets a space of its own.
 
     Raises:
         BadModelFolder, NotInstalled: as :meth:`Checkpoint.tokenizer_for`.
@@ -187,60 +187,64 @@ def original_tokenizer(checkpoint: Checkpoint, config: PreTrainedConfig) -> PreT
 
 
 def is_original(config: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's config is of the original's layout."""
+    """Whether a checkpoint's config has the original's layout."""
     return "mm_video_tower" in config
 
 
-def original_name(name: str) -> str:
-    """Rename a weight of the original's layout to what it is called here."""
-    for pattern, replacement in _NAMES:
+def translate_name(name: str) -> str:
+    """Translate an original weight name to transformers' layout; names in that layout stay."""
+    for pattern, replacement in _RENAMED_PREFIXES:
         renamed, count = pattern.subn(replacement, name)
         if count:
             return renamed
     return name
 
 
-def original_weights(folder: Path) -> dict[str, Tensor]:
-    """Read an original checkpoint's weights, by our names, as :func:`vidzip.models.weights.stored_weights` does.
+def read_original_weights(folder: Path) -> dict[str, Tensor]:
+    """Read an original checkpoint's weights, by their names in transformers' layout.
 
     Raises:
-        BadModelFolder: a file is missing or cannot be read, or two weights have the same place.
+        BadModelFolder: a file is missing or cannot be read, or a weight is stored twice.
     """
     weights: dict[str, Tensor] = {}
     for name, weight in stored_weights(folder):
-        ours = original_name(name)
-        if ours in weights:
+        translated = translate_name(name)
+        if translated in weights:
             raise BadModelFolder(
-                f"{folder} holds the weight {name} twice, by another name too", hint="fetch the checkpoint again"
+                f"{folder} has the weight {translated} under two names", hint="download the checkpoint again"
             )
-        weights[ours] = weight
+        weights[translated] = weight
     return weights
 
 
 def read_original_config(folder: Path, config: Mapping[str, Any]) -> TemporalVideoLlavaConfig:
-    """Read what an original checkpoint says of itself.
+    """Convert an original checkpoint's config to transformers' layout.
 
-    The video tower's config is looked for in the config's own ``video_tower_config``, in the folder that
-    ``mm_video_tower`` names, in one of that name within or beside the checkpoint, and last in :data:`KNOWN_TOWERS`.
+    The video tower's config is, in this order: ``video_tower_config`` in the config itself; ``config.json`` in the folder
+    ``mm_video_tower``, or in a folder of that name inside or next to the checkpoint; the one in :data:`KNOWN_TOWERS`.
+
+    Args:
+        folder: the checkpoint.
+        config: the content of its ``config.json``.
 
     Raises:
-        BadModelFolder: a setting is missing or not known, or the tower's config is nowhere.
+        BadModelFolder: a setting is missing or unsupported, or there is no config of the tower.
     """
-    lacking = [key for key in _NEEDED if key not in config]
-    if lacking:
+    missing = [key for key in _REQUIRED_KEYS if key not in config]
+    if missing:
         raise BadModelFolder(
-            f"{folder / 'config.json'} lacks {', '.join(lacking)}", hint="fetch the checkpoint's config again"
+            f"{folder / 'config.json'} has no {', '.join(missing)}", hint="download the checkpoint's config again"
         )
-    known = {
+    supported = {
         "mm_projector_type": ("mlp2x_gelu",),
         "mm_use_im_start_end": (False, None),
         "mm_use_im_patch_token": (False, None),
     }
-    for key, values in known.items():
+    for key, values in supported.items():
         if config.get(key) not in values:
             raise BadModelFolder(
-                f"{folder} says {key} is {config.get(key)!r}, and only {values[0]!r} is known",
-                hint="give a checkpoint made as LanguageBind/Video-LLaVA-7B was",
+                f"{key} is {config.get(key)!r} in {folder}, but only {values[0]!r} is supported",
+                hint="give a checkpoint like LanguageBind/Video-LLaVA-7B",
             )
     tower = _tower_config(folder, config)
     try:
@@ -249,8 +253,8 @@ def read_original_config(folder: Path, config: Mapping[str, Any]) -> TemporalVid
             settings = {key: config[key] for key in _LLAMA_KEYS if config.get(key) is not None}
             return TemporalVideoLlavaConfig(
                 vision_config=vision,
-                text_config=LlamaConfig(**settings, rope_parameters=_rope(config)),
-                vision_feature_layer=_layer(folder, config, vision.num_hidden_layers),
+                text_config=LlamaConfig(**settings, rope_parameters=_rope_parameters(config)),
+                vision_feature_layer=_feature_layer(folder, config, vision.num_hidden_layers),
                 projector_hidden_act="gelu",
                 tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
             )
@@ -258,30 +262,30 @@ def read_original_config(folder: Path, config: Mapping[str, Any]) -> TemporalVid
         raise
     except Exception as error:
         raise BadModelFolder(
-            f"the config in {folder} is not usable: {first_line(error)}", hint="fetch it again"
+            f"the config in {folder} is not usable: {first_line(error)}", hint="download it again"
         ) from error
 
 
-def _layer(folder: Path, config: Mapping[str, Any], layers: int) -> int:
-    """The layer whose output is wanted: one from the start, where 0 is what goes in, or from the end."""
+def _feature_layer(folder: Path, config: Mapping[str, Any], num_layers: int) -> int:
+    """Read which layer's output is projected: counted from 1, or negative from the end."""
     layer: Any = config.get("mm_vision_select_layer", -2)
-    if isinstance(layer, bool) or layer not in [*range(1, layers + 1), *range(-layers, 0)]:
+    if isinstance(layer, bool) or layer not in [*range(1, num_layers + 1), *range(-num_layers, 0)]:
         raise BadModelFolder(
-            f"{folder} says mm_vision_select_layer is {layer!r}, and its tower has {layers} layers",
-            hint="one of these layers is needed, such as -2",
+            f"mm_vision_select_layer is {layer!r} in {folder}, but its tower has {num_layers} layers",
+            hint="a layer of the tower is needed, such as -2",
         )
     return int(layer)
 
 
 def original_preprocessor(config: VideoLlavaConfig) -> LanguageBindPreprocessor:
-    """The original's preparation of pictures, for its tower's size."""
+    """Make the original's preprocessor, for the picture size of its tower."""
     vision: Any = config.vision_config
     size = vision.image_size
     return LanguageBindPreprocessor(shortest_edge=size, crop_height=size, crop_width=size)
 
 
-def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How positions turn, in today's words: a base, and how longer texts than the trained ones are scaled, if at all."""
+def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the parameters of rotary positions, in the form of transformers 5."""
     scaling = dict(config.get("rope_scaling") or {})
     kind = scaling.pop("type", scaling.pop("rope_type", "default"))
     return {"rope_theta": config.get("rope_theta", 10000.0), "rope_type": kind, **scaling}
@@ -292,35 +296,35 @@ def _tower_config(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     last = Path(name).name if isinstance(name, str) else ""
     if not last:
         raise BadModelFolder(
-            f"{folder} names no video tower: mm_video_tower is {name!r}",
-            hint="give a checkpoint made as LanguageBind/Video-LLaVA-7B was",
+            f"mm_video_tower is {name!r} in {folder}, but must name the video tower",
+            hint="give a checkpoint like LanguageBind/Video-LLaVA-7B",
         )
-    places = [folder / name, folder / last, folder.parent / last]
-    files = [place / "config.json" for place in places if (place / "config.json").is_file()]
+    folders = [folder / name, folder / last, folder.parent / last]
+    files = [one / "config.json" for one in folders if (one / "config.json").is_file()]
     tower: Mapping[str, Any] | None
     if config.get("video_tower_config") is not None:
-        tower = _vision_part(config["video_tower_config"], f"video_tower_config in {folder / 'config.json'}")
+        tower = _vision_config(config["video_tower_config"], f"video_tower_config in {folder / 'config.json'}")
     elif files:
-        tower = _vision_part(read_settings(files[0]), files[0])
+        tower = _vision_config(read_settings(files[0]), files[0])
     else:
         tower = KNOWN_TOWERS.get(last)
     if tower is None:
         raise BadModelFolder(
-            f"{folder} names the video tower {name!r}, whose config is not there",
-            hint=f"put that tower's config.json into {places[1]}",
+            f"{folder} has the video tower {name!r}, but no config of it was found",
+            hint=f"put that tower's config.json into {folders[1]}",
         )
-    lacking = [key for key in TOWER_KEYS if key not in tower]
-    if lacking:
+    missing = [key for key in TOWER_KEYS if key not in tower]
+    if missing:
         raise BadModelFolder(
-            f"the config of the video tower {name!r} of {folder} lacks {', '.join(lacking)}",
-            hint="fetch that tower's config again",
+            f"the config of the video tower {name!r} of {folder} has no {', '.join(missing)}",
+            hint="download that tower's config again",
         )
     return tower
 
 
-def _vision_part(settings: Any, where: Path | str) -> Mapping[str, Any]:
-    """The settings of a tower, or those of a whole LanguageBind that are about vision."""
-    part = settings.get("vision_config", settings) if isinstance(settings, dict) else settings
-    if not isinstance(part, dict):
-        raise BadModelFolder(f"{where} holds no settings of a video tower", hint="fetch it again")
-    return part
+def _vision_config(settings: Any, source: Path | str) -> Mapping[str, Any]:
+    """Return a tower's config, which may be the vision part of a LanguageBind config."""
+    config = settings.get("vision_config", settings) if isinstance(settings, dict) else settings
+    if not isinstance(config, dict):
+        raise BadModelFolder(f"{source} is not the config of a video tower", hint="download it again")
+    return config

@@ -20,7 +20,7 @@ from vidzip import Budget, load
 from vidzip.errors import BadArgument, BadModelFolder, ConversionMismatch, DiskFull, NotInstalled, WriteError
 from vidzip.models import converting, saving
 from vidzip.models.converting import convert, noise_logits
-from vidzip.models.video_llava_original import MODEL_TYPE, original_name
+from vidzip.models.video_llava_original import MODEL_TYPE, translate_name
 from vidzip.models.weights import stored_weights
 
 QUESTION = "Where is the red circle?"
@@ -55,8 +55,8 @@ def copy(done, tmp_path):
 def test_every_weight_is_written_bit_by_bit(done):
     converted, out = done
     written, weights = dict(stored_weights(out)), original_weights()
-    assert written.keys() == {original_name(name) for name in weights}
-    assert all(written[original_name(name)].equal(weight) for name, weight in weights.items())
+    assert written.keys() == {translate_name(name) for name in weights}
+    assert all(written[translate_name(name)].equal(weight) for name, weight in weights.items())
     assert (converted.num_weights, converted.num_temporal_weights) == (len(weights), 44)
     assert sum("temporal_" in name for name in written) == 44
     assert converted.folder == str(out)
@@ -104,9 +104,9 @@ def test_noise_tells_one_tower_from_another(done, name):
 
 
 def test_progress_is_told(folder, tmp_path):
-    told = []
-    convert(folder, tmp_path / "out", device="cpu", on_progress=lambda *one: told.append(one))
-    assert told == [("ask the original", 0, 3), ("write", 1, 3), ("ask the converted", 2, 3)]
+    steps = []
+    convert(folder, tmp_path / "out", device="cpu", on_progress=lambda *step: steps.append(step))
+    assert [step[1:] for step in steps] == [(0, 3), (1, 3), (2, 3)]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -116,7 +116,7 @@ def test_weights_keep_the_precision_that_they_are_stored_in(tmp_path, dtype):
     assert {weight.dtype for _, weight in stored_weights(tmp_path / "out")} == {dtype}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
     named = dict(load(tmp_path / "out", device="cpu", dtype="float32").network.named_parameters())
-    assert all(named[original_name(name)].equal(weight.float()) for name, weight in weights.items())
+    assert all(named[translate_name(name)].equal(weight.float()) for name, weight in weights.items())
 
 
 def test_several_precisions_stay_as_they_are_and_load_as_one(source, tmp_path):
@@ -126,7 +126,7 @@ def test_several_precisions_stay_as_they_are_and_load_as_one(source, tmp_path):
     torch.save(weights, source / "pytorch_model.bin")
     convert(source, tmp_path / "out", device="cpu")
     written = dict(stored_weights(tmp_path / "out"))
-    assert {name: written[original_name(name)].dtype for name in weights} == {
+    assert {name: written[translate_name(name)].dtype for name in weights} == {
         name: weight.dtype for name, weight in weights.items()
     }
     models = [load(place, device="cpu", dtype="bfloat16") for place in (source, tmp_path / "out")]
@@ -153,7 +153,7 @@ def test_weights_that_share_memory_are_all_written(source, tmp_path):
     torch.save(weights, source / "pytorch_model.bin")
     convert(source, tmp_path / "out", device="cpu")
     written = dict(stored_weights(tmp_path / "out"))
-    assert all(written[original_name(name)].equal(weight) for name, weight in weights.items())
+    assert all(written[translate_name(name)].equal(weight) for name, weight in weights.items())
 
 
 def test_tied_weights_are_written_twice(source, tmp_path):
@@ -176,7 +176,7 @@ def test_large_checkpoints_become_several_shards(folder, tmp_path, monkeypatch):
     assert len(index) == converted.num_weights
     assert max(shard.stat().st_size for shard in shards) < 400_000
     loaded = dict(load(out, device="cpu", dtype="float32").network.named_parameters())
-    assert all(loaded[original_name(name)].equal(weight) for name, weight in original_weights().items())
+    assert all(loaded[translate_name(name)].equal(weight) for name, weight in original_weights().items())
 
 
 def test_files_may_be_read_by_whom_the_umask_lets(done):
@@ -280,7 +280,7 @@ def test_what_needs_no_conversion_is_refused(done, small, tmp_path):
     for place in (done[1], tmp_path / "port"):
         with pytest.raises(BadModelFolder, match="mm_video_tower"):
             convert(place, tmp_path / "out", device="cpu")
-    with pytest.raises(BadModelFolder, match="there is no folder"):
+    with pytest.raises(BadModelFolder, match="nowhere"):
         convert(tmp_path / "nowhere", tmp_path / "out", device="cpu")
     with pytest.raises(BadModelFolder, match=r"config\.json"):
         convert(tmp_path, tmp_path / "out", device="cpu")
@@ -288,16 +288,16 @@ def test_what_needs_no_conversion_is_refused(done, small, tmp_path):
 
 
 def test_only_a_new_or_an_empty_folder_is_written_to(source, tmp_path):
-    with pytest.raises(BadArgument, match="converted into itself"):
+    with pytest.raises(BadArgument, match="original itself"):
         convert(source, source, device="cpu")
     (tmp_path / "link").symlink_to(source)
-    with pytest.raises(BadArgument, match="converted into itself"):
+    with pytest.raises(BadArgument, match="original itself"):
         convert(source, tmp_path / "link", device="cpu")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")
     for out in ("file", "full"):
-        with pytest.raises(WriteError, match="is there already"):
+        with pytest.raises(WriteError, match=out):
             convert(source, tmp_path / out, device="cpu")
     assert (tmp_path / "file").read_text() == (tmp_path / "full" / "mine").read_text() == "mine"
     (tmp_path / "empty").mkdir()
@@ -307,12 +307,12 @@ def test_only_a_new_or_an_empty_folder_is_written_to(source, tmp_path):
 
 
 def test_where_nothing_can_be_written_the_original_is_not_asked(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(converting, "_ask", lambda *_: pytest.fail("it was asked"))
+    monkeypatch.setattr(converting, "_behavior", lambda *_: pytest.fail("it was run"))
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(WriteError, match="cannot be written"):
+    with pytest.raises(WriteError, match="below"):
         convert(folder, tmp_path / "file" / "below", device="cpu")
     monkeypatch.setattr(converting.Path, "is_mount", lambda self: self.name == "disk")
-    with pytest.raises(WriteError, match="is where a file system begins"):
+    with pytest.raises(WriteError, match="disk"):
         convert(folder, tmp_path / "disk", device="cpu")
 
 
@@ -354,12 +354,12 @@ def tamper(request, monkeypatch):
 @pytest.mark.parametrize(
     ("tamper", "error", "says"),
     [
-        ("a weight", ConversionMismatch, f"1 weights were written, but are read differently .*{TEMPORAL}"),
-        ("a precision", ConversionMismatch, "220 weights were written, but are read differently"),
+        ("a weight", ConversionMismatch, f"1 weights .*{TEMPORAL}"),
+        ("a precision", ConversionMismatch, "220 weights"),
         ("a weight left out", ConversionMismatch, f"1 weights .*{TEMPORAL}"),
         ("the image tower", ConversionMismatch, "1 weights .*image_tower"),
-        ("the layer", ConversionMismatch, r"logits differ from the original's by up to \d"),
-        ("the end marks", ConversionMismatch, r"eos_token_ids is \[5\], but the original's is \[2\]"),
+        ("the layer", ConversionMismatch, r"logits .* \d"),
+        ("the end marks", ConversionMismatch, r"stop_token_ids is \[5\].*\[2\]"),
         ("the prompt", BadModelFolder, "tokenizer"),
     ],
     indirect=["tamper"],
@@ -372,14 +372,14 @@ def test_a_conversion_that_differs_is_caught_and_leaves_nothing(folder, tmp_path
 
 def test_another_prompt_is_caught(folder, tmp_path, monkeypatch):
     # A tokenizer that would split texts elsewhere: the logits are of another length.
-    ask = converting._ask
+    behavior_of = converting._behavior
 
     def otherwise(place, device, dtype):
-        said = ask(place, device, dtype)
-        return said if place == folder else dataclasses.replace(said, logits=said.logits[:, 1:])
+        behavior = behavior_of(place, device, dtype)
+        return behavior if place == folder else dataclasses.replace(behavior, logits=behavior.logits[:, 1:])
 
-    monkeypatch.setattr(converting, "_ask", otherwise)
-    with pytest.raises(ConversionMismatch, match="logits differ from the original's in number"):
+    monkeypatch.setattr(converting, "_behavior", otherwise)
+    with pytest.raises(ConversionMismatch, match="logits"):
         convert(folder, tmp_path / "out", device="cpu")
 
 
@@ -389,7 +389,7 @@ def test_an_original_that_cannot_be_loaded_is_not_converted(source, tmp_path, mo
         with pytest.raises(NotInstalled, match="sentencepiece and protobuf"):
             convert(source, tmp_path / "out", device="cpu")
     (source / "pytorch_model-00002-of-00002.bin").unlink()
-    with pytest.raises(BadModelFolder, match="lacks pytorch_model-00002"):
+    with pytest.raises(BadModelFolder, match="pytorch_model-00002"):
         convert(source, tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
 

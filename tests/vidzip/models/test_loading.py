@@ -14,12 +14,12 @@ from transformers import VideoLlavaForConditionalGeneration
 from vidzip import Budget, load, plan
 from vidzip.errors import BadArgument, BadModelFolder, DeviceUnavailable, NotInstalled, UnknownModel
 from vidzip.models.checkpoint import Checkpoint
-from vidzip.models.video_llava_original import original_tokenizer, read_original_config
+from vidzip.models.video_llava_original import load_original_tokenizer, read_original_config
 
 
 def llama_tokenizer(folder):
     checkpoint = Checkpoint.open(folder)
-    return original_tokenizer(checkpoint, read_original_config(folder, checkpoint.config))
+    return load_original_tokenizer(checkpoint, read_original_config(folder, checkpoint.config))
 
 
 @pytest.fixture(scope="module")
@@ -307,14 +307,14 @@ def the_projector(weights):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (drop("*.safetensors"), "holds no weights"),
+        (drop("*.safetensors"), "weights"),
         (pickle_weights, "pickle"),
         (drop("preprocessor_config.json"), "video_preprocessor_config.json"),
         (drop("tokenizer*"), "tokenizer"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json"),
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json"),
-        (rewrite("config.json", lambda config: config.update(model_type="llava")), "a model of type 'llava'"),
-        (rewrite("preprocessor_config.json", lambda settings: settings.update(crop_size=196)), "crops .* to 196x196"),
+        (rewrite("config.json", lambda config: config.update(model_type="llava")), "'llava'"),
+        (rewrite("preprocessor_config.json", lambda settings: settings.update(crop_size=196)), "196x196"),
         (change_weights(lambda weights: weights.pop(the_projector(weights))), f"1 missing weights .*{PROJECTOR}"),
         (change_weights(lambda weights: weights.update(stray=torch.ones(1))), r"1 unexpected weights \(stray\)"),
         (
@@ -329,11 +329,11 @@ def the_projector(weights):
             change_weights(lambda weights: weights.update({f"model.{PROJECTOR}": torch.ones(64, 64)})),
             "168 weights for 167",
         ),
-        (cut, "cannot be read as weights"),
-        (rewrite("config.json", lambda config: config.update(text_config=3)), "the config in .* makes no model"),
+        (cut, r"\.safetensors"),
+        (rewrite("config.json", lambda config: config.update(text_config=3)), "copy"),
         (
             rewrite("config.json", lambda config: config["text_config"].update(hidden_act="magic")),
-            "the config in .* makes no model: KeyError: 'magic'",
+            "'magic'",
         ),
     ],
 )

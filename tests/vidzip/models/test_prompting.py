@@ -14,7 +14,7 @@ from vidzip.models.checkpoint import Checkpoint
 from vidzip.models.prompting import Prompt, embed_prompt
 from vidzip.models.tiny_random import build_tokenizer
 from vidzip.models.video_llava import VideoLlava
-from vidzip.models.video_llava_original import OriginalVideoLlava, original_tokenizer, read_original_config
+from vidzip.models.video_llava_original import OriginalVideoLlava, load_original_tokenizer, read_original_config
 
 QUESTIONS = [
     "What is shown in the video?",
@@ -65,7 +65,7 @@ def original(said):
     """The family, and whether its tokenizer is legacy."""
     legacy, folder = said
     checkpoint = Checkpoint.open(folder)
-    tokenizer = original_tokenizer(checkpoint, read_original_config(folder, checkpoint.config))
+    tokenizer = load_original_tokenizer(checkpoint, read_original_config(folder, checkpoint.config))
     return legacy, family(OriginalVideoLlava, tokenizer)
 
 

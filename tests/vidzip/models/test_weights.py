@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from vidzip import load
 from vidzip.encoders.weights import raise_for_problems
 from vidzip.errors import BadArgument, BadModelFolder
-from vidzip.models.video_llava_original import original_name
+from vidzip.models.video_llava_original import translate_name
 from vidzip.models.weights import fingerprint, stored_weights, tower_fingerprint, weight_files
 
 FIRST, SECOND = "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"
@@ -58,14 +58,14 @@ def test_the_tower_has_temporal_weights_in_every_layer():
 )
 def test_a_missing_weight_is_refused_by_name(copy, name, capfd):
     weights_of(lambda weights: weights.pop(name))(copy)
-    assert refusal(copy, capfd).endswith(f"1 missing weights ({original_name(name)})")
+    assert refusal(copy, capfd).endswith(f"1 missing weights ({translate_name(name)})")
 
 
 def test_all_missing_weights_are_listed(copy, capfd):
     weights_of(lambda weights: [weights.pop(name) for name in TEMPORAL_WEIGHTS])(copy)
     said = refusal(copy, capfd)
     assert "44 missing weights" in said
-    assert all(original_name(name) in said for name in TEMPORAL_WEIGHTS)
+    assert all(translate_name(name) in said for name in TEMPORAL_WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_all_missing_weights_are_listed(copy, capfd):
 )
 def test_a_stray_weight_is_refused_by_name(copy, name, capfd):
     weights_of(lambda weights: weights.update({name: torch.ones(48)}))(copy)
-    assert refusal(copy, capfd).endswith(f"1 unexpected weights ({original_name(name)})")
+    assert refusal(copy, capfd).endswith(f"1 unexpected weights ({translate_name(name)})")
 
 
 @pytest.mark.parametrize("name", [TEMPORAL, PROJECTOR, "model.norm.weight"])
@@ -91,12 +91,12 @@ def test_a_weight_of_another_shape_is_refused_by_name(copy, name, capfd):
     wanted = tuple(original_weights()[name].shape)
     weights_of(lambda weights: weights.update({name: torch.ones(3, 5)}))(copy)
     said = refusal(copy, capfd)
-    assert said.endswith(f"1 mis-shaped weights ({original_name(name)} of (3, 5) instead of {wanted})")
+    assert said.endswith(f"1 mis-shaped weights ({translate_name(name)} of (3, 5) instead of {wanted})")
 
 
 def test_a_weight_of_whole_numbers_is_refused_by_name(copy, capfd):
     weights_of(lambda weights: weights.update({TEMPORAL: weights[TEMPORAL].to(torch.int8)}))(copy)
-    assert refusal(copy, capfd).endswith(f"1 not floating-point weights ({original_name(TEMPORAL)} of torch.int8)")
+    assert refusal(copy, capfd).endswith(f"1 not floating-point weights ({translate_name(TEMPORAL)} of torch.int8)")
 
 
 def test_everything_that_is_wrong_is_said_at_once(copy, capfd):
@@ -119,8 +119,8 @@ def test_a_weight_in_two_shards_is_refused_by_name(copy, capfd):
 
 
 def test_a_weight_by_the_originals_name_and_by_ours_is_refused_by_name(copy, capfd):
-    weights_of(lambda weights: weights.update({original_name(TEMPORAL): weights[TEMPORAL]}))(copy)
-    assert original_name(TEMPORAL) in refusal(copy, capfd)
+    weights_of(lambda weights: weights.update({translate_name(TEMPORAL): weights[TEMPORAL]}))(copy)
+    assert translate_name(TEMPORAL) in refusal(copy, capfd)
 
 
 def drop(name):
@@ -192,7 +192,7 @@ def test_nothing_in_a_pickle_is_run(copy, tmp_path, new, capfd):
 
 def same_weights(folder):
     named = dict(load(folder, device="cpu", dtype="float32").network.named_parameters())
-    return all(named[original_name(name)].equal(weight) for name, weight in original_weights().items())
+    return all(named[translate_name(name)].equal(weight) for name, weight in original_weights().items())
 
 
 def test_shards_may_be_without_an_index(copy):
@@ -228,7 +228,7 @@ def test_weights_that_share_memory_are_each_there(copy):
     weights |= {names[0]: both[:48], names[1]: both[48:], names[2]: both[48:]}
     torch.save(weights, copy / "pytorch_model.bin")
     named = dict(load(copy, device="cpu", dtype="float32").network.named_parameters())
-    assert all(named[original_name(name)].equal(weights[name]) for name in names)
+    assert all(named[translate_name(name)].equal(weights[name]) for name in names)
 
 
 def test_the_originals_weights_may_be_safetensors(copy):
