@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vidzip.video.probing import probe
     from vidzip.video.sampling import sample
 
-__version__ = "0.1.0"
+from vidzip.version import __version__ as __version__
 
 _HOMES = {
     "Answer": "vidzip.models",

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import vidzip
 from vidzip.cpus import available_cpus
 from vidzip.errors import BadCalibration
 from vidzip.files import atomic_file, write_error
 from vidzip.planner.costs import GENERATE, STAGES, CostModel, ModelShape
+from vidzip.version import __version__
 
 SCHEMA = "vidzip/calibration/1"
 
@@ -57,7 +57,7 @@ class Machine:
             dtype=dtype,
             cores=available_cpus(),
             threads=os.environ.get("OMP_NUM_THREADS"),
-            versions={"vidzip": vidzip.__version__, **{name: _version(name) for name in _LIBRARIES}},
+            versions={"vidzip": __version__, **{name: _version(name) for name in _LIBRARIES}},
         )
 
     @property
@@ -160,7 +160,7 @@ def _read(path: str) -> Calibration | None:
         with open(path, encoding="utf-8") as file:
             record: dict[str, Any] = json.load(file)
         machine = Machine(**record.pop("machine"))
-        if machine.versions["vidzip"] != vidzip.__version__:
+        if machine.versions["vidzip"] != __version__:
             return None
         costs = record.pop("costs")
         model = CostModel(shape=ModelShape(**costs.pop("shape")), **costs)

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vidzip import __version__
 from vidzip.errors import BadPack, WriteError
 from vidzip.files import atomic_file
+from vidzip.version import __version__
 
 SUFFIX = ".vidzip"
 """What the name of a packed video ends in, by convention."""

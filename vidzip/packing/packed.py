@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import Tensor
 
-from vidzip import __version__
 from vidzip.compress import ZippedFrames
 from vidzip.errors import BadArgument, BadPack, DeviceUnavailable, PlanMismatch, VidzipError
 from vidzip.packing.files import FORMAT, PACK_AGAIN, read_file, write_file
 from vidzip.packing.rebuilding import rebuild
 from vidzip.planner import Plan
+from vidzip.version import __version__
 
 _TOKEN_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 _DTYPES = {
