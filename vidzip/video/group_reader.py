@@ -11,11 +11,15 @@ import av
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from torch import Tensor
 
 from vidzip.video.containers import OpenVideo, open_video
+from vidzip.video.conversion import FrameConverter
 from vidzip.video.indexing import FrameIndex
 from vidzip.video.keyframe_groups import KeyframeGroup
 from vidzip.video.limits import TimeLimit
+from vidzip.video.request import DecodeRequest
 
 _SKIPPABLE_CODECS = {"h264", "hevc", "mpeg1video", "mpeg2video"}
 """Codecs for which skipping frames that are not references changes no other frame. AV1 loses frames then, and VP9 gains
@@ -36,7 +40,7 @@ class GroupReader:
     """Opens a video and decodes it group by group, in one thread.
 
     Args:
-        path: the file.
+        request: the file, and the shape of its frames.
         index: its index, with reliable timestamps.
         threads: threads of the decoder; 1 if other readers run in parallel.
         limit: the file's time limit.
@@ -44,29 +48,29 @@ class GroupReader:
     """
 
     def __init__(
-        self, path: str, index: FrameIndex, *, threads: int, limit: TimeLimit, check: Callable[[], None]
+        self, request: DecodeRequest, index: FrameIndex, *, threads: int, limit: TimeLimit, check: Callable[[], None]
     ) -> None:
-        self._path, self._index, self._threads = path, index, threads
-        self._limit, self._check = limit, check
+        self._path, self._index, self._threads = request.path, index, threads
+        self._limit, self._check_stopped = limit, check
         self._opened = ExitStack()
-        self.video = self._open()
+        self._video = self._open()
+        self._converter = FrameConverter(request.shape, self._video.pixel_aspect)
 
     def close(self) -> None:
         """Close the file."""
         self._opened.close()
 
-    def frames(self, group: KeyframeGroup) -> Iterator[VideoFrame]:
-        """Yield the wanted frames, in order.
+    def work(self, task: KeyframeGroup) -> Iterator[tuple[int, UInt8[Tensor, "3 height width"]]]:
+        """Yield the ticks and pixels of a group's wanted frames, in order.
 
         Raises:
             FrameNotFound: one of them cannot be decoded completely.
             av.FFmpegError: the file is damaged there.
         """
-        missing = deque(group.wanted)
+        missing = deque(task.wanted)
         for attempt, back in enumerate(_KEYFRAMES_BACK):
-            for frame in self._attempt(group.keyframe - back, missing, skips=attempt == 0):
-                missing.popleft()
-                yield frame
+            for frame in self._attempt(task.keyframe - back, missing, skips=attempt == 0):
+                yield missing.popleft(), self._converter(frame)
             if not missing:
                 return
         raise FrameNotFound
@@ -74,7 +78,7 @@ class GroupReader:
     def _attempt(self, keyframe: int, missing: deque[int], *, skips: bool) -> Iterator[VideoFrame]:
         """Decode once from a keyframe, up to the last wanted frame or the first one that is missing or damaged."""
         packets = self._packets_from(keyframe, missing[0])
-        codec = self.video.stream.codec_context
+        codec = self._video.stream.codec_context
         wanted, last = frozenset(missing), missing[-1]
         latest: int | None = None
         try:
@@ -97,7 +101,7 @@ class GroupReader:
         self, packets: Iterator[Packet[VideoStream]], wanted: frozenset[int], *, skips: bool
     ) -> Iterator[VideoFrame]:
         """Decode packets in file order; after the last wanted one, only the frames that the decoder holds."""
-        codec = self.video.stream.codec_context
+        codec = self._video.stream.codec_context
         skips = skips and codec.codec.canonical_name in _SKIPPABLE_CODECS
         missing: set[int | None] = set(wanted)  # decoding order may differ from display order
         for packet in packets:
@@ -112,6 +116,10 @@ class GroupReader:
                 self._check_following(packets, max(wanted))
                 yield from codec.decode(None)
                 return
+
+    def _check(self) -> None:
+        self._check_stopped()
+        self._limit.check()
 
     def _check_following(self, packets: Iterator[Packet[VideoStream]], last: int) -> None:
         """Check the packets of all frames that may be displayed before the one after the last wanted frame."""
@@ -133,11 +141,11 @@ class GroupReader:
 
     def _packets_from(self, keyframe: int, first: int) -> Iterator[Packet[VideoStream]]:
         """Seek to a keyframe at or before a frame; go back further if the seek lands after it."""
-        stream, back = self.video.stream, 1
+        stream, back = self._video.stream, 1
         while keyframe > 0:
             try:
-                self.video.container.seek(int(self._index.keyframes[keyframe]), stream=stream, backward=True)
-                packets = self.video.packets()
+                self._video.container.seek(int(self._index.keyframes[keyframe]), stream=stream, backward=True)
+                packets = self._video.packets()
                 landed = next((packet for packet in self._checked(packets) if packet.is_keyframe), None)
             except av.FFmpegError:  # some formats cannot seek
                 break
@@ -156,9 +164,9 @@ class GroupReader:
     def _packets_from_start(self) -> Iterator[Packet[VideoStream]]:
         if self._was_read:
             self._opened.close()
-            self.video = self._open()
+            self._video = self._open()
         self._was_read = True
-        return self.video.packets()
+        return self._video.packets()
 
     def _open(self) -> OpenVideo:
         self._was_read = False

@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 
 import av
-from jaxtyping import UInt8
-from torch import Tensor
 
 from vidzip.errors import DecodeError, EndsEarly
 from vidzip.video.containers import open_video
-from vidzip.video.conversion import DecodedFrame, FrameConverter
+from vidzip.video.conversion import DecodedFrame
 from vidzip.video.group_reader import FrameNotFound, GroupReader
 from vidzip.video.indexing import FrameIndex, index_frames
-from vidzip.video.keyframe_groups import KeyframeGroup, group_by_keyframe, split_last_keyframe
+from vidzip.video.keyframe_groups import group_by_keyframe, split_last_keyframe
 from vidzip.video.limits import TimeLimit
 from vidzip.video.local_files import is_gif
 from vidzip.video.pool import OrderedPool
@@ -88,71 +87,44 @@ def _attempts(request: DecodeRequest) -> Iterator[_Attempt]:
         return
     index = index_frames(request.path, time_limit_seconds=request.time_limit_seconds)
     if index.has_reliable_timestamps:
-        yield _GroupedDecoding(index)
+        yield partial(_decode_groups, index)
     if index.from_header:
         index = index_frames(request.path, trust_header=False, time_limit_seconds=request.time_limit_seconds)
         if index.has_reliable_timestamps:
-            yield _GroupedDecoding(index)
+            yield partial(_decode_groups, index)
     yield decode_sequentially
 
 
-class _GroupedDecoding:
-    """Decodes keyframe groups in threads: the frames from the last keyframe on first, then the others in order."""
+def _decode_groups(
+    index: FrameIndex, request: DecodeRequest, numbers: Sequence[int], limit: TimeLimit
+) -> Generator[tuple[int, DecodedFrame], None, None]:
+    """Decode keyframe groups in threads: the frames from the last keyframe on first, then the others in order."""
+    on_screen = request.frames_on_screen(index, [request.timestamps_seconds[number] for number in numbers])
+    numbers_of: defaultdict[int, list[int]] = defaultdict(list)
+    seconds: dict[int, float] = {}
+    for number, frame in zip(numbers, on_screen, strict=True):
+        tick = int(index.ticks[frame])
+        numbers_of[tick].append(number)
+        seconds[tick] = float(index.seconds[frame])
+    groups = group_by_keyframe(index, list(numbers_of))
+    threads = min(request.workers, len(groups))
 
-    def __init__(self, index: FrameIndex) -> None:
-        self._index = index
+    def seek(tick: int) -> int | None:
+        with open_video(request.path, limit) as video:
+            return video.seek(tick)
 
-    def __call__(
-        self, request: DecodeRequest, numbers: Sequence[int], limit: TimeLimit
-    ) -> Generator[tuple[int, DecodedFrame], None, None]:
-        index = self._index
-        on_screen = request.frames_on_screen(index, [request.timestamps_seconds[number] for number in numbers])
-        numbers_of: defaultdict[int, list[int]] = defaultdict(list)
-        seconds: dict[int, float] = {}
-        for number, frame in zip(numbers, on_screen, strict=True):
-            tick = int(index.ticks[frame])
-            numbers_of[tick].append(number)
-            seconds[tick] = float(index.seconds[frame])
-        groups = group_by_keyframe(index, list(numbers_of))
-        threads = min(request.workers, len(groups))
+    def make_reader(check_stopped: Callable[[], None]) -> GroupReader:
+        return GroupReader(request, index, threads=max(1, request.workers // threads), limit=limit, check=check_stopped)
 
-        def seek(tick: int) -> int | None:
-            with open_video(request.path, limit) as video:
-                return video.seek(tick)
-
-        *rest, last = split_last_keyframe(index, groups.pop(), seek)
-
-        def make_worker(check_stopped: Callable[[], None]) -> _Worker:
-            def check() -> None:
-                check_stopped()
-                limit.check()
-
-            decoder_threads = max(1, request.workers // threads)
-            reader = GroupReader(request.path, index, threads=decoder_threads, limit=limit, check=check)
-            return _Worker(reader, FrameConverter(request.shape, reader.video.pixel_aspect))
-
-        with OrderedPool(
-            [last, *groups, *rest],
-            make_worker,
-            threads=threads,
-            size_of=lambda result: result[1].nbytes,
-            max_queued=request.max_queued_bytes,
-        ) as pool:
-            for tick, pixels in pool:
-                decoded = DecodedFrame(pixels=pixels, timestamp_seconds=seconds[tick])
-                for number in numbers_of[tick]:
-                    yield number, decoded
-
-
-class _Worker:
-    """A thread's reader and converter."""
-
-    def __init__(self, reader: GroupReader, convert: FrameConverter) -> None:
-        self._reader, self._convert = reader, convert
-
-    def work(self, task: KeyframeGroup) -> Iterator[tuple[int, UInt8[Tensor, "3 height width"]]]:
-        for tick, frame in zip(task.wanted, self._reader.frames(task), strict=True):
-            yield tick, self._convert(frame)
-
-    def close(self) -> None:
-        self._reader.close()
+    *rest, last = split_last_keyframe(index, groups.pop(), seek)
+    with OrderedPool(
+        [last, *groups, *rest],
+        make_reader,
+        threads=threads,
+        size_of=lambda result: result[1].nbytes,
+        max_queued=request.max_queued_bytes,
+    ) as pool:
+        for tick, pixels in pool:
+            decoded = DecodedFrame(pixels=pixels, timestamp_seconds=seconds[tick])
+            for number in numbers_of[tick]:
+                yield number, decoded
