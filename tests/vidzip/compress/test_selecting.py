@@ -111,10 +111,9 @@ def test_all_tokens_are_kept_as_they_are(method):
 
 
 @across
-def test_no_tokens_no_frames_and_frames_of_cls_alone(method):
+def test_no_tokens_and_no_frames(method):
     assert method().compress(random_features(3, 9), [0, 0, 0]).source.tolist() == [-1] * 27
     assert method().compress(random_features(0, 9), []).tokens.shape == (0, 12)
-    assert method().compress(random_features(3, 1), [1, 0, 1]).frame_of.tolist() == [0, 2]
 
 
 @across
