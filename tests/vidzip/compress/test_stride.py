@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from towers import ragged_counts, random_features
+from towers import ragged_counts, random_features, sources
 
 from vidzip import zip_frames
+from vidzip.compress.grid import places_per_row
 
 drawn_cases = st.tuples(ragged_counts, st.integers(0, 10_000)).map(lambda drawn: (*drawn[0], drawn[1]))
 
@@ -15,9 +17,11 @@ def stride(features, counts):
     return zip_frames(features, counts, "stride")
 
 
-def patches_of(k, size):
+def patches_of(k, size, **options):
     """The kept patches of one frame, numbered without CLS."""
-    zipped = stride(random_features(1, size), k)
+    zipped = stride(random_features(1, size, **options), k)
+    if not zipped.has_cls:
+        return zipped.anchor_of.tolist()
     assert zipped.anchor_of[0] == 0
     return [place - 1 for place in zipped.anchor_of.tolist()[1:]]
 
@@ -36,9 +40,23 @@ def test_seventeen_of_video_llavas_tokens_are_cls_and_a_grid_of_four_by_four():
     assert patches_of(17, 257) == [16 * row + column for row in (2, 6, 10, 14) for column in (2, 6, 10, 14)]
 
 
-def test_patches_that_form_no_square_are_a_line():
-    assert patches_of(4, 13) == [2, 6, 10]
-    assert patches_of(3, 3) == [0, 1]
+@pytest.mark.parametrize(
+    ("grid", "patches"), [((1, 12), [2, 6, 10]), ((12, 1), [2, 6, 10]), ((3, 4), [2, 9, 11]), ((4, 3), [4, 9, 11])]
+)
+def test_grids_that_are_not_square(grid, patches):
+    # 3 patches of a grid of 3 x 4 are in 2 rows, of 1 and 2: rows 0 and 2, columns 2, and 1 and 3.
+    assert patches_of(4, 13, grid=grid) == patches
+    assert patches_of(3, 12, grid=grid, has_cls=False) == patches
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.data())
+def test_law_places_fit_any_grid(rows, columns, data):
+    count = data.draw(st.integers(0, rows * columns))
+    per_row = places_per_row(count, (rows, columns))
+    assert sum(per_row) == count
+    assert len(per_row) <= rows
+    assert max(per_row, default=0) <= columns
+    assert max(per_row, default=0) - min(per_row, default=0) <= 1
 
 
 @given(st.integers(1, 24), st.data())
