@@ -103,7 +103,7 @@ def _difference() -> Case:
         draw=draw,
         value=lambda sums: (sums[:, 0] - sums[:, 1]) / sums[:, 2],
         intervals={
-            FORMULA: lambda drawn: paired_difference(*_graded(drawn)),
+            FORMULA: lambda drawn: paired_difference(*_scores(drawn)),
             BOOTSTRAP: lambda drawn: bootstrap_mean(
                 drawn.columns[0] - drawn.columns[1], drawn.videos.tolist(), lowest=-1.0
             ),
@@ -126,7 +126,7 @@ def _retention() -> Case:
         truth=0.8,
         draw=draw,
         value=lambda sums: (sums[:, 0] - sums[:, 2]) / (sums[:, 1] - sums[:, 2]),
-        intervals={BOOTSTRAP: lambda drawn: retention(*_graded(drawn))},
+        intervals={BOOTSTRAP: lambda drawn: retention(*_scores(drawn))},
     )
 
 
@@ -164,7 +164,7 @@ CASES = {
 }
 
 
-def _graded(drawn: Simulation) -> list[list[QuestionScore]]:
+def _scores(drawn: Simulation) -> list[list[QuestionScore]]:
     return [
         [
             QuestionScore(question_id=str(place), video=str(video), score=Score(value=float(value)))
