@@ -317,13 +317,13 @@ def _clips(*, quick: bool) -> Iterator[SyntheticClip]:
             )
 
 
-def _write(trials: Iterable[SyntheticClip], folder: str, show: Progress) -> Iterator[VideoInfo]:
+def _write(clips: Iterable[SyntheticClip], folder: str, show: Progress) -> Iterator[VideoInfo]:
     """Write the clips whose encoder is available."""
-    there = [trial for trial in trials if can_encode(trial.codec)]
-    for number, trial in enumerate(there):
-        show("write videos", number, len(there))
-        path = os.path.join(folder, trial.name)
-        write_synthetic_clip(trial, path)
+    available = [clip for clip in clips if can_encode(clip.codec)]
+    for number, clip in enumerate(available):
+        show("write videos", number, len(available))
+        path = os.path.join(folder, clip.name)
+        write_synthetic_clip(clip, path)
         yield probe(path)
 
 
