@@ -96,7 +96,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     options = parser.parse_args(arguments)
     if min(options.frames, options.budget, options.batch, options.rounds) < 1:
-        parser.error("give frames, a budget, frames at once and rounds of 1 or more")
+        parser.error("--frames, --budget, --batch and --rounds must be 1 or more")
     if options.dim < 64 or options.dim % 64 or options.layers < 2:
         parser.error("give a width that is a multiple of 64, and 2 layers or more")
     return options

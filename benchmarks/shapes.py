@@ -198,9 +198,9 @@ def pack_all(model: VideoModel, video: str, settings: Sequence[Setting], seed: s
     features = model.encode(Frames(pixels=decoded.pixels[firsts], timestamps_seconds=tuple(place)))
     packed = {}
     for setting in with_frames:
-        shown = [appears[moment] for moment in plans[setting.key].timestamps_seconds]
-        plan = drop_repeated_frames(plans[setting.key], shown, model.tokens_per_frame)
-        times = list(dict.fromkeys(shown))
+        shown_seconds = [appears[moment] for moment in plans[setting.key].timestamps_seconds]
+        plan = drop_repeated_frames(plans[setting.key], shown_seconds, model.tokens_per_frame)
+        times = list(dict.fromkeys(shown_seconds))
         if setting.is_shuffled:
             random.Random(seed).shuffle(times)
         chosen = features[[place[seconds] for seconds in times]]

@@ -61,18 +61,18 @@ def test_grids_of_several_budgets_are_merged_with_their_origin(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("second", "changes", "says"),
+    ("second", "changes", "message"),
     [
         ([("visionzip", 8, 136, 0.4)], {}, "8-136-visionzip"),
         ([("visionzip", 8, 34, 0.4)], {"model": "other"}, "differ in model"),
         ([], {}, "compares no methods"),
     ],
 )
-def test_grids_that_cannot_be_merged_are_refused(tmp_path, capsys, second, changes, says):
+def test_grids_that_cannot_be_merged_are_refused(tmp_path, capsys, second, changes, message):
     one = write_grid(tmp_path / "one", [("visionzip", 8, 136, 0.5)])
     two = write_grid(tmp_path / "two", second, **changes)
     assert main([one, two, *NAMED, "--out", str(tmp_path / "out.json")]) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()
 
 

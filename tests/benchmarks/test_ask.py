@@ -26,7 +26,7 @@ def test_shares_are_of_what_comes_after_loading():
     one = {"start and imports": 10.0, "probe and plan": 1.0, "load": 4.0, "decode": 5.0, "preprocess": 0.6}
     one |= {"encode": 3.0, "compress": 0.2, "prefill": 1.0, "the rest": 0.2}
     other = {**one, "preprocess": 0.4, "the rest": 0.4}
-    lines = {name: (shares, bound) for name, shares, bound in rows([one, other, one])}
+    lines = {name: (shares, within) for name, shares, within in rows([one, other, one])}
     assert lines["load"] == ("40.0% (40.0% to 40.0%)", "")
     assert lines["decode"] == ("50.0% (50.0% to 50.0%)", "")  # has no limit
     assert lines["preprocess"] == ("6.0% (4.0% to 6.0%)", "no")

@@ -13,9 +13,9 @@ SPENDING = [name for name, method in METHODS.items() if method.takes_any_budget]
 
 def test_every_method_that_spends_a_budget_has_a_line(capsys):
     assert main([*SMALL, "--markdown"]) == 0
-    said = capsys.readouterr().out
-    assert "2 frames of 257 tokens, D = 64, 20 kept; cpu, float32" in said
-    rows = {line.split(" | ")[0].strip("| "): line for line in said.splitlines() if line.startswith("| ")}
+    printed = capsys.readouterr().out
+    assert "2 frames of 257 tokens, D = 64, 20 kept; cpu, float32" in printed
+    rows = {line.split(" | ")[0].strip("| "): line for line in printed.splitlines() if line.startswith("| ")}
     assert rows.keys() == {"method", "---", *SPENDING}
     assert "share of the encoder's time | within 5%" in rows["method"]
     assert all(rows[name].rstrip(" |").endswith(("yes", "no")) for name in SPENDING)
@@ -23,10 +23,10 @@ def test_every_method_that_spends_a_budget_has_a_line(capsys):
 
 def test_fewer_layers_have_no_limit(capsys):
     assert main([*SMALL, "--layers", "2", "--methods", "stride", "--markdown"]) == 0
-    said = capsys.readouterr().out
-    assert "2 of the 24 layers of the encoder: " in said
-    assert "share of the time of 2 of its 24 layers" in said
-    assert "within" not in said.split("| method", 1)[1].splitlines()[0]
+    printed = capsys.readouterr().out
+    assert "2 of the 24 layers of the encoder: " in printed
+    assert "share of the time of 2 of its 24 layers" in printed
+    assert "within" not in printed.split("| method", 1)[1].splitlines()[0]
 
 
 def test_a_share_is_taken_within_a_round_and_the_median_is_compared_with_the_limit():

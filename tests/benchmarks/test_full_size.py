@@ -106,16 +106,17 @@ def test_the_tables_and_the_file_hold_every_stage(kind, capsys, tmp_path):
     out = tmp_path / "out.json"
     options = ["--device", "cpu", "--kind", kind, "--depth", "0.01", "--frames", "8", "256", "--rounds", "2"]
     assert main([*options, "--markdown", "--json", str(out)]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
-        "| configuration | preprocess | encode | compress | project | prefill | one token | all | peak memory |" in said
+        "| configuration | preprocess | encode | compress | project | prefill | one token | all | peak memory |"
+        in printed
     )
     for title in (
         "8 uncompressed frames, 2,056 tokens",
         "8 packed frames, 136 tokens",
         "256 packed frames, 136 tokens",
     ):
-        assert said.count(f"| {title} |") == 2
+        assert printed.count(f"| {title} |") == 2
     (result,) = json.loads(out.read_text())["results"]
     assert (result["kind"], result["dtype"]) == (kind, "float32")
     for configuration in result["configurations"]:

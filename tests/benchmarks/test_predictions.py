@@ -76,8 +76,8 @@ def test_a_row_of_the_summary():
     rows = {row[0]: row[1:] for row in predictions.summary_rows([outcome(off / 10) for off in range(-5, 6)])}
     assert rows[TOTAL] == ["11", "30%", "50%", "50%", "+0%"]
     assert list(rows) == [TOTAL, *STAGES, GENERATE]  # decoding is most of none
-    bound = predictions.summary_rows([outcome(0.1), outcome(0.3, decode=9.0)])[1]
-    assert bound[1:3] == ["1", "30%"]
+    row = predictions.summary_rows([outcome(0.1), outcome(0.3, decode=9.0)])[1]
+    assert row[1:3] == ["1", "30%"]
 
 
 @pytest.mark.parametrize(("values", "found"), [([0.4], 0.4), ([0.0, 1.0], 0.9), (list(range(11)), 9)])
@@ -95,7 +95,7 @@ def test_the_wide_model_is_wider_and_the_same_every_time(small):
 
 @pytest.fixture
 def short(monkeypatch):
-    """Two cases, and a calibration, of videos that are written at once."""
+    """Two cases, and a calibration, of small clips."""
     given = {"codec": "h264", "width": 64, "height": 48, "num_frames": 12}
     made = [SyntheticClip(keyframe_interval=4, grain=grain, **given) for grain in (0, 9)]
     monkeypatch.setattr(measuring, "_clips", lambda quick: iter(made))
@@ -114,9 +114,9 @@ def test_synthetic_clips_are_predicted_and_measured(tmp_path, capsys, extra):
     out = tmp_path / "figures.json"
     arguments = ["--models", "tiny", "--device", "cpu", "--rounds", "1", "--quick", "--json", str(out), *extra]
     assert main(arguments) == 0
-    told = capsys.readouterr().out
-    assert TOTAL in told
-    assert "of the 2 worst" in told  # the real video is skipped
+    printed = capsys.readouterr().out
+    assert TOTAL in printed
+    assert "of the 2 worst" in printed  # the real video is skipped
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert [len(one["measured_seconds"]) for one in figures["configurations"]] == [len(STAGES) + 2] * 2
     for one in figures["configurations"]:

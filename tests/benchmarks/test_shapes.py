@@ -208,9 +208,9 @@ def test_shuffled_frames_keep_their_provenance(small, held, packs):
     whole, mixed = packs[UNCOMPRESSED], packs[SHUFFLED]
     assert sorted(mixed.timestamps_seconds) == list(whole.timestamps_seconds) != list(mixed.timestamps_seconds)
     for token in (0, 300, 2055):
-        said = mixed.provenance(token)
-        original = whole.timestamps_seconds.index(said.timestamp_seconds)
-        assert mixed.tokens[token].equal(whole.tokens[original * 257 + said.anchor])
+        provenance = mixed.provenance(token)
+        original = whole.timestamps_seconds.index(provenance.timestamp_seconds)
+        assert mixed.tokens[token].equal(whole.tokens[original * 257 + provenance.anchor])
     again = shapes.pack_all(small, held.video(held.clips[0]), [BY_KEY[SHUFFLED]], held.clips[0].name)
     assert again[SHUFFLED].timestamps_seconds == mixed.timestamps_seconds
     other = shapes.pack_all(small, held.video(held.clips[0]), [BY_KEY[SHUFFLED]], "another")
@@ -306,15 +306,15 @@ def test_other_sets_are_refused(folder, tmp_path):
         read_set(folder, 0)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("videos"))
-    said = json.loads((copy / "shapes.json").read_text())
+    description = json.loads((copy / "shapes.json").read_text())
     for change in ({"version": 0}, {"split": "exam"}):
-        (copy / "shapes.json").write_text(json.dumps({**said, **change}))
+        (copy / "shapes.json").write_text(json.dumps({**description, **change}))
         with pytest.raises(BadSet, match="vidzip shapes"):
             read_set(copy)
-    (copy / "shapes.json").write_text(json.dumps({**said, "seed": SEED + 1}))
+    (copy / "shapes.json").write_text(json.dumps({**description, "seed": SEED + 1}))
     with pytest.raises(BadSet, match=f"validation_{SEED + 1}_00000"):
         read_set(copy)
-    (copy / "shapes.json").write_text(json.dumps(said))
+    (copy / "shapes.json").write_text(json.dumps(description))
     (copy / "test_a.json").write_text("[]")
     with pytest.raises(DatasetError, match=r"test_q\.json and .*test_a\.json"):
         read_set(copy)

@@ -13,7 +13,7 @@ OLDEST = "5.17.0"
 """The oldest transformers that pyproject.toml allows."""
 
 
-def test_the_oldest_transformers_is_the_one_that_is_promised():
+def test_the_oldest_transformers_is_the_onethat_is_promised():
     (promised,) = re.findall(r'"transformers>=([\d.]+),', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert f"{promised}.0" == OLDEST
 
@@ -21,19 +21,19 @@ def test_the_oldest_transformers_is_the_one_that_is_promised():
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_the_suite_passes_with_the_oldest_transformers(tmp_path):
-    """Installs it into an environment of its own, beside the torch that the constraints pin."""
+    """Installs it into a new environment, with the torch pinned in the constraints."""
     (torch,) = re.findall(r"^torch==.*$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--quiet", "--python", python, "install", torch, f"transformers=={OLDEST}"]
     subprocess.run([*install, "--editable", f"{ROOT}[test]"], check=True)
-    shown = subprocess.run(
+    printed = subprocess.run(
         [python, "-c", "import transformers; print(transformers.__version__)"],
         check=True,
         capture_output=True,
         text=True,
     )
-    assert shown.stdout.strip() == OLDEST
+    assert printed.stdout.strip() == OLDEST
     suite = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests")],
         cwd=ROOT,

@@ -65,18 +65,18 @@ def test_questions_in_one_sequence_are_answered_as_each_alone(parts):
     pairs = [[tokenize(tokenizer, video_token_id, question) for question in clip.questions] for clip in clips]
     batch = collate(pairs[0][0][0], visual, [[one for _, one in row] for row in pairs], tokenizer.pad_token_id)
     with torch.no_grad():
-        said_at_once = answer_questions(model, batch)
-    logits, targets = said_at_once.logits, said_at_once.targets
+        output = answer_questions(model, batch)
+    logits, targets = output.logits, output.targets
     start = 0
     for tokens, clip in zip(visual, clips, strict=True):
         for question in clip.questions:
             answer = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
             asked = VideoLlava(network=model, tokenizer=tokenizer, preprocessor=None).prompt(question.text)
             with torch.no_grad():
-                shown = model.model.multi_modal_projector(tokens)
-                prompt = embed_prompt(asked, shown, model.get_input_embeddings())
-                said = model.get_input_embeddings()(torch.tensor([answer]))
-                alone = model(inputs_embeds=torch.cat([prompt, said], dim=1)).logits[0, -1 - len(answer) :]
+                visual_embeds = model.model.multi_modal_projector(tokens)
+                prompt = embed_prompt(asked, visual_embeds, model.get_input_embeddings())
+                answer_embeds = model.get_input_embeddings()(torch.tensor([answer]))
+                alone = model(inputs_embeds=torch.cat([prompt, answer_embeds], dim=1)).logits[0, -1 - len(answer) :]
             end = start + len(answer) + 1
             torch.testing.assert_close(logits[start:end], alone, atol=1e-4, rtol=1e-4)
             assert targets[start:end].tolist() == [*answer, tokenizer.eos_token_id]
@@ -88,17 +88,17 @@ def test_questions_in_one_sequence_are_answered_as_each_alone(parts):
 def test_patches_are_dropped_at_random_and_cls_is_kept(tokens):
     features = np.arange(12 * 257, dtype=np.float32).reshape(12, 257, 1)
     sample = sample_tokens(RandomStream(5, tokens), features, tokens)
-    shown, numbers = sample.visual, sample.frames
-    assert len(shown) <= tokens
-    ids = shown[:, 0].int()
+    visual, numbers = sample.visual, sample.frames
+    assert len(visual) <= tokens
+    ids = visual[:, 0].int()
     frames, patches = ids // 257, ids % 257
     assert sorted(set(frames.tolist())) == numbers
     assert torch.equal(ids, ids.sort().values)
     assert (patches == 0).sum() == len(numbers)
-    assert len(shown) % len(numbers) == 0
+    assert len(visual) % len(numbers) == 0
     assert torch.equal(patches.view(len(numbers), -1), torch.from_numpy(sample.tokens))
     again = sample_tokens(RandomStream(6, tokens), features, tokens).visual
-    assert len(again) != len(shown) or not torch.equal(again, shown)
+    assert len(again) != len(visual) or not torch.equal(again, visual)
 
 
 def test_kept_patches_are_clustered_or_uniform():
@@ -126,10 +126,10 @@ def test_correct_answers_are_counted_by_kind(parts):
     questions = make_clip("train", 1, 0).questions
     pairs = [tokenize(tokenizer, model.config.video_token_index, question) for question in questions]
     batch = collate(pairs[0][0], [torch.zeros(3, 128)], [[one for _, one in pairs]], tokenizer.pad_token_id)
-    said = batch.targets[batch.targets != -100].clone()
+    predicted = batch.targets[batch.targets != -100].clone()
     wrong = sum(len(one.answer) for one in batch.asked[:3])
-    said[wrong] += 1  # the first word of the fourth answer
-    logits = torch.nn.functional.one_hot(said, len(tokenizer)).float()
+    predicted[wrong] += 1  # the first word of the fourth answer
+    logits = torch.nn.functional.one_hot(predicted, len(tokenizer)).float()
     truth = batch.targets[batch.targets != -100]
     answers = Output(
         logits=logits, targets=truth, states=(), auxiliary_targets=batch.auxiliary_targets, asked=batch.asked

@@ -65,7 +65,7 @@ def test_a_ratio_has_an_interval_from_six_rounds_on():
 
 
 @pytest.mark.parametrize(
-    ("above", "below", "says"),
+    ("above", "below", "expected"),
     [
         (
             measured(PUBLISHED),
@@ -80,9 +80,9 @@ def test_a_ratio_has_an_interval_from_six_rounds_on():
         ),
     ],
 )
-def test_comparisons_are_described(above, below, says):
+def test_comparisons_are_described(above, below, expected):
     (one,) = compare([measured(PUBLISHED), measured(VIDZIP)])
     other = type(one)(name=ENCODE_COMPRESS, case=above.case, baseline=below.case, ratio=one.ratio)
-    what, looks, dtypes = describe_comparison(other)
-    assert (what, looks) == says
+    what, sizes, dtypes = describe_comparison(other)
+    assert (what, sizes) == expected
     assert dtypes == " / ".join(dict.fromkeys((above.case.dtype, below.case.dtype)))

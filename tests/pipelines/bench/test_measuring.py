@@ -48,8 +48,8 @@ def test_every_round_has_all_items_in_a_new_order():
 
 def test_every_variant_has_its_stages_in_every_round_but_the_first(bench_model):
     cases = [case(variant) for variant in (UNCOMPRESSED, PUBLISHED, PUBLISHED_ONE_BATCH, TOWER, ENCODE, VIDZIP)]
-    shown = []
-    found = measure({"float32": bench_model}, cases, 2, lambda *step: shown.append(step))
+    steps = []
+    found = measure({"float32": bench_model}, cases, 2, lambda *step: steps.append(step))
     assert [one.case for one in found] == cases
     stages = {one.case.variant: set(one.rounds[0]) for one in found}
     assert stages == {
@@ -72,7 +72,7 @@ def test_every_variant_has_its_stages_in_every_round_but_the_first(bench_model):
     assert (tokens[UNCOMPRESSED], tokens[VIDZIP]) == (8 * 257, 20)
     peaks = {one.case.variant: one.encode_peak_bytes for one in found}
     assert peaks[PUBLISHED] == peaks[PUBLISHED_ONE_BATCH] > peaks[VIDZIP]
-    assert [step[1:] for step in shown] == [(count, 4 * 6) for count in range(4 * 6)]
+    assert [step[1:] for step in steps] == [(count, 4 * 6) for count in range(4 * 6)]
 
 
 def test_a_video_is_measured_from_the_file_and_from_its_frames(bench_model, clip):

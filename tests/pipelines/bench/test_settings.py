@@ -56,7 +56,7 @@ def test_published_variants_are_not_repeated_if_all_frames_are_one_batch():
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "says"),
+    ("changes", "error", "message"),
     [
         ({"rounds": 0}, BadArgument, "--rounds is 0"),
         ({"batch": 0}, BadArgument, "--batch is 0"),
@@ -67,8 +67,8 @@ def test_published_variants_are_not_repeated_if_all_frames_are_one_batch():
         ({"frames": (2, 21)}, BudgetTooSmall, "20 tokens cannot hold 21 frames"),
     ],
 )
-def test_invalid_settings_are_refused(changes, error, says):
-    with pytest.raises(error, match=says):
+def test_invalid_settings_are_refused(changes, error, message):
+    with pytest.raises(error, match=message):
         settings(**changes)
 
 

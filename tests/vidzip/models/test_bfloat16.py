@@ -49,8 +49,8 @@ def test_it_is_measured_in_a_subprocess():
     [
         ("import os; os.abort()", "it ends by a signal"),
         ("print(9); raise SystemExit(1)", "it fails"),
-        ("print('nothing')", "it says no number"),
-        ("", "it says nothing"),
+        ("print('nothing')", "it prints no number"),
+        ("", "it prints nothing"),
         ("import time; time.sleep(60)", "it takes too long"),
     ],
 )

@@ -167,8 +167,8 @@ def test_prompts_are_about_as_long_as_vicunas(narrow):
     # A token a word or mark, where Vicuna's splits a few words further.
     lengths = {kind: build(kind, 0.1, "cpu").family.prompt(QUESTIONS[0]).num_tokens for kind in ("port", "original")}
     assert lengths["port"] == 14  # <s> USER : What is the person in the video doing ? ASSISTANT :
-    said = SYSTEM.replace(".", " .").replace(",", " ,").replace("'", " ' ").split()
-    assert lengths["original"] == lengths["port"] + len(said)
+    words = SYSTEM.replace(".", " .").replace(",", " ,").replace("'", " ' ").split()
+    assert lengths["original"] == lengths["port"] + len(words)
 
 
 def test_what_cannot_be_built_is_refused(monkeypatch, narrow):
