@@ -21,7 +21,7 @@ from eval.datasets import Sample, list_videos, load
 from pipelines.runs.answering import Answerer
 from pipelines.runs.decode_pool import default_processes
 from pipelines.runs.run_log import open_run_log
-from pipelines.runs.running import Workload, run
+from pipelines.runs.running import RunWorkload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
 from pipelines.shapes import ShapesSettings, write_set
 from pipelines.terminal import print_markdown_table, print_table
@@ -74,7 +74,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "set")
-        workload = Workload(
+        workload = RunWorkload(
             samples=make_questions(folder, options.videos, options.distinct),
             videos=list_videos(folder / "videos"),
             frames={"run": FrameSettings(budget=Budget(num_frames=options.frames))},

@@ -23,7 +23,7 @@ from eval.datasets import Sample, list_videos, load
 from pipelines.runs.answering import Answerer
 from pipelines.runs.decode_pool import default_processes
 from pipelines.runs.run_log import open_run_log
-from pipelines.runs.running import Workload, run
+from pipelines.runs.running import RunWorkload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
 from pipelines.shapes import ShapesSettings, write_set
 from pipelines.terminal import print_markdown_table, print_table
@@ -71,7 +71,7 @@ def one_by_one(model: VideoModel, folder: Path, samples: Sequence[Sample], budge
 
 def as_a_run(model: VideoModel, folder: Path, samples: Sequence[Sample], budget: Budget) -> dict[str, str]:
     """Do what ``vidzip eval`` does."""
-    workload = Workload(
+    workload = RunWorkload(
         samples=samples,
         videos=list_videos(folder / "videos"),
         frames={"run": FrameSettings(budget=budget)},

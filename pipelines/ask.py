@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pipelines.source
 from pipelines.settings import DEFAULT_MODEL
-from pipelines.source import OpenedVideo, VideoSource, open_source
+from pipelines.source import PackedSource, VideoSource, open_source
 from pipelines.terminal import Progress, print_message
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class AskRequest:
 class VideoAnswer:
     """An answer with its question and video."""
 
-    opened: OpenedVideo
+    opened: PackedSource
     question: str
     answer: Answer
 

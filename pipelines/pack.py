@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pipelines.source
-from pipelines.source import OpenedVideo, VideoSource, open_source
+from pipelines.source import PackedSource, VideoSource, open_source
 from pipelines.terminal import Progress, format_bytes
 from vidzip.errors import BadArgument
 
@@ -29,16 +29,16 @@ class PackRequest:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PackResult:
+class SavedPack:
     """A packed video and its file."""
 
     request: PackRequest
-    opened: OpenedVideo
+    opened: PackedSource
     size_bytes: int
     save_seconds: float
 
 
-def pack(request: PackRequest, progress: Progress) -> PackResult:
+def pack(request: PackRequest, progress: Progress) -> SavedPack:
     """Pack a video and save it.
 
     Raises:
@@ -56,7 +56,7 @@ def pack(request: PackRequest, progress: Progress) -> PackResult:
     progress("save", 0, 1)
     began = time.perf_counter()
     opened.packed.save(request.file, dtype=DTYPES.get(request.dtype))
-    return PackResult(
+    return SavedPack(
         request=request,
         opened=opened,
         size_bytes=os.path.getsize(request.file),
@@ -64,7 +64,7 @@ def pack(request: PackRequest, progress: Progress) -> PackResult:
     )
 
 
-def record(packed: PackResult) -> dict[str, Any]:
+def record(packed: SavedPack) -> dict[str, Any]:
     """Describe the result for JSON."""
     opened = packed.opened
     return {
@@ -81,11 +81,11 @@ def record(packed: PackResult) -> dict[str, Any]:
     }
 
 
-def summary(packed: PackResult) -> list[tuple[str, str]]:
+def summary(packed: SavedPack) -> list[tuple[str, str]]:
     """Describe the result in table rows."""
     rows = pipelines.source.summary(packed.opened, _seconds(packed))
     return [*rows[:2], ("file", f"{packed.request.file}, {format_bytes(packed.size_bytes)}"), *rows[2:]]
 
 
-def _seconds(packed: PackResult) -> dict[str, float]:
+def _seconds(packed: SavedPack) -> dict[str, float]:
     return {**packed.opened.packed.stage_seconds, "save": packed.save_seconds}

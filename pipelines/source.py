@@ -63,7 +63,7 @@ class VideoSource:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class OpenedVideo:
+class PackedSource:
     """A source, its loaded model, and its packed video.
 
     ``notes`` explain how a video was planned; a packed video has none.
@@ -80,7 +80,7 @@ class OpenedVideo:
         return BASELINE_FRAMES * self.model.tokens_per_frame
 
 
-def open_source(source: VideoSource, progress: Progress, check: Check | None = None) -> OpenedVideo:
+def open_source(source: VideoSource, progress: Progress, check: Check | None = None) -> PackedSource:
     """Load a packed video, or decode and pack a video.
 
     Args:
@@ -95,7 +95,7 @@ def open_source(source: VideoSource, progress: Progress, check: Check | None = N
     return _load_packed(source, progress, check) if source.is_pack else _pack(source, progress, check)
 
 
-def _load_packed(source: VideoSource, progress: Progress, check: Check | None) -> OpenedVideo:
+def _load_packed(source: VideoSource, progress: Progress, check: Check | None) -> PackedSource:
     if source.video_options:
         raise BadArgument(
             f"{source.path!r} is packed already, and does not accept {', '.join(source.video_options)}",
@@ -111,10 +111,10 @@ def _load_packed(source: VideoSource, progress: Progress, check: Check | None) -
         )
     if check:
         check(model, packed)
-    return OpenedVideo(source=source, model=model, packed=packed)
+    return PackedSource(source=source, model=model, packed=packed)
 
 
-def _pack(source: VideoSource, progress: Progress, check: Check | None) -> OpenedVideo:
+def _pack(source: VideoSource, progress: Progress, check: Check | None) -> PackedSource:
     info = vidzip.probe(source.path)
     if source.decoding.strict and info.warnings:
         raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="download it again, or leave out --strict")
@@ -138,10 +138,10 @@ def _pack(source: VideoSource, progress: Progress, check: Check | None) -> Opene
         check(model, report.plan)
     progress("encode", 0, report.plan.num_frames)
     packed = model.pack(info, report.plan, method, decoding=source.decoding, on_progress=progress)
-    return OpenedVideo(source=source, model=model, packed=packed, notes=(*packed.plan.notes, *report.notes))
+    return PackedSource(source=source, model=model, packed=packed, notes=(*packed.plan.notes, *report.notes))
 
 
-def record(opened: OpenedVideo) -> dict[str, Any]:
+def record(opened: PackedSource) -> dict[str, Any]:
     """Describe a packed video for JSON."""
     packed = opened.packed
     return {
@@ -155,7 +155,7 @@ def record(opened: OpenedVideo) -> dict[str, Any]:
     }
 
 
-def summary(opened: OpenedVideo, seconds: dict[str, float]) -> list[tuple[str, str]]:
+def summary(opened: PackedSource, seconds: dict[str, float]) -> list[tuple[str, str]]:
     """Describe a packed video in table rows: frames, tokens before and after, and seconds per stage."""
     packed = opened.packed
     baseline = f"{BASELINE_FRAMES} uncompressed frames take {opened.baseline_tokens:,}"

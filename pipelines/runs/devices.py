@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 from pipelines.runs.answering import Answerer
 from pipelines.runs.questions import by_video
 from pipelines.runs.run_log import Row, RunLog
-from pipelines.runs.running import ProgressReporter, Workload, run
+from pipelines.runs.running import ProgressReporter, RunWorkload, run
 from pipelines.terminal import Progress
 from pipelines.workers import start_worker
 from vidzip.errors import SystemFault
@@ -22,7 +22,7 @@ class DeviceLost(SystemFault):
 
 def run_on_devices(
     devices: Sequence[str],
-    workload: Workload,
+    workload: RunWorkload,
     load: Callable[[str], Answerer],
     logs: Mapping[str, RunLog],
     progress: Progress,
@@ -93,7 +93,7 @@ def run_on_devices(
 def _work_on(
     connection: Connection,
     device: str,
-    workload: Workload,
+    workload: RunWorkload,
     load: Callable[[str], Answerer],
     done: Mapping[str, frozenset[str]],
 ) -> None:

@@ -17,7 +17,7 @@ from pipelines.runs.decode_pool import default_processes
 from pipelines.runs.devices import run_on_devices
 from pipelines.runs.questions import find_videos, fingerprint, read_questions, take_shard
 from pipelines.runs.run_log import Row, open_run_log
-from pipelines.runs.running import Workload, describe_frames, describe_model, run
+from pipelines.runs.running import RunWorkload, describe_frames, describe_model, run
 from pipelines.runs.settings import (
     NO_VIDEO,
     UNCOMPRESSED,
@@ -107,7 +107,7 @@ def execute_runs(
         model = model_settings.load(progress)
     resolved = {folder: _resolve(one, model) for folder, one in frames.items()}
     descriptions = {folder: _describe(settings, samples, one, model) for folder, one in resolved.items()}
-    workload = Workload(
+    workload = RunWorkload(
         samples=shard,
         frames=resolved,
         videos=videos,

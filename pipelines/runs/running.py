@@ -27,7 +27,7 @@ from vidzip.video.probing import identify
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
+class RunWorkload:
     """Questions, and the frame settings of the runs that ask them.
 
     Attributes:
@@ -77,7 +77,7 @@ def versions() -> dict[str, str]:
 
 
 def run(
-    workload: Workload,
+    workload: RunWorkload,
     answerer: Answerer,
     logs: Mapping[str, RunLog],
     progress: Progress,
@@ -123,7 +123,7 @@ Outcome = tuple[str, str, PackResult | Failure]
 
 
 def _pack_all(
-    workload: Workload, model: VideoModel, logs: Mapping[str, RunLog], videos: Iterable[str]
+    workload: RunWorkload, model: VideoModel, logs: Mapping[str, RunLog], videos: Iterable[str]
 ) -> Iterator[Outcome]:
     """Pack videos for every run that lacks answers about them, as they are decoded or found in the cache."""
     samples_of, groups = by_video(workload.samples), _same_frames(workload.frames)
@@ -148,7 +148,7 @@ def _pack_all(
                 yield result
 
 
-def _open_caches(workload: Workload, model: VideoModel) -> dict[str, PackCache]:
+def _open_caches(workload: RunWorkload, model: VideoModel) -> dict[str, PackCache]:
     """Open the cache of each run; packs depend on the tower, and not on the rest of the model."""
     if workload.pack_cache is None:
         return {}
@@ -177,7 +177,7 @@ def _same_frames(frames: Mapping[str, FrameSettings | None]) -> list[dict[str, F
 
 
 def _find(
-    workload: Workload,
+    workload: RunWorkload,
     model: VideoModel,
     caches: Mapping[str, PackCache],
     video: str,

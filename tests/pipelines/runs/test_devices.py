@@ -12,7 +12,7 @@ from eval.datasets import list_videos, load
 from pipelines.runs.answering import Answerer
 from pipelines.runs.devices import DeviceLost, run_on_devices
 from pipelines.runs.run_log import open_run_log
-from pipelines.runs.running import Workload, run
+from pipelines.runs.running import RunWorkload, run
 from pipelines.runs.settings import FrameSettings
 from vidzip import Budget, DecodeOptions, VidzipError
 
@@ -20,7 +20,7 @@ from vidzip import Budget, DecodeOptions, VidzipError
 @pytest.fixture(scope="module")
 def workload(tmp_path_factory):
     folder = write_set(tmp_path_factory.mktemp("set") / "set", videos=5)
-    return Workload(
+    return RunWorkload(
         samples=load(folder),
         videos=list_videos(folder / "videos"),
         frames={"packed": FrameSettings(budget=Budget(num_frames=6)), "no-video": None},

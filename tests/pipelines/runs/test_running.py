@@ -14,7 +14,7 @@ from eval.datasets import list_videos, load
 from pipelines.runs.answering import Answerer
 from pipelines.runs.executing import RunResult
 from pipelines.runs.run_log import open_run_log
-from pipelines.runs.running import Workload, run
+from pipelines.runs.running import RunWorkload, run
 from pipelines.runs.settings import FrameSettings, GenerationSettings
 from vidzip import Budget, DecodeOptions, VideoModel
 from vidzip.errors import PlanMismatch
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 
 def make_workload(folder, frames=FRAMES, **changes):
-    made = Workload(
+    made = RunWorkload(
         samples=load(folder),
         videos=list_videos(folder / "videos"),
         frames={NAME: frames},
