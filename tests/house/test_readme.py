@@ -20,6 +20,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(r"(?:vidzip|eval|pipelines|tests|benchmarks|docs)/[\w/.-]*\.(?:py|md|json|png|html|toml)")
+IDENTIFIER = re.compile(r"\b(?:[A-Z]\w{3,}|[a-z]+_\w+)\b")
+PLACEHOLDERS = {"NAME", "TYPE", "CLASS", "FILES", "DEFAULT"}
 MODULE = re.compile(r"python -m (benchmarks[\w.]*)")
 
 
@@ -29,6 +31,12 @@ def read(page: str) -> str:
 
 def blocks(page: str, *languages: str) -> list[str]:
     return [text for language, text in BLOCK.findall(read(page)) if language in languages]
+
+
+@cache
+def source() -> str:
+    files = [file for room in ("vidzip", "eval", "pipelines", "tests") for file in (ROOT / room).rglob("*.py")]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def prose(page: str) -> str:
@@ -117,6 +125,18 @@ def test_named_files_exist(page):
     for module in MODULE.findall(read(page)):
         path = ROOT.joinpath(*module.rstrip(".").split("."))
         assert "NAME" in module or path.with_suffix(".py").exists() or path.is_dir(), f"{page} names {module}"
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/python.md"])
+def test_named_identifiers_exist(page):
+    names = {
+        name
+        for span in CODE.findall(prose(page))
+        if not re.search(r"/|\.py", span)
+        for name in IDENTIFIER.findall(span)
+    }
+    missing = {name for name in names - PLACEHOLDERS if not re.search(rf"\b{name}\b", source())}
+    assert not missing
 
 
 @pytest.mark.parametrize("page", PAGES)
