@@ -13,7 +13,7 @@ OLDEST = "5.17.0"
 """The oldest transformers that pyproject.toml allows."""
 
 
-def test_the_oldest_transformers_is_the_onethat_is_promised():
+def test_the_tested_transformers_is_the_oldest_allowed():
     (promised,) = re.findall(r'"transformers>=([\d.]+),', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert f"{promised}.0" == OLDEST
 
