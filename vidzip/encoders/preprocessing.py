@@ -1,6 +1,6 @@
-"""From decoded pictures to what a tower takes: resize, crop, scale, normalise.
+"""Preprocessing of frames for a vision tower: resize, crop, scale, normalize.
 
-transformers' own image and video processors do the same, but need torchvision.
+Equal to transformers' image and video processors, which need torchvision.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ T = TypeVar("T")
 Triple = tuple[float, float, float]
 
 CONFIG_NAMES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
-"""Files of a checkpoint that may hold the settings, the video's own first; newer checkpoints nest them in the last."""
+"""Files of a checkpoint with the settings, those for video first; newer checkpoints nest them in the last one."""
 
 _PILLOW_FILTERS: dict[int, Filter] = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers for its filters, as checkpoints write them, and torch's names."""
+"""Names of filters by Pillow's numbers, which checkpoints store."""
 
 _LANGUAGEBIND_ORDER = "normalise, resize, crop"
-"""What settings of :class:`LanguageBindPreprocessor` say under ``order``, which no others have."""
+"""The setting ``order`` of :class:`LanguageBindPreprocessor`; other settings have none."""
 
 
 def read_preprocessor(folder: Path) -> FramePreprocessor:
-    """Read the settings of a checkpoint folder, of whichever kind they are.
+    """Read the settings of a checkpoint folder, of either kind.
 
     Raises:
-        BadModelFolder: no settings file, or one that cannot be read or lacks a setting.
+        BadModelFolder: there is no settings file, or it cannot be read or lacks a setting.
     """
     return _read_settings(folder, _from_config)
 
@@ -49,15 +49,15 @@ def _from_config(config: Mapping[str, Any]) -> FramePreprocessor:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessor:
-    """Settings of one checkpoint's preprocessing; calling it applies them.
+    """CLIP's preprocessing: resize, crop the center, scale to [0, 1], normalize. Call it to apply all of it.
 
     Attributes:
-        shortest_edge: pixels that the shorter side is resized to, the aspect ratio kept.
-        crop_height: pixels kept down, from the middle.
-        crop_width: pixels kept across, from the middle.
-        mean: subtracted a channel (RGB), after scaling to [0, 1].
-        std: divided by a channel (RGB).
-        resample: the filter; always antialiased, as Pillow's is.
+        shortest_edge: length of the shorter side after resizing, in pixels; the aspect ratio is kept.
+        crop_height: height of the center crop, in pixels.
+        crop_width: width of the center crop, in pixels.
+        mean: mean of each channel (RGB), subtracted.
+        std: standard deviation of each channel (RGB), divided by.
+        resample: filter for resizing, with antialiasing as in Pillow.
     """
 
     shortest_edge: int
@@ -73,21 +73,21 @@ class Preprocessor:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        """Prepare frames, (F, 3, H, W) uint8 RGB, for the tower, on ``device`` (theirs by default)."""
-        return self.finish(self.shape.apply(pixels), device, dtype)
+        """Prepare frames of any size, (F, 3, H, W) uint8 RGB, on ``device`` (the frames' by default)."""
+        return self.prepare(self.shape.apply(pixels), device, dtype)
 
-    def finish(
+    def prepare(
         self,
         pixels: UInt8[Tensor, "frames 3 crop_height crop_width"],
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        """Scale frames that were decoded to :attr:`shape` to [0, 1] and normalise them, on ``device``."""
-        return _normalise(_send(pixels, device), self.mean, self.std).to(dtype)
+        """Prepare frames that were decoded to :attr:`shape`: scale to [0, 1] and normalize, on ``device``."""
+        return _normalize(_to_device(pixels, device), self.mean, self.std).to(dtype)
 
     @property
     def shape(self) -> Shape:
-        """What pictures are resized and cropped to, for :func:`vidzip.decode` to do."""
+        """Resizing and cropping, which decoding can do."""
         return Shape(size=self.shortest_edge, crop=(self.crop_height, self.crop_width), resize=self.resample)
 
     @classmethod
@@ -95,26 +95,26 @@ class Preprocessor:
         """Read the settings of a checkpoint folder.
 
         Raises:
-            BadModelFolder: no settings file, or one that cannot be read or lacks a setting.
+            BadModelFolder: there is no settings file, or it cannot be read or lacks a setting.
         """
         return _read_settings(folder, cls.from_config)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessor:
-        """Read the settings as transformers writes them.
+        """Read settings in transformers' format.
 
         Raises:
-            KeyError, TypeError, ValueError: a setting is missing or of the wrong kind.
+            KeyError, TypeError, ValueError: a setting is missing or invalid.
         """
         if "order" in config:
             raise ValueError(f"order is {config['order']!r}; read_preprocessor reads these settings")
         resample = _PILLOW_FILTERS.get(config.get("resample", 3))
         if resample is None:
-            raise ValueError(f"resample is {config['resample']!r}; 2 (bilinear) and 3 (bicubic) are known")
+            raise ValueError(f"resample is {config['resample']!r}; 2 (bilinear) and 3 (bicubic) are supported")
         return cls(**_common_settings(config), resample=resample)
 
     def to_config(self) -> dict[str, Any]:
-        """The settings as transformers writes them, for :meth:`from_config`."""
+        """Return the settings in transformers' format, see :meth:`from_config`."""
         return _write_common(self) | {
             "resample": next(number for number, name in _PILLOW_FILTERS.items() if name == self.resample)
         }
@@ -122,21 +122,21 @@ class Preprocessor:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageBindPreprocessor:
-    """The preprocessing of the original Video-LLaVA (LanguageBind, arXiv:2310.01852); calling it applies it.
+    """The preprocessing of the original Video-LLaVA (LanguageBind, arXiv:2310.01852). Call it to apply it.
 
-    It is published as: scale to [0, 1], normalise, resize the shorter side without antialiasing, crop the middle.
-    Pictures are never rounded to whole levels in between, so decoding cannot resize them ahead. The published code
-    also mirrors a random half of the videos, at inference too; this does not.
+    As published: scale to [0, 1], normalize, resize the shorter side without antialiasing, crop the center. Values are
+    not rounded in between, so decoding cannot resize the frames. The published code also flips a random half of the
+    videos, even at inference; this does not.
 
     Attributes:
-        shortest_edge: pixels that the shorter side is resized to, the aspect ratio kept.
-        crop_height: pixels kept down, from the middle.
-        crop_width: pixels kept across, from the middle.
-        mean: subtracted a channel (RGB), after scaling to [0, 1].
-        std: divided by a channel (RGB).
+        shortest_edge: length of the shorter side after resizing, in pixels; the aspect ratio is kept.
+        crop_height: height of the center crop, in pixels.
+        crop_width: width of the center crop, in pixels.
+        mean: mean of each channel (RGB), subtracted.
+        std: standard deviation of each channel (RGB), divided by.
 
     Raises:
-        BadArgument: a crop that a resized picture may not hold.
+        BadArgument: the crop is empty, or larger than ``shortest_edge``.
     """
 
     shortest_edge: int = 224
@@ -149,14 +149,14 @@ class LanguageBindPreprocessor:
         sides = (self.crop_height, self.crop_width)
         if min(sides) < 1 or max(sides) > self.shortest_edge:
             raise BadArgument(
-                f"a crop of {self.crop_width}x{self.crop_height} from pictures whose shorter side is "
+                f"a crop of {self.crop_width}x{self.crop_height} does not fit frames with a shorter side of "
                 f"{self.shortest_edge}",
-                hint="crop to 1 pixel or more, and to no more than shortest_edge",
+                hint="crop to at least 1 and at most shortest_edge pixels",
             )
 
     @property
     def shape(self) -> Shape:
-        """Nothing for :func:`vidzip.decode` to do: pictures are needed whole."""
+        """Full size: decoding does not resize or crop."""
         return Shape()
 
     def __call__(
@@ -165,69 +165,64 @@ class LanguageBindPreprocessor:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        """Prepare frames, (F, 3, H, W) uint8 RGB, for the tower, on ``device`` (theirs by default).
+        """Prepare frames of any size, (F, 3, H, W) uint8 RGB, on ``device`` (the frames' by default).
 
         Raises:
-            FrameTooLarge: a very long, thin picture would become too large.
+            FrameTooLarge: a very long, thin frame would become too large.
         """
-        # Normalising last gives the same, since the weights of bilinear filtering sum to 1, and only touches the crop.
-        # Frames are sent and resized one at a time: as floats, full-size frames take four times the memory.
+        # Normalizing last gives the same, since the weights of bilinear filtering sum to 1, and only touches the crop.
+        # Frames are copied and resized one at a time: as floats, full-size frames take four times the memory.
         frames = torch.split(pixels, 1)
-        cropped = torch.cat([self._resize_and_crop(_send(frame, device)) for frame in frames])
-        return _normalise(cropped, self.mean, self.std).to(dtype)
+        cropped = torch.cat([self._resize_and_crop(_to_device(frame, device)) for frame in frames])
+        return _normalize(cropped, self.mean, self.std).to(dtype)
 
-    finish = __call__
-    """Frames are decoded at full size, so that everything is left to do."""
+    prepare = __call__
 
     def _resize_and_crop(
         self, pixels: UInt8[Tensor, "frames 3 height width"]
     ) -> Float[Tensor, "frames 3 crop_height crop_width"]:
-        height, width = self._resized(pixels.shape[-2], pixels.shape[-1])
+        height, width = self._resized_size(pixels.shape[-2], pixels.shape[-1])
         resized = F.interpolate(pixels.to(torch.float32), size=(height, width), mode="bilinear", align_corners=False)
-        # Halves go to the even number, as in the published crop.
+        # Python's rounding, half to even, as in the published crop.
         top, left = round((height - self.crop_height) / 2), round((width - self.crop_width) / 2)
         return resized[..., top : top + self.crop_height, left : left + self.crop_width]
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
-        """The height and width of a resized picture; the longer side is rounded down, as a float like the original's.
-
-        Raises:
-            FrameTooLarge: there would be more pixels than any video needs.
-        """
+    def _resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width after resizing; the longer side is rounded down from a float, as published."""
         short = self.shortest_edge
         long = math.floor(max(height, width) / min(height, width) * short)
         resized = (long, short) if width < height else (short, long)
         if math.prod(resized) > MAX_PIXELS:
             raise FrameTooLarge(
-                f"a picture of {width}x{height} would become one of {resized[1]}x{resized[0]}; up to {MAX_PIXELS:,} "
-                "pixels are made",
-                hint="give a video whose sides differ less",
+                f"a frame of {width}x{height} would be resized to {resized[1]}x{resized[0]}, which exceeds the limit "
+                f"of {MAX_PIXELS:,} pixels",
+                hint="give a video with a smaller aspect ratio",
             )
         return resized
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LanguageBindPreprocessor:
-        """Read the settings that :meth:`to_config` writes.
+        """Read the settings that :meth:`to_config` returns.
 
         Raises:
-            KeyError, TypeError, ValueError: a setting is missing, of the wrong kind, or one that this cannot do.
+            KeyError, TypeError, ValueError: a setting is missing, invalid or unsupported.
         """
-        wanted = {"order": _LANGUAGEBIND_ORDER, "antialias": False, "resample": 2}
-        for name, value in wanted.items():
+        required = {"order": _LANGUAGEBIND_ORDER, "antialias": False, "resample": 2}
+        for name, value in required.items():
             if config[name] != value:
                 raise ValueError(f"{name} is {config[name]!r}, but must be {value!r}")
         return cls(**_common_settings(config))
 
     def to_config(self) -> dict[str, Any]:
-        """The settings as a checkpoint holds them; ``order`` tells them from transformers' own."""
+        """Return the settings for a checkpoint; ``order`` distinguishes them from transformers' own."""
         return _write_common(self) | {"resample": 2, "antialias": False, "order": _LANGUAGEBIND_ORDER}
 
 
 FramePreprocessor = Preprocessor | LanguageBindPreprocessor
-"""Either kind: decode to its ``shape``, ``finish`` the rest; or call it on whole frames for all of it."""
+"""Either kind. Decode to its ``shape`` and ``prepare`` the frames; or call it on frames of any size."""
 
 
-def _send(
+def _to_device(
     pixels: UInt8[Tensor, "frames 3 height width"], device: torch.device | str | None
 ) -> UInt8[Tensor, "frames 3 height width"]:
     """Copy frames to a device; to CUDA through pinned memory, without waiting for the copy."""
@@ -236,13 +231,11 @@ def _send(
     return pixels.to(device=device)
 
 
-def _normalise(pixels: Num[Tensor, "frames 3 h w"], mean: Triple, std: Triple) -> Float[Tensor, "frames 3 h w"]:
-    """Scale levels of 0 to 255 to [0, 1] and normalise them a channel."""
-    centre, spread = (
-        torch.tensor(values).to(pixels.device, non_blocking=True)[:, None, None] for values in (mean, std)
-    )
-    # In place: making room for so many numbers takes longer than computing them.
-    return pixels.to(torch.float32, copy=True).div_(255).sub_(centre).div_(spread)
+def _normalize(pixels: Num[Tensor, "frames 3 h w"], mean: Triple, std: Triple) -> Float[Tensor, "frames 3 h w"]:
+    """Scale values of 0 to 255 to [0, 1] and normalize each channel."""
+    means, stds = (torch.tensor(values).to(pixels.device, non_blocking=True)[:, None, None] for values in (mean, std))
+    # In place: allocating the results would take longer than computing them.
+    return pixels.to(torch.float32, copy=True).div_(255).sub_(means).div_(stds)
 
 
 def _read_settings(folder: Path, parse: Callable[[Mapping[str, Any]], T]) -> T:
@@ -254,16 +247,16 @@ def _read_settings(folder: Path, parse: Callable[[Mapping[str, Any]], T]) -> T:
                 return parse(settings.get("video_processor", settings.get("image_processor", settings)))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise BadModelFolder(
-                    f"{file} is not usable: {error!r}", hint="fetch the checkpoint's preprocessor settings again"
+                    f"{file} is not usable: {error!r}", hint="download the checkpoint's preprocessor settings again"
                 ) from error
     raise BadModelFolder(
-        f"{folder} holds none of {', '.join(CONFIG_NAMES)}",
-        hint="copy the checkpoint's preprocessor_config.json beside its weights",
+        f"{folder} has none of {', '.join(CONFIG_NAMES)}",
+        hint="copy the checkpoint's preprocessor_config.json into it",
     )
 
 
 def _common_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what both kinds have: sizes, means and deviations."""
+    """Read the settings of both kinds."""
     size, crop = config["size"], config["crop_size"]
     mean_red, mean_green, mean_blue = (float(value) for value in config["image_mean"])
     std_red, std_green, std_blue = (float(value) for value in config["image_std"])

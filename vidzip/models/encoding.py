@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,7 @@ class VisionEncoder:
         batch_frames: frames in a batch, whole clips.
         device: where the tower runs.
         dtype: its precision.
+        has_cls: whether features include the tower's CLS token.
         compiled: the compiled tower; None to run it as it is. Every batch then has ``batch_frames`` frames.
     """
 
@@ -42,6 +43,7 @@ class VisionEncoder:
     batch_frames: int
     device: torch.device
     dtype: torch.dtype
+    has_cls: bool = True
     compiled: CompiledTower | None = None
 
     def encode(
@@ -72,6 +74,8 @@ class VisionEncoder:
                     if self.compiled is None
                     else self.compiled.observe(pixel_values, self.layer)
                 )
+            if not self.has_cls:
+                features = replace(features, cls=None)
             parts.append(features if features.num_frames == count else features[:count])
             done += count
             if on_progress:
@@ -92,7 +96,7 @@ class VisionEncoder:
             for pixels in torch.split(frames.pixels, self.batch_frames):
                 with stopwatch.stage("preprocess"):
                     shaped = pixels if frames.shape == wanted else wanted.apply(pixels)
-                    prepared = self.preprocessor.finish(shaped, self.device, self.dtype)
+                    prepared = self.preprocessor.prepare(shaped, self.device, self.dtype)
                 yield prepared
 
     def _batches(

@@ -93,12 +93,12 @@ class ModelFamily(ABC):
 
     @property
     def has_cls(self) -> bool:
-        """Whether the tower has a CLS token."""
+        """Whether the language model may see the tower's CLS token; if not, it only scores the patches."""
         return True
 
     @property
     def tokens_per_frame(self) -> int:
-        """S: source tokens of one frame, CLS included if the tower has one."""
+        """S: source tokens of one frame, CLS included if :attr:`has_cls`."""
         return math.prod(self.patch_grid) + self.has_cls
 
     # Language.

@@ -103,6 +103,7 @@ class VideoModel:
             batch_frames=self.batch_frames,
             device=self.device,
             dtype=self.dtype,
+            has_cls=self.family.has_cls,
             compiled=self._compiled if self.compile_tower else None,
         )
 
@@ -129,7 +130,7 @@ class VideoModel:
 
     @property
     def tokens_per_frame(self) -> int:
-        """S: source tokens of one frame, CLS included if the tower has one."""
+        """S: source tokens of one frame, CLS included if the family uses it."""
         return self.family.tokens_per_frame
 
     @property
