@@ -28,7 +28,7 @@ class Checkpoint:
     """A folder with ``config.json``, weights, tokenizer and preprocessor settings.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         config: the content of ``config.json``.
     """
 
@@ -216,7 +216,7 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence the progress bars and logs of transformers and accelerate; what is wrong is raised."""
+    """Silence the progress bars and logs of transformers and accelerate; errors are raised."""
     was_shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     accelerate = logging.getLogger("accelerate")
     level = accelerate.level

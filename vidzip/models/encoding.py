@@ -17,7 +17,7 @@ from vidzip.video.decoding import Frames
 from vidzip.video.resizing import Shape
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, how much of it is done, and how much there is in all."""
+"""Called with a stage's name, the work done, and the total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class VisionEncoder:
         layer: the encoder layer whose output is used, negative from the end.
         frames_per_clip: frames that the tower encodes together.
         batch_frames: frames in a batch, whole clips.
-        device: where the tower runs.
+        device: the tower's device.
         dtype: its precision.
         has_cls: whether features include the tower's CLS token.
         compiled: the compiled tower; None to run it as it is. Every batch then has ``batch_frames`` frames.

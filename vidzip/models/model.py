@@ -156,7 +156,7 @@ class VideoModel:
 
     @property
     def commit(self) -> str | None:
-        """The hub commit that it was loaded from; None for models from elsewhere."""
+        """The hub commit that it was loaded from; None if it is not from the hub."""
         folder = self.folder
         return folder.name if folder is not None and folder.parent.name == "snapshots" else None
 

@@ -19,7 +19,7 @@ class Prompt:
 
     Attributes:
         before: ids before the visual tokens, the start of text included.
-        after: ids after them, up to where the answer begins.
+        after: ids after them, up to the answer.
     """
 
     before: tuple[int, ...]

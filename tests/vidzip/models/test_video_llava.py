@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def pack_full(model, clip, frames=8):
 
 
 def expanded_ids(model, num_tokens):
-    """The prompt as transformers' own processor writes it: the video marker repeated for every visual token."""
+    """The prompt of transformers' own processor: the video token repeated for every visual token."""
     marker = model.config.video_token_index
     ids = prompt_ids(model.tokenizer, QUESTION, marker)
     at = ids.index(marker)
@@ -105,13 +106,13 @@ def test_every_method_packs_the_budget(small, clip, method):
     assert small.embed(packed, QUESTION).shape[1] == 136 + small.family.prompt(QUESTION).num_tokens
 
 
-def test_what_a_method_cannot_do_is_said_before_a_frame_is_decoded(small, clip, monkeypatch):
+def test_invalid_methods_are_refused_before_a_frame_is_decoded(small, clip, monkeypatch):
     monkeypatch.setattr(type(small), "encoder", property(lambda _: pytest.fail("frames were encoded")))
-    with pytest.raises(BadArgument, match="takes all of its 257 tokens, but one was given 17"):
+    with pytest.raises(BadArgument, match=r"257.* 17"):
         pack(small, clip, method="none")
-    with pytest.raises(BadArgument, match="unknown method 'magic'"):
+    with pytest.raises(BadArgument, match="'magic'"):
         pack(small, clip, method="magic")
-    with pytest.raises(BadArgument, match="stride has no option 'merge'"):
+    with pytest.raises(BadArgument, match="'merge'"):
         pack(small, clip, method="stride", merge="mean")
 
 
@@ -159,7 +160,7 @@ def test_generation_that_stops_by_itself_says_so(small, clip, monkeypatch):
     assert stopped.text == whole.text[:at]
 
 
-def test_progress_is_told(small, clip):
+def test_progress_is_reported(small, clip):
     told = []
     pack(small, clip, 20, on_progress=lambda *one: told.append(one))
     assert told == [("encode", done, 20) for done in (8, 16, 20)]
@@ -168,7 +169,7 @@ def test_progress_is_told(small, clip):
 def test_a_plan_for_another_video_is_refused(small, clip, tmp_path):
     other = tmp_path / "other.mp4"
     write_numbered(other, num_frames=30)
-    with pytest.raises(PlanMismatch, match="was made for the video"):
+    with pytest.raises(PlanMismatch, match=re.escape(str(other))):
         small.pack(other, plan(clip))
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(clip.read_bytes())
@@ -186,7 +187,7 @@ def test_a_plan_for_a_larger_tower_is_refused(small, clip):
 
 def test_another_towers_tokens_are_refused(small, clip):
     packed = dataclasses.replace(pack(small, clip), tower="another")
-    with pytest.raises(TowerMismatch, match="packed by the tower another"):
+    with pytest.raises(TowerMismatch, match="another"):
         small.ask(packed, QUESTION)
 
 
@@ -199,11 +200,11 @@ def test_the_fingerprint_is_of_the_towers_weights(small):
     assert changed.tower_fingerprint != small.tower_fingerprint
 
 
-def test_the_token_count_is_held_against_the_plan_before_the_language_model_runs(small, clip, monkeypatch):
+def test_the_token_count_is_checked_before_the_language_model_runs(small, clip, monkeypatch):
     packed = pack(small, clip)
     object.__setattr__(packed, "tokens", torch.cat([packed.tokens, packed.tokens[:1]]))
     monkeypatch.setattr(small.network, "generate", lambda **_: pytest.fail("the language model ran"))
-    with pytest.raises(PlanMismatch, match="137 visual tokens for a plan of 136"):
+    with pytest.raises(PlanMismatch, match=r"137.* 136"):
         small.ask(packed, QUESTION)
 
 
@@ -213,7 +214,7 @@ def test_a_method_that_overspends_is_caught(small, clip, monkeypatch):
             return visionzip(features, [k + 1 for k in counts])
 
     monkeypatch.setitem(METHODS, "greedy", Greedy)
-    with pytest.raises(PlanMismatch, match="144 visual tokens for a plan of 136"):
+    with pytest.raises(PlanMismatch, match=r"144.* 136"):
         pack(small, clip, method="greedy")
 
 
@@ -228,7 +229,7 @@ def test_frames_that_turn_out_to_repeat_are_packed_once(small, tmp_path):
     assert packed.plan.tokens_per_frame == (6, 7, 27)
     assert packed.num_tokens == 40
     (warning,) = packed.warnings
-    assert "3 distinct frames" in warning
+    assert "3" in warning
     # With the true times, as a plan from the file itself has them, no frame repeats.
     assert small.pack(path, plan(path, Budget(total_tokens=40, num_frames=4))).num_frames == 4
 
@@ -237,20 +238,21 @@ def test_warnings_reach_the_answer(small, clip):
     packed = pack(small, clip, 60)
     assert packed.num_frames == 50
     (warning,) = small.ask(packed, QUESTION, 1).warnings
-    assert "50 distinct frames, fewer than the 60" in warning
+    assert "50" in warning
+    assert "60" in warning
 
 
 @pytest.mark.parametrize(
     ("question", "says"),
     [
-        ("", "empty"),
-        ("  \n", "empty"),
+        ("", "question"),
+        ("  \n", "question"),
         ("Is <video> a word?", "<video>"),
         ("stop</s>", "</s>"),
         ("<image>?", "<image>"),
     ],
 )
-def test_questions_that_cannot_be_put_are_refused(small, clip, question, says):
+def test_invalid_questions_are_refused(small, clip, question, says):
     with pytest.raises(BadQuestion, match=says):
         small.ask(pack(small, clip), question)
 
@@ -259,14 +261,14 @@ def test_questions_may_be_in_any_script(small, clip):
     assert small.ask(pack(small, clip), "何が見えますか? 🎬", 4).new_tokens == 4
 
 
-def test_what_passes_the_context_is_refused(small, clip):
+def test_a_prompt_that_exceeds_the_context_is_refused(small, clip):
     with pytest.raises(ContextTooLong, match=r"4112 .* 64 .* 4096"):
         small.ask_uncompressed(clip, QUESTION, num_frames=16)
-    with pytest.raises(ContextTooLong, match="lower --max-new-tokens"):
+    with pytest.raises(ContextTooLong, match="4000"):
         small.ask(pack(small, clip), QUESTION, max_new_tokens=4000)
 
 
-def test_what_passes_the_devices_memory_is_said(small, clip, monkeypatch):
+def test_running_out_of_memory_is_reported(small, clip, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
@@ -284,9 +286,9 @@ def test_bad_arguments_are_refused(small, clip):
         small.ask(pack(small, clip), QUESTION, max_new_tokens=0)
     with pytest.raises(BadArgument, match="num_frames is 0"):
         small.ask_uncompressed(clip, QUESTION, num_frames=0)
-    with pytest.raises(BadArgument, match="unknown method"):
+    with pytest.raises(BadArgument, match="'magic'"):
         pack(small, clip, method="magic")
-    with pytest.raises(VidzipError, match="there is no file"):
+    with pytest.raises(VidzipError, match=r"missing\.mp4"):
         small.pack("missing.mp4", plan(clip))
 
 
