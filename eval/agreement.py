@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.results import Run
+from eval.results import AskedQuestion, Run
 from eval.scoring import ScoringError
 from eval.statistics import Estimate, QuestionScore, TwoByTwo, cohens_kappa, mean_estimate, two_by_two
 
@@ -16,22 +16,14 @@ SCHEMA = "vidzip/agreement/1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Disagreement:
+class Disagreement(AskedQuestion):
     """An answer that one grader accepts and the other rejects.
 
     Attributes:
-        question_id: the question's id in the set.
-        video: the video that it is about.
-        question: the question's text.
-        answer: the correct answer.
         prediction: the judged answer.
         verdicts: right or not, of the first and of the second grader.
     """
 
-    question_id: str
-    video: str
-    question: str
-    answer: str
     prediction: str | None
     verdicts: tuple[bool, bool]
 
@@ -91,14 +83,7 @@ def measure_agreement(
         kappa=cohens_kappa(yes, other_yes, videos),
         only_judged_by=(len(first.keys() - second.keys()), len(second.keys() - first.keys())),
         disagreements=tuple(
-            Disagreement(
-                question_id=one.question_id,
-                video=one.video,
-                question=one.question,
-                answer=one.answer,
-                prediction=one.prediction,
-                verdicts=(bool(pair[0]), bool(pair[1])),
-            )
+            Disagreement(**one.asked(), prediction=one.prediction, verdicts=(bool(pair[0]), bool(pair[1])))
             for one, pair in zip(both, verdicts, strict=True)
             if pair[0] != pair[1]
         ),

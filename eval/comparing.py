@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.results import QuestionResult, Run
+from eval.results import AskedQuestion, QuestionResult, Run
 from eval.scoring import JUDGE_SCORE, RANGES, Judgements, ScoringError, group_by_kind, quoted, score_questions
 from eval.statistics import Estimate, TwoByTwo, bootstrap_mean, exact_mcnemar, two_by_two
 
@@ -16,24 +16,14 @@ SCHEMA = "vidzip/comparison/1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flip:
+class Flip(AskedQuestion):
     """A question with different scores in two runs.
 
     Attributes:
-        question_id: the question's id in the set.
-        video: the video that it is about.
-        kind: the kind of question.
-        question: the question's text.
-        answer: the correct answer.
         predictions: those of the two runs.
         scores: of the two predictions.
     """
 
-    question_id: str
-    video: str
-    kind: str
-    question: str
-    answer: str
     predictions: tuple[str | None, str | None]
     scores: tuple[float, float]
 
@@ -156,8 +146,7 @@ def _check_same_questions(
     theirs = {one.question_id: one for one in second.results}
     both = [key for key in ours if key in theirs]
     for key in both:
-        for field in ("question", "answer", "video", "kind"):
-            one, other = getattr(ours[key], field), getattr(theirs[key], field)
+        for (field, one), other in zip(ours[key].asked().items(), theirs[key].asked().values(), strict=True):
             if one != other:
                 raise ScoringError(
                     f"the runs are of different sets: the {field} of {quoted(key)} is {quoted(one)} in one of them, "
@@ -202,15 +191,7 @@ def _scores(run: Run, metric: str, judgements: Judgements | None, ids: Sequence[
 def _flips(pairs: Sequence[tuple[QuestionResult, QuestionResult]], scores: np.ndarray) -> Iterator[Flip]:
     for (ours, theirs), (one, other) in zip(pairs, scores.T.tolist(), strict=True):
         if abs(one - other) > 0:  # false for nan
-            yield Flip(
-                question_id=ours.question_id,
-                video=ours.video,
-                kind=ours.kind,
-                question=ours.question,
-                answer=ours.answer,
-                predictions=(ours.prediction, theirs.prediction),
-                scores=(one, other),
-            )
+            yield Flip(**ours.asked(), predictions=(ours.prediction, theirs.prediction), scores=(one, other))
 
 
 def _warnings(runs: Sequence[Run], whole: GroupDifference) -> Iterator[str]:

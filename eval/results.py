@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionResult:
-    """A question of a run, with its prediction or failure.
+class AskedQuestion:
+    """A question of a run.
 
     Attributes:
         question_id: the question's id in the set.
@@ -17,9 +17,6 @@ class QuestionResult:
         kind: the kind of question, such as ``"what"``; empty if the set has no kinds.
         question: the question's text.
         answer: the correct answer.
-        prediction: the model's answer; None if the question failed.
-        failure: why it failed, such as ``"Crashed: the process that decoded it ended"``; empty if it did not.
-        trace: other fields of its line in the run's log: frames, visual tokens, plan, seconds.
     """
 
     question_id: str
@@ -27,6 +24,22 @@ class QuestionResult:
     kind: str
     question: str
     answer: str
+
+    def asked(self) -> dict[str, str]:
+        """The fields of :class:`AskedQuestion`, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(AskedQuestion)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionResult(AskedQuestion):
+    """A question of a run, with its prediction or failure.
+
+    Attributes:
+        prediction: the model's answer; None if the question failed.
+        failure: why it failed, such as ``"Crashed: the process that decoded it ended"``; empty if it did not.
+        trace: other fields of its line in the run's log: frames, visual tokens, plan, seconds.
+    """
+
     prediction: str | None
     failure: str
     trace: Mapping[str, Any]

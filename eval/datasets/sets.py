@@ -108,7 +108,7 @@ _TGIF_VIDEOS = (
 
 
 def _tgif(kind: str, published: Counts, kinds: tuple[str, ...], notes: tuple[str, ...] = ()) -> QuestionSet:
-    title = {"frameqa": "FrameQA", "action": "Action", "transition": "Transition", "count": "Count"}[kind]
+    title = "FrameQA" if kind == "frameqa" else kind.capitalize()
     return QuestionSet(
         name=f"tgif-{kind}",
         title=f"TGIF-QA {title}",
@@ -131,11 +131,49 @@ def _tgif(kind: str, published: Counts, kinds: tuple[str, ...], notes: tuple[str
 
 
 _FROM_CHOICES = "asked without its five choices; the right choice's text is the answer, as in Video-LLaVA's file"
-_MSR_QUESTIONS = Source(
-    content="questions and answers, through the authors' links",
-    locations=("https://github.com/xudejing/video-question-answering (README.md)",),
+
+
+def _msr(
+    name: str,
+    published: Counts,
+    validation: Counts,
+    *,
+    annotations: str,
+    video_names: str,
+    suffixes: tuple[str, ...],
+    videos: Source,
+) -> QuestionSet:
+    folder = f"{name}_Zero_Shot_QA"
+    return QuestionSet(
+        name=name.lower(),
+        title=f"{name}-QA",
+        published=published,
+        other_splits={"validation": validation},
+        kinds=QUESTION_WORDS,
+        kind_of=question_word,
+        annotations=(annotations, _AS_VIDEO_LLAVA.format(folder=folder)),
+        video_names=re.compile(video_names, re.ASCII),
+        suffixes=suffixes,
+        questions=(
+            Source(
+                content="questions and answers, through the authors' links",
+                locations=("https://github.com/xudejing/video-question-answering (README.md)",),
+            ),
+            Source(content="in Video-LLaVA's layout", locations=(_VIDEO_LLAVA.format(folder=folder),)),
+        ),
+        videos=(videos,),
+        notes=(
+            "the same question may be asked of a video twice, with different answers",
+            "answers were stemmed by a tool, such as 'gras' and 'wildernes'; they are kept as they are",
+            "Video-ChatGPT reports the validation split, Video-LLaVA the test split",
+        ),
+    )
+
+
+_ACTIVITYNET_KINDS = (
+    *("motion", "spatial relationship", "temporal relationship", "yes/no", "color"),
+    *("object", "location", "number", "other"),
 )
-_STEMMED = "answers were stemmed by a tool, such as 'gras' and 'wildernes'; they are kept as they are"
 
 _ALL = (
     _tgif(
@@ -172,53 +210,25 @@ _ALL = (
             "its first 1,000 questions are of one kind, Action",
         ),
     ),
-    QuestionSet(
-        name="msvd",
-        title="MSVD-QA",
-        published=Counts(questions=13_157, videos=504),
-        other_splits={"validation": Counts(questions=6_415, videos=245)},
-        kinds=QUESTION_WORDS,
-        kind_of=question_word,
-        annotations=("test_qa.json, with youtube_mapping.txt", _AS_VIDEO_LLAVA.format(folder="MSVD_Zero_Shot_QA")),
-        video_names=re.compile(r"[\w-]{11}_\d+_\d+|vid\d+", re.ASCII),
+    _msr(
+        "MSVD",
+        Counts(questions=13_157, videos=504),
+        Counts(questions=6_415, videos=245),
+        annotations="test_qa.json, with youtube_mapping.txt",
+        video_names=r"[\w-]{11}_\d+_\d+|vid\d+",
         suffixes=(".avi", ".mp4"),
-        questions=(
-            _MSR_QUESTIONS,
-            Source(content="in Video-LLaVA's layout", locations=(_VIDEO_LLAVA.format(folder="MSVD_Zero_Shot_QA"),)),
-        ),
-        videos=(
-            Source(content="MSVD's clips", locations=("http://www.cs.utexas.edu/users/ml/clamp/videoDescription",)),
-        ),
-        notes=(
-            "the same question may be asked of a video twice, with different answers",
-            _STEMMED,
-            "Video-ChatGPT reports the validation split, Video-LLaVA the test split",
-        ),
+        videos=Source(content="MSVD's clips", locations=("http://www.cs.utexas.edu/users/ml/clamp/videoDescription",)),
     ),
-    QuestionSet(
-        name="msrvtt",
-        title="MSRVTT-QA",
-        published=Counts(questions=72_821, videos=2_990),
-        other_splits={"validation": Counts(questions=12_278, videos=497)},
-        kinds=QUESTION_WORDS,
-        kind_of=question_word,
-        annotations=("test_qa.json", _AS_VIDEO_LLAVA.format(folder="MSRVTT_Zero_Shot_QA")),
-        video_names=re.compile(r"video\d{1,5}", re.ASCII),
+    _msr(
+        "MSRVTT",
+        Counts(questions=72_821, videos=2_990),
+        Counts(questions=12_278, videos=497),
+        annotations="test_qa.json",
+        video_names=r"video\d{1,5}",
         suffixes=(".mp4",),
-        questions=(
-            _MSR_QUESTIONS,
-            Source(content="in Video-LLaVA's layout", locations=(_VIDEO_LLAVA.format(folder="MSRVTT_Zero_Shot_QA"),)),
-        ),
-        videos=(
-            Source(
-                content="MSR-VTT's clips; this page is often reported to be unavailable",
-                locations=("http://ms-multimedia-challenge.com/2016/dataset",),
-            ),
-        ),
-        notes=(
-            "the same question may be asked of a video twice, with different answers",
-            _STEMMED,
-            "Video-ChatGPT reports the validation split, Video-LLaVA the test split",
+        videos=Source(
+            content="MSR-VTT's clips; this page is often reported to be unavailable",
+            locations=("http://ms-multimedia-challenge.com/2016/dataset",),
         ),
     ),
     QuestionSet(
@@ -229,28 +239,8 @@ _ALL = (
             "validation": Counts(questions=18_000, videos=1_800),
             "train": Counts(questions=32_000, videos=3_200),
         },
-        kinds=(
-            "motion",
-            "spatial relationship",
-            "temporal relationship",
-            "yes/no",
-            "color",
-            "object",
-            "location",
-            "number",
-            "other",
-        ),
-        kind_codes={
-            "0": "motion",
-            "1": "spatial relationship",
-            "2": "temporal relationship",
-            "3": "yes/no",
-            "4": "color",
-            "5": "object",
-            "6": "location",
-            "7": "number",
-            "8": "other",
-        },
+        kinds=_ACTIVITYNET_KINDS,
+        kind_codes={str(code): kind for code, kind in enumerate(_ACTIVITYNET_KINDS)},
         annotations=("test_q.json and test_a.json, the authors' own and Video-LLaVA's Activitynet_Zero_Shot_QA",),
         video_names=re.compile(r"[\w-]{11}", re.ASCII),
         prefixes=("v_", ""),

@@ -66,11 +66,7 @@ def _example(example: Example, chapter: Chapter) -> dict[str, Any]:
     question = example.question
     return {
         "category": example.category,
-        "question_id": question.question_id,
-        "video": question.video,
-        "kind": question.kind,
-        "question": question.question,
-        "answer": question.answer,
+        **question.asked(),
         "answers": [
             {
                 "run": chapter.runs[answer.run].name,

@@ -180,15 +180,15 @@ def test_oracle_the_means_are_those_of_statistics():
 
 
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "message"),
     [
         (run(asked("a", "red"), asked("a", "red")), "'a'"),
         (run(asked("a" * 500, "red"), asked("a" * 500, "red")), "a" * (MAX_QUOTED - 1) + "…"),
         (run(asked("a", "red"), asked("b", "red"), num_questions=1), "2 .* 1 "),
     ],
 )
-def test_inconsistent_runs_are_refused(broken, says):
-    with pytest.raises(ScoringError, match=says) as caught:
+def test_inconsistent_runs_are_refused(broken, message):
+    with pytest.raises(ScoringError, match=message) as caught:
         summarise(broken)
     assert len(str(caught.value)) < 300
 

@@ -235,24 +235,24 @@ def test_intervals_have_their_nominal_coverage(share, likeness):
     # Videos have their own difficulty (a beta distribution) and between 1 and 7 questions.
     rng = np.random.default_rng(0)
     a, b = share * (1 - likeness) / likeness, (1 - share) * (1 - likeness) / likeness
-    held, rounds = 0, 300
+    covered, rounds = 0, 300
     for _ in range(rounds):
         sizes = rng.integers(1, 8, size=120)
         videos = [rng.binomial(1, chance, size) for chance, size in zip(rng.beta(a, b, 120), sizes, strict=True)]
         estimate = mean_score(run(*[map(float, values) for values in videos]))
-        held += estimate.low <= share <= estimate.high
-    assert 0.92 <= held / rounds <= 0.98
+        covered += estimate.low <= share <= estimate.high
+    assert 0.92 <= covered / rounds <= 0.98
 
 
 def test_intervals_of_differences_have_their_nominal_coverage():
     rng = np.random.default_rng(1)
-    held, rounds = 0, 400
+    covered, rounds = 0, 400
     for _ in range(rounds):
         hard = rng.beta(2, 2, 60)
         draws = [(rng.binomial(1, (1 + p) / 2, 7), rng.binomial(1, p, 7)) for p in hard]
         estimate = paired_difference(*(run(*[map(float, pair[side]) for pair in draws]) for side in (0, 1)))
-        held += estimate.low <= 0.25 <= estimate.high
-    assert 0.92 <= held / rounds <= 0.98
+        covered += estimate.low <= 0.25 <= estimate.high
+    assert 0.92 <= covered / rounds <= 0.98
 
 
 def test_ignoring_the_clusters_would_give_too_narrow_an_interval():

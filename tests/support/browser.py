@@ -1,4 +1,4 @@
-"""A page in a real browser: what it shows, what it asks for, and how wide it is."""
+"""Pages in a real browser: their content, requests and size."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _QUIET = (
     "--disable-features=OptimizationHints,MediaRouter,Translate,AutofillServerCommunication,NetworkTimeServiceQuerying",
 )  # fmt: skip
 
-_ITS_OWN = (".google.com", ".googleapis.com", ".gvt1.com")
-"""Hosts that a browser asks for itself, whatever page it shows, and whatever it is told not to."""
+_BROWSER_HOSTS = (".google.com", ".googleapis.com", ".gvt1.com")
+"""Hosts that the browser itself sends requests to, for any page and with any options."""
 
 _FRAMED = """<!DOCTYPE html><html><head><link rel="icon" href="data:,"></head><body><iframe id="page" src="/page.html" width="{width}" height="900"></iframe><script>
 addEventListener("load", () => {{
   const inside = document.getElementById("page").contentWindow, page = inside.document;
   const boxes = [...page.querySelectorAll(".scroll")];
-  const told = {{
+  const state = {{
     title: page.title,
     width: inside.innerWidth,
     body: page.documentElement.scrollWidth,
@@ -41,13 +41,13 @@ addEventListener("load", () => {{
     pictures: [...page.querySelectorAll("svg.frame")].map(one => one.getBoundingClientRect().width),
     marks: [...page.querySelectorAll("svg.track circle")].map(one => one.getBoundingClientRect().width),
   }};
-  document.body.dataset.told = JSON.stringify(told);
+  document.body.dataset.state = JSON.stringify(state);
 }});
 </script></body></html>"""
 
 
 def find_browser() -> str:
-    """The browser's path; skips the test where there is none."""
+    """The browser's path; skips the test if there is none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)")
@@ -55,25 +55,25 @@ def find_browser() -> str:
 
 
 class Browser:
-    """A browser that sees one page, on a server of its own; every other host leads to that server, too.
+    """A browser with one page, on its own server; all other hosts lead to the same server.
 
     Attributes:
-        asked: each request that came, as host and path.
+        asked: the host and path of each request.
     """
 
     def __init__(self, path: str, folder: Path, port: int, pages: dict[str, str], asked: list[str]) -> None:
         self._path, self._folder, self._port, self._pages = path, folder, port, pages
         self.asked = asked
 
-    def look(self, page: str, width: int, *options: str) -> dict:
-        """Show a page in a frame of a width, and tell what is there."""
+    def show(self, page: str, width: int, *options: str) -> dict:
+        """Show a page in a frame of a width, and return its state."""
         self._pages.update({"/page.html": page, "/framed.html": _FRAMED.format(width=width)})
         dom = self._run("--window-size=1400,1000", "--dump-dom", *options, f"{self._own}/framed.html")
-        told = dom.partition('data-told="')[2].partition('"')[0]
-        return json.loads(unescape(told))
+        state = dom.partition('data-state="')[2].partition('"')[0]
+        return json.loads(unescape(state))
 
     def print(self, page: str) -> bytes:
-        """Print a page, and return the PDF."""
+        """Print a page; return the PDF."""
         self._pages["/page.html"] = page
         file = self._folder / "printed.pdf"
         self._run(f"--print-to-pdf={file}", "--no-pdf-header-footer", f"{self._own}/page.html")
@@ -94,14 +94,14 @@ class Browser:
 
 @contextmanager
 def browsing(path: str, folder: Path) -> Iterator[Browser]:
-    """A browser and its server, until the block ends."""
+    """Start a browser and its server, until the block ends."""
     pages: dict[str, str] = {}
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             host = (self.headers.get("Host") or "").partition(":")[0]
-            if not host.endswith(_ITS_OWN):
+            if not host.endswith(_BROWSER_HOSTS):
                 asked.append(f"{host}{self.path}")
             content = pages.get(self.path, "").encode()
             self.send_response(200 if content else 404)

@@ -1,4 +1,4 @@
-"""A small question set in Video-LLaVA's layout: numbered clips, and a few questions about each."""
+"""A small question set in Video-LLaVA's layout: numbered clips with a few questions each."""
 
 from __future__ import annotations
 

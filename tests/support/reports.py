@@ -1,4 +1,4 @@
-"""Runs to report on, made by hand."""
+"""Runs for reports, made by hand."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ HOSTILE = {
     "unbroken": "W" * 500,
     "long": "x" * 1_000_000,
 }
-"""Texts that would do something where they are not escaped."""
+"""Texts that have an effect if they are not escaped."""
 
 
 def answered(key, prediction="yes", **changes) -> QuestionResult:
-    """A question whose right answer is ``yes``; the part of its id before the dash names its video."""
+    """A question with the answer ``yes``; the part of its id before the dash is its video."""
     plain = QuestionResult(
         question_id=key,
         video=key.partition("-")[0],
@@ -57,7 +57,7 @@ def run(name="a", results=(), settings=None, num_questions=None) -> Run:
 
 
 def plan(*tokens, step=1.0, identity="abc") -> dict[str, Any]:
-    """What a question's line notes of frames, one a number of tokens."""
+    """The trace of a question with one frame per number of tokens."""
     return {
         "frames": len(tokens),
         "visual_tokens": sum(tokens),
@@ -86,7 +86,7 @@ def judged(fingerprint="f", **verdicts):
 
 
 def chapter(*runs, examples=2, **changes) -> Chapter:
-    """The only chapter of runs of one set, with examples."""
+    """The chapter of runs of one set, with examples."""
     (one,) = make_chapters(each if not isinstance(each, Run) else score_run(each) for each in runs)
     return replace(one, examples=choose_examples(one.runs, examples), **changes)
 
@@ -96,7 +96,7 @@ def report(*chapters, title="A report") -> Report:
 
 
 class Text(HTMLParser):
-    """The elements of a page, and the text of each ``<bdi>`` in it."""
+    """The elements of a page, and the text of each ``<bdi>``."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)

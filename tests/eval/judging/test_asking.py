@@ -401,7 +401,7 @@ def test_a_redirection_is_not_followed_with_the_key(path):
         assert elsewhere.asked == []
 
 
-def test_a_judge_elsewhere_needs_a_key(path):
+def test_a_remote_judge_needs_a_key(path):
     with open_replies(str(path)) as replies, pytest.raises(JudgeError, match="key"):
         asyncio.run(judge_answers([answered(1)], Judge(), replies))
 

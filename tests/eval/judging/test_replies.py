@@ -23,7 +23,7 @@ def texts(replies, judge, *triple):
     return [one.text for one in replies.find(judge.fingerprint, *triple)]
 
 
-def test_what_was_added_is_there_again_for_its_judge_and_its_three_texts_alone(tmp_path):
+def test_replies_are_found_by_judge_and_texts(tmp_path):
     path = str(tmp_path / "judge.jsonl")
     hostile = 'zwölf 🎬\u2028 \x00 \ud800 "}\n{"by": "x"}'
     with open_replies(path) as replies:
@@ -43,7 +43,7 @@ def test_what_was_added_is_there_again_for_its_judge_and_its_three_texts_alone(t
     assert again.find(JUDGE.fingerprint, hostile, "a", "p")[0] == reply(hostile)
 
 
-def test_the_file_says_which_words_the_judge_was_asked_in(tmp_path):
+def test_the_file_has_the_judges_prompt(tmp_path):
     path = tmp_path / "judge.jsonl"
     with open_replies(str(path)) as replies:
         replies.add(JUDGE, "q", "a", "p", reply())
@@ -101,7 +101,7 @@ def test_lines_that_are_not_replies_are_refused_by_number(tmp_path, line):
     assert path.read_bytes() == content
 
 
-def test_a_second_process_is_kept_out(tmp_path):
+def test_a_second_process_is_refused(tmp_path):
     path = str(tmp_path / "judge.jsonl")
     code = f"from eval.judging import open_replies\nwith open_replies({path!r}): print('in')"
     with open_replies(path):
@@ -123,7 +123,7 @@ def test_a_reply_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/x", ".", "nul\x00l"])
-def test_places_that_hold_no_file_are_refused(tmp_path, monkeypatch, name):
+def test_paths_that_cannot_be_files_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RepliesError), open_replies(name):
         pass
@@ -134,7 +134,7 @@ def test_nothing_is_added_to_replies_that_are_open_for_reading(tmp_path):
         read_replies(str(tmp_path / "judge.jsonl")).add(JUDGE, "q", "a", "p", reply())
 
 
-def test_replay_takes_the_first_reply_that_can_be_read(tmp_path):
+def test_replay_uses_the_first_readable_reply(tmp_path):
     path = str(tmp_path / "judge.jsonl")
     asked = [answered(number) for number in range(4)]
     failed = answered(4, prediction=None, failure="Crashed")
@@ -170,17 +170,17 @@ def test_replay_of_several_judges_needs_one_to_be_named(tmp_path):
         replay([one], None, read_replies(str(tmp_path / "none")))
 
 
-def test_a_hundred_thousand_replies_are_read_and_judged_in_seconds(tmp_path):
+def test_20_000_replies_are_read_and_judged_in_seconds(tmp_path):
     path = tmp_path / "judge.jsonl"
     with open_replies(str(path)) as replies:
         replies.add(JUDGE, "q", "a", "p", reply())
     line = {"by": JUDGE.fingerprint, "answer": "a dog", "prediction": "a puppy", "text": "{'pred': 'yes', 'score': 4}",
             "model": "m", "finish": "stop", "at": ""}  # fmt: skip
-    asked = [answered(number) for number in range(100_000)]
+    asked = [answered(number) for number in range(20_000)]
     with path.open("a") as file:
         file.writelines(json.dumps({**line, "question": one.question}) + "\n" for one in asked)
     began = time.process_time()
     found = replay(asked, None, read_replies(str(path)))
     seconds = time.process_time() - began
-    assert sum(one.verdict is True for one in found.values()) == 100_000
-    assert seconds < 15  # some 2 where nothing else runs
+    assert sum(one.verdict is True for one in found.values()) == 20_000
+    assert seconds < 8  # about 0.5 on an idle CPU

@@ -60,7 +60,7 @@ def test_law_safe_text_can_be_encoded_and_is_a_fixed_point(text):
         ("The same in all: a", "The same in all: a"),
     ],
 )
-def test_a_cell_of_markdown_is_read_as_it_stands(text, cell):
+def test_a_markdown_cell_is_escaped(text, cell):
     assert escape_markdown(text) == cell
 
 
@@ -72,14 +72,14 @@ def test_law_a_cell_never_ends_its_row_or_opens_markup(text):
 
 
 @pytest.mark.parametrize(
-    ("value", "seen"),
+    ("value", "formatted"),
     [
         (None, "-"), ({}, "-"), ([], "-"), (True, "yes"), (False, "no"), (2056, "2,056"), (0, "0"), (0.5, "0.5"),
         ("", ""), ({"a": 1, "b": None}, "a: 1, b: -"), ((1, "x"), "1, x"), ("\x1b", "\\x1b"),
     ],
 )  # fmt: skip
-def test_values_of_a_description(value, seen):
-    assert format_value(value) == seen
+def test_values_of_settings(value, formatted):
+    assert format_value(value) == formatted
 
 
 def test_numbers_are_rounded_and_never_minus_zero():
@@ -92,7 +92,7 @@ def test_numbers_are_rounded_and_never_minus_zero():
     assert format_number(3.456, scale=1.0, digits=2) == "3.46"
 
 
-def test_an_interval_stands_in_brackets_where_there_is_one():
+def test_an_interval_is_in_brackets_if_there_is_one():
     counts = {"num_questions": 4, "num_clusters": 2}
     assert format_interval(Estimate(value=0.5, low=0.25, high=0.751, **counts)) == "50.0 [25.0, 75.1]"
     assert format_interval(Estimate(value=0.5, low=None, high=None, **counts)) == "50.0"

@@ -48,7 +48,7 @@ def test_every_row_names_its_questions_its_judge_and_its_source():
     assert all("TGIF" in row.questions or "mixture" in row.questions for row in published_results("tgif-action"))
 
 
-def test_rows_stand_beside_runs_of_their_set_alone():
+def test_results_belong_to_their_set():
     assert published_results("shapes") == ()
     assert {row.family for row in published_results("msvd")} == {"msvd"}
     families = {row.family for row in LITERATURE}

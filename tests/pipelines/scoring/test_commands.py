@@ -35,13 +35,13 @@ def make(folder, predictions, *, answer="red", count=None, **parts):
     return str(folder)
 
 
-def reply(folder, texts, model="judge-1", answer="red"):
+def keep_replies(folder, texts, model="judge-1", answer="red"):
     """Keep a judge's replies in a run's folder: prediction to reply."""
     judge = Judge(model=model)
     with open_replies(f"{folder}/judge.jsonl") as replies:
         for prediction, text in texts.items():
-            said = Reply(text=text, model=model, finish="stop", at="2026-01-01T00:00:00Z")
-            replies.add(judge, "which colour?", answer, prediction, said)
+            reply = Reply(text=text, model=model, finish="stop", at="2026-01-01T00:00:00Z")
+            replies.add(judge, "which colour?", answer, prediction, reply)
     return judge.fingerprint
 
 
@@ -90,7 +90,9 @@ def test_a_run_is_scored_without_a_judge(folder, capsys):
 
 
 def test_a_run_is_scored_from_kept_replies(folder, capsys):
-    fingerprint = reply(folder, {"red": YES, "a red one": ODD, "blue": NO, "crimson": YES, "green": "I think so"})
+    fingerprint = keep_replies(
+        folder, {"red": YES, "a red one": ODD, "blue": NO, "crimson": YES, "green": "I think so"}
+    )
     assert main(["score", folder, "--judge-replay", f"{folder}/judge.jsonl"]) == 0
     out, _ = printed(capsys)
     assert f"judge judge-1 ({fingerprint})" in out
@@ -175,27 +177,27 @@ def test_runs_of_different_questions_are_compared_on_request(tmp_path, folder, c
 
 def test_judged_runs_are_compared_with_kept_replies(tmp_path, folder, capsys):
     other = make(tmp_path / "other", {f"q{place}": "red" for place in range(6)})
-    reply(folder, {"red": YES, "a red one": ODD, "blue": NO, "crimson": YES, "green": NO})
-    reply(other, {"red": YES})
+    keep_replies(folder, {"red": YES, "a red one": ODD, "blue": NO, "crimson": YES, "green": NO})
+    keep_replies(other, {"red": YES})
     assert main(["compare", folder, other, "--metric", "judge-accuracy"]) == 0
     assert "judge accuracy, A minus B" in printed(capsys)[0]
     assert main(["compare", folder, other, "--metric", "judge-score", "--json"]) == 0
     record = json.loads(printed(capsys)[0])
     assert record["groups"][0]["difference"]["value"] == pytest.approx((5 + 0 + 1 + 5 + 1) / 5 - 5)
-    reply(other, {"red": YES}, model="judge-2")
+    keep_replies(other, {"red": YES}, model="judge-2")
     assert main(["compare", folder, other, "--metric", "judge-accuracy"]) == 2
     assert "judge-2" in printed(capsys)[1]
     assert main(["compare", folder, other, "--metric", "judge-accuracy", "--judge", "judge-1"]) == 0
     capsys.readouterr()
     third = make(tmp_path / "third", {f"q{place}": "red" for place in range(6)})
-    reply(third, {"red": YES}, model="judge-2")
+    keep_replies(third, {"red": YES}, model="judge-2")
     assert main(["compare", folder, third, "--metric", "judge-accuracy"]) == 2
     assert "judges" in printed(capsys)[1]
 
 
 def test_agreement_of_judges(folder, capsys):
-    first = reply(folder, {"red": YES, "a red one": YES, "blue": NO, "crimson": YES, "green": NO})
-    reply(folder, {"red": YES, "a red one": NO, "blue": NO, "crimson": YES, "green": "?"}, model="judge-2")
+    first = keep_replies(folder, {"red": YES, "a red one": YES, "blue": NO, "crimson": YES, "green": NO})
+    keep_replies(folder, {"red": YES, "a red one": NO, "blue": NO, "crimson": YES, "green": "?"}, model="judge-2")
     assert main(["agree", folder, "--judges", first, "judge-2"]) == 0
     out, _ = printed(capsys)
     assert "1 disagreements, such as\n  q1 (v0)\n" in out
@@ -235,13 +237,13 @@ def test_bad_input_is_refused(folder, capsys, command, message):
 def hostile(tmp_path, text):
     """Two judged runs in which every text is this one."""
     judge = Judge(model="m")
-    for name, said in (("a", text), ("b", "no")):
-        predictions = {"q0": said, "q1": "red", text: said}
+    for name, prediction in (("a", text), ("b", "no")):
+        predictions = {"q0": prediction, "q1": "red", text: prediction}
         folder = make(tmp_path / name, predictions, answer=text, video=text, kind=text, question=text)
         with open_replies(f"{folder}/judge.jsonl") as replies:
-            for prediction, verdict in ((said, YES), ("red", text)):
+            for given, verdict in ((prediction, YES), ("red", text)):
                 kept = Reply(text=verdict, model="m", finish="stop", at="2026-01-01T00:00:00Z")
-                replies.add(judge, text, text, prediction, kept)
+                replies.add(judge, text, text, given, kept)
         yield folder
 
 
@@ -276,12 +278,12 @@ def test_hostile_text_stays_text_in_markdown(tmp_path, capsys):
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {12}
 
 
-def test_100_000_answers_are_scored_in_seconds(tmp_path, capsys):
+def test_20_000_answers_are_scored_in_seconds(tmp_path, capsys):
     words = ["red", "a red one", "blue", "the man is riding a horse"]
-    predictions = {f"q{place}": f"{words[place % 4]} {place % 7 or ''}".strip() for place in range(100_000)}
+    predictions = {f"q{place}": f"{words[place % 4]} {place % 7 or ''}".strip() for place in range(20_000)}
     folder = make(tmp_path / "large", predictions)
     began = time.process_time()
     assert main(["score", folder]) == 0
-    # About 4 seconds on an idle CPU.
-    assert time.process_time() - began < 40
-    assert "100,000" in printed(capsys)[0]
+    # About 1 second on an idle CPU.
+    assert time.process_time() - began < 15
+    assert "20,000" in printed(capsys)[0]

@@ -56,7 +56,7 @@ def no_terminal(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
 
 
-def test_without_a_judge_nobody_is_asked(tmp_path):
+def test_without_a_judge_there_are_no_judgements(tmp_path):
     assert judge(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
@@ -100,13 +100,13 @@ def test_replies_are_kept_in_the_named_file(tmp_path, server):
 
 def test_kept_replies_need_neither_confirmation_nor_server(tmp_path, server, capsys):
     first = judge(tmp_path, "--judge", "m", "--judge-url", server.url, "--yes")
-    held = (tmp_path / REPLIES).read_bytes()
+    content = (tmp_path / REPLIES).read_bytes()
     capsys.readouterr()
     assert judge(tmp_path, "--judge", "m", "--judge-url", "http://127.0.0.1:9/v1") == first
     assert judge(tmp_path, "--judge", "m") == first
     assert judge(tmp_path, "--judge-replay", tmp_path / REPLIES) == first
     assert capsys.readouterr() == ("", "")
-    assert (tmp_path / REPLIES).read_bytes() == held
+    assert (tmp_path / REPLIES).read_bytes() == content
     assert len(server.asked) == 2
 
 

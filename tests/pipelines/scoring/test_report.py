@@ -70,9 +70,9 @@ def test_runs_are_reported_side_by_side(runs, folder, packs, tmp_path, capsys):
         report(out, runs / "four", runs / "two", runs / "no-video", "--videos", folder, "--packs", packs, *files, *ends)
         == 0
     )
-    said = capsys.readouterr()
-    assert f"{out} holds 3 runs on 1 question set" in said.out
-    assert "note: 2 examples' videos: " in said.err  # the run at 2 frames kept no packs
+    printed = capsys.readouterr()
+    assert f"{out} holds 3 runs on 1 question set" in printed.out
+    assert "note: 2 examples' videos: " in printed.err  # the run at 2 frames kept no packs
     data = json.loads((tmp_path / "report.json").read_text())
     assert [run["name"] for run in data["sets"][0]["runs"]] == ["four", "two", "no-video"]
     assert len(data["sets"][0]["retentions"]) == 3
@@ -126,9 +126,9 @@ def test_a_missing_or_different_video_is_noted(runs, folder, tmp_path, capsys):
     shutil.copy(folder / "videos" / "clip0.mp4", videos / "clip1.mp4")
     out = tmp_path / "report.html"
     assert report(out, runs / "four", "--videos", videos) == 0
-    said = capsys.readouterr().err
-    assert "its frames cannot be shown: " in said
-    assert "clip1.mp4 is not the run's video" in said
+    err = capsys.readouterr().err
+    assert "its frames cannot be shown: " in err
+    assert "clip1.mp4 is not the run's video" in err
     assert len(elements(out, "svg", "timeline")) == 2
     (videos / "clip0.mp4").write_bytes(b"nonsense")
     assert report(out, runs / "four", "--videos", videos) == 0
@@ -257,7 +257,7 @@ def test_hostile_text_does_nothing_in_the_terminal(runs, tmp_path, capsys, name)
         runs, tmp_path, lambda row: row | {"question": text, "prediction": text, "answer": text, "kind": text}
     )
     assert report(tmp_path / "report.html", there, runs / "two", "--title", text[:1000].replace("\0", "")) == 0
-    said = capsys.readouterr()
-    assert all(char.isprintable() or char in "\n\t" for char in said.out + said.err)
-    assert len(said.err) < 2_000
+    printed = capsys.readouterr()
+    assert all(char.isprintable() or char in "\n\t" for char in printed.out + printed.err)
+    assert len(printed.err) < 2_000
     assert (tmp_path / "report.html").stat().st_size < 200_000

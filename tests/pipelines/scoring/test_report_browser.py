@@ -78,40 +78,40 @@ def test_the_checks_below_see_scripts_and_requests(browser):
         "<title>still</title><script>document.title='ran'</script><img src=http://hostile.example/x>"
         "<link rel=stylesheet href=http://hostile.example/y><div style='width:1000px'>wide</div>"
     )
-    told = browser.look(bad, 390)
-    assert (told["title"], told["scripts"]) == ("ran", 1)
-    assert told["body"] > told["width"]
+    page_state = browser.show(bad, 390)
+    assert (page_state["title"], page_state["scripts"]) == ("ran", 1)
+    assert page_state["body"] > page_state["width"]
     assert sorted(set(browser.asked)) == [*OWN, "hostile.example/x", "hostile.example/y"]
 
 
 def test_hostile_text_stays_text_and_nothing_runs_or_is_loaded(browser):
     page = hostile_page()
-    told = browser.look(page, 390)
-    assert told["title"] == safe_text(HOSTILE["script"])
-    assert told["scripts"] == 0
-    assert told["texts"] == Text(page).texts
+    page_state = browser.show(page, 390)
+    assert page_state["title"] == safe_text(HOSTILE["script"])
+    assert page_state["scripts"] == 0
+    assert page_state["texts"] == Text(page).texts
     for text in HOSTILE.values():
-        assert safe_text(text) in told["texts"]
-    assert told["body"] <= told["width"]
+        assert safe_text(text) in page_state["texts"]
+    assert page_state["body"] <= page_state["width"]
     assert sorted(set(browser.asked)) == OWN
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_is_as_wide_as_the_window_and_tables_scroll_in_their_box(browser, width):
-    told = browser.look(to_html(report(large_chapter())), width)
-    assert told["width"] == width
-    assert told["body"] <= width
-    assert told["scrolls"] > 0 or width > 390
-    assert len(told["pictures"]) % 34 == 0 < len(told["pictures"])
-    assert all(80 < picture < 260 for picture in told["pictures"])
-    assert told["marks"] == [10] * 5
+def test_the_page_fits_the_window_and_tables_scroll(browser, width):
+    page_state = browser.show(to_html(report(large_chapter())), width)
+    assert page_state["width"] == width
+    assert page_state["body"] <= width
+    assert page_state["scrolls"] > 0 or width > 390
+    assert len(page_state["pictures"]) % 34 == 0 < len(page_state["pictures"])
+    assert all(80 < picture < 260 for picture in page_state["pictures"])
+    assert page_state["marks"] == [10] * 5
     assert sorted(set(browser.asked)) == OWN
 
 
-def test_there_is_a_dark_page_for_who_wants_one(browser):
+def test_dark_mode_changes_the_background(browser):
     page = to_html(report(large_chapter()))
-    light = browser.look(page, 390)
-    dark = browser.look(page, 390, "--blink-settings=preferredColorScheme=0")
+    light = browser.show(page, 390)
+    dark = browser.show(page, 390, "--blink-settings=preferredColorScheme=0")
     assert light["ground"] == "rgb(255, 255, 255)"
     assert dark["ground"] == "rgb(20, 23, 27)"
 
@@ -128,6 +128,6 @@ def test_no_table_is_clipped_on_paper(browser, tmp_path):
     words = re.findall(r'<word xMin="([\d.-]+)" yMin="[\d.-]+" xMax="([\d.]+)"[^>]*>([^<]*)<', done.stdout)
     margin = 14 / 25.4 * 72
     assert all(float(left) > margin - 1 and float(right) < width - margin + 1 for left, right, _ in words)
-    said = [word for _, _, word in words]
-    assert said.count("unjudged") >= 2  # the last column of the widest tables
-    assert said.count("Example") == len(large_chapter().examples)
+    texts = [word for _, _, word in words]
+    assert texts.count("unjudged") >= 2  # the last column of the widest tables
+    assert texts.count("Example") == len(large_chapter().examples)
