@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, VideoLlavaConfig
 from transformers import VideoLlavaForConditionalGeneration as Model
 
+from vidzip.models.checkpoint import quiet_libraries
 from vidzip.models.saving import system_errors
 from vidzip.models.small import PREPROCESSOR, build_config, build_word_tokenizer
 
@@ -99,7 +100,7 @@ def save(model: Model, tokenizer: PreTrainedTokenizerFast, folder: str, card: st
     state = model.state_dict()
     half = Model(model.config).half()
     half.load_state_dict({name: state[name.replace("image_tower", "video_tower")].half() for name in state})
-    with system_errors():
+    with quiet_libraries(), system_errors():
         half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     place = Path(folder)
