@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipelines.options import debug_option
-from pipelines.terminal import print_line, print_message, print_table, progress_bar
+from pipelines.terminal import format_duration, print_line, print_message, print_table, progress_bar
 
 if TYPE_CHECKING:
     from pipelines.shapes import WrittenSet
@@ -45,7 +45,6 @@ def command(*, folder: str, split: str, videos: int | None, seed: int, workers: 
 
 
 def _rows(written: WrittenSet) -> list[tuple[str, str]]:
-    minutes, seconds = divmod(round(written.duration_seconds), 60)
     if written.num_frozen == 0:
         frames = f"not compared: split {written.settings.split} with seed {written.settings.seed} is not frozen"
     elif written.num_frozen == written.num_videos:
@@ -55,7 +54,7 @@ def _rows(written: WrittenSet) -> list[tuple[str, str]]:
     return [
         ("videos", f"{written.num_videos:,}   ({written.num_written:,} written now)"),
         ("questions", f"{written.num_questions:,}"),
-        ("duration", f"{minutes:,} min {seconds} s"),
+        ("duration", format_duration(written.duration_seconds)),
         ("size", f"{written.size_bytes / 1e6:,.1f} MB"),
         ("frames", frames),
     ]
