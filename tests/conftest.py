@@ -21,10 +21,11 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in background jobs; tests of interruptions need it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Properties are tested on new examples in every local run, and on the same ones in CI.
-settings.register_profile("local", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+# Properties are tested on the same examples in every run. --hypothesis-profile=random draws new ones: it may meet exact
+# ties of features, which float32 and the float64 references of the tests may break differently.
+settings.register_profile("same", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("random", deadline=None, max_examples=50)
+settings.load_profile("same")
 
 
 def _folder(variable: str, holds: str) -> Path:
