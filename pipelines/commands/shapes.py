@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipelines.options import debug_option
-from pipelines.terminal import format_duration, print_line, print_message, print_table, progress_bar
+from pipelines.terminal import format_clock, print_line, print_message, print_table, progress_bar
 
 if TYPE_CHECKING:
     from pipelines.shapes import WrittenSet
@@ -54,7 +54,7 @@ def _rows(written: WrittenSet) -> list[tuple[str, str]]:
     return [
         ("videos", f"{written.num_videos:,}   ({written.num_written:,} written now)"),
         ("questions", f"{written.num_questions:,}"),
-        ("duration", format_duration(written.duration_seconds)),
+        ("duration", format_clock(written.duration_seconds)),
         ("size", f"{written.size_bytes / 1e6:,.1f} MB"),
         ("frames", frames),
     ]

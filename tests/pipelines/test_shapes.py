@@ -20,7 +20,7 @@ from eval.datasets import load
 from eval.shapes import KINDS, FrozenSplit, frames_digest, frozen_splits, make_clip, questions_digest
 from pipelines.cli import main
 from pipelines.shapes import ShapesSettings, write_set
-from pipelines.terminal import format_duration
+from pipelines.terminal import format_clock
 from vidzip import decode, probe, sample
 from vidzip.files import lock_folder
 
@@ -73,7 +73,7 @@ def test_the_command_writes_a_set(tmp_path, finished, capsys):
     assert printed.splitlines() == [
         "videos     3   (3 written now)",
         "questions  21",
-        f"duration   {format_duration(duration)}",
+        f"duration   {format_clock(duration)}",
         f"size       {size / 1e6:.1f} MB",
         f"frames     not compared: split train with seed {SEED} is not frozen",
     ]
