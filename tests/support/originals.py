@@ -1,4 +1,4 @@
-"""Small checkpoints in the original Video-LLaVA's own layout: pickled shards, its names, its config, its tokenizer."""
+"""Small checkpoints in the original Video-LLaVA's layout: pickled shards, weight names, config and tokenizer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _NAMES = (
 
 
 def original_config() -> dict:
-    """The config as its own code writes it: a flat LLaMA's, with keys of LLaVA and Video-LLaVA."""
+    """A config as its code writes it: a flat LLaMA config with keys of LLaVA and Video-LLaVA."""
     return {
         "_name_or_path": "lmsys/vicuna-small",
         "architectures": ["LlavaLlamaForCausalLM"],
@@ -158,7 +158,7 @@ def original_name_of(name: str) -> str:
 
 
 def write_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Write weights as its own code does: two pickles and an index; with values that are computed, and no weights."""
+    """Write weights as its code does: two pickles and an index, with two computed values among the weights."""
     names = list(weights)
     half = len(names) // 2
     index = {}
@@ -175,7 +175,7 @@ def write_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 
 @cache
 def sentencepiece_model() -> bytes:
-    """A tokenizer of Llama's kind: BPE, with bytes for what it does not know."""
+    """A tokenizer like Llama's: BPE with byte fallback."""
     held = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(_TEXT.split("\n") * 4),
@@ -195,7 +195,7 @@ def sentencepiece_model() -> bytes:
 
 
 def settings_of(file: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    """What changes a folder's settings."""
+    """Return a function that changes a settings file of a folder."""
 
     def apply(folder: Path) -> None:
         settings = json.loads((folder / file).read_text())
@@ -206,7 +206,7 @@ def settings_of(file: str, change: Callable[[dict[str, Any]], object]) -> Callab
 
 
 def weights_of(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
-    """What changes a folder's weights, which stay in two shards."""
+    """Return a function that changes a folder's weights, in two shards as before."""
 
     def apply(folder: Path) -> None:
         weights = original_weights()
@@ -217,7 +217,7 @@ def weights_of(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[
 
 
 def published_prompt(tokenizer: sentencepiece.SentencePieceProcessor, question: str) -> tuple[list[int], list[int]]:
-    """The ids before and behind eight frames, put together as the published code does (``tokenizer_image_token``)."""
+    """The ids before and after eight frames, as the published code builds them (``tokenizer_image_token``)."""
     frame = -200
     text = f"{SYSTEM} USER: {'<image>' * 8}\n{question} ASSISTANT:"
     chunks = [[1, *tokenizer.encode(chunk)] for chunk in text.split("<image>")]
@@ -231,7 +231,7 @@ def published_prompt(tokenizer: sentencepiece.SentencePieceProcessor, question: 
 
 @cache
 def processor(*, dummy_prefix: bool = True) -> sentencepiece.SentencePieceProcessor:
-    """SentencePiece itself, with the tokenizer's model; without the space that it puts before a text, if told so."""
+    """SentencePiece with the tokenizer's model; ``dummy_prefix`` adds a space before a text."""
     proto = sentencepiece_model_pb2.ModelProto.FromString(sentencepiece_model())
     proto.normalizer_spec.add_dummy_prefix = dummy_prefix
     return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())

@@ -1,4 +1,4 @@
-"""Clips: a tower that encodes several frames together, shown by the original's, of clips of four."""
+"""Encoding in clips and batches; the original's tower has clips of four frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def frames(clip):
 
 
 def own_features(model, pixels):
-    """What the tower says of frames whose last clip is filled by hand."""
+    """The tower's features of frames, with the last clip filled by hand."""
     prepared = model.preprocessor(pixels)
     repeats = -len(prepared) % 4
     return observe(model.tower, torch.cat([prepared, *[prepared[-1:]] * repeats]))[: len(prepared)]
@@ -99,14 +99,8 @@ def test_the_uncompressed_original_takes_its_own_frames(original, clip):
 
 @pytest.fixture
 def as_graphs(monkeypatch):
-    """Compiling, but for the compiler, which takes a minute: torch runs the graph that it would compile."""
+    """Compile without the compiler, which takes a minute: torch runs the captured graph."""
     monkeypatch.setattr(model_module, "CompiledTower", partial(CompiledTower, backend="eager"))
-
-
-def ran(model):
-    """What a model's tower is given, run by run."""
-    given = []
-    return given, model.tower.register_forward_pre_hook(lambda _, args: given.append(len(args[0])))
 
 
 @pytest.mark.parametrize("at_once", [4, 8])
@@ -123,7 +117,7 @@ def test_compiled_runs_are_full_and_one_graph_serves_every_number_of_frames(orig
     torch.testing.assert_close(first.scores, original.encode(frames).scores, rtol=0, atol=1e-5)
 
 
-def test_a_compiled_model_packs_and_answers_as_ever(original, clip, as_graphs):
+def test_a_compiled_model_packs_and_answers_the_same(original, clip, as_graphs):
     model = dataclasses.replace(original, compile_tower=True)
     planned = model.plan(clip, Budget(num_frames=10))
     packed, expected = model.pack(clip, planned), original.pack(clip, planned)
@@ -145,7 +139,7 @@ def test_repeats_of_what_stands_still_do_not_run_half_empty(original, as_graphs,
     assert packed.timestamps_seconds == expected.timestamps_seconds
 
 
-def test_what_is_loaded_to_be_compiled_is(monkeypatch, clip):
+def test_compile_tower_compiles_at_the_first_use(monkeypatch, clip):
     made = []
     monkeypatch.setattr(model_module, "CompiledTower", lambda tower: made.append(tower) or as_it_is(tower))
     model = load("tiny-random", device="cpu", dtype="float32", compile_tower=True)
@@ -162,7 +156,7 @@ def as_it_is(tower):
 
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="there is no C++ compiler")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_a_model_compiled_in_earnest_says_the_same(small, clip):
+def test_a_really_compiled_tower_gives_the_same_features(small, clip):
     model = dataclasses.replace(small, compile_tower=True, max_batch_frames=4)
     frames = decode(clip, plan(clip, Budget(num_frames=9)).timestamps_seconds)
     first = model.encode(Frames(pixels=frames.pixels[:2], timestamps_seconds=frames.timestamps_seconds[:2]))
