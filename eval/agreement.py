@@ -17,12 +17,7 @@ SCHEMA = "vidzip/agreement/1"
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement(AskedQuestion):
-    """An answer that one grader accepts and the other rejects.
-
-    Attributes:
-        prediction: the judged answer.
-        verdicts: right or not, of the first and of the second grader.
-    """
+    """An answer that one grader accepts and the other rejects."""
 
     prediction: str | None
     verdicts: tuple[bool, bool]
@@ -58,12 +53,7 @@ class Agreement:
 def measure_agreement(
     run: Run, names: tuple[str, str], scores: tuple[tuple[QuestionScore, ...], tuple[QuestionScore, ...]]
 ) -> Agreement:
-    """Compare two graders of one run.
-
-    Args:
-        run: the run.
-        names: the graders' names.
-        scores: their scores, 1 for right and 0 for wrong, as :func:`eval.scoring.score_questions` gives them.
+    """Compare two graders of one run by their scores, 1 for right and 0 for wrong.
 
     Raises:
         ScoringError: no answer has a verdict of both.

@@ -17,12 +17,7 @@ SCHEMA = "vidzip/comparison/1"
 
 @dataclass(frozen=True, kw_only=True)
 class Flip(AskedQuestion):
-    """A question with different scores in two runs.
-
-    Attributes:
-        predictions: those of the two runs.
-        scores: of the two predictions.
-    """
+    """A question with different scores in two runs."""
 
     predictions: tuple[str | None, str | None]
     scores: tuple[float, float]

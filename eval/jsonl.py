@@ -27,11 +27,7 @@ def encode_rows(rows: Iterable[Mapping[str, Any]]) -> bytes:
 def read_rows(path: str, *, repair: bool = False) -> list[dict[str, Any]]:
     """Read a file's rows; row i is line i + 1. A missing file has no rows.
 
-    A last line without a line end was interrupted while it was written: it is skipped.
-
-    Args:
-        path: the file.
-        repair: also cut the interrupted line off the file.
+    A last line without a line end was interrupted while it was written: it is skipped, and cut off with ``repair``.
 
     Raises:
         BrokenLine: a complete line is not a JSON object; the message gives path and line number.
@@ -86,11 +82,7 @@ class JsonlAppender:
             _sync_folder(os.path.dirname(path) or os.curdir)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Append rows.
-
-        Raises:
-            OSError: they cannot be written; the file is as it was before.
-        """
+        """Append rows; if that raises an OSError, the file is as it was before."""
         length = os.fstat(self._file).st_size
         try:
             left = memoryview(encode_rows(rows))
@@ -105,11 +97,7 @@ class JsonlAppender:
             raise
 
     def close(self) -> None:
-        """Force all rows to the disk and close the file.
-
-        Raises:
-            OSError: they cannot be forced to the disk.
-        """
+        """Force all rows to the disk and close the file."""
         try:
             os.fsync(self._file)
         finally:

@@ -61,12 +61,7 @@ class ScoringError(EvalError):
 
 @dataclass(frozen=True, kw_only=True)
 class Judgements:
-    """A judge's judgements of a run.
-
-    Attributes:
-        judge: the judge's description; its ``fingerprint`` identifies it.
-        by_id: the judgements, by question id.
-    """
+    """A judge's judgements of a run by question id, and its description; the ``fingerprint`` in it identifies it."""
 
     judge: Mapping[str, Any]
     by_id: Mapping[str, Judgement]

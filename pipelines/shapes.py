@@ -113,13 +113,8 @@ class WrittenSet:
     """A set in its folder.
 
     Attributes:
-        settings: its settings.
-        num_videos: number of videos.
         num_written: videos written by this call.
         num_frozen: videos whose frames equalled those of the frozen set when they were written.
-        num_questions: number of questions.
-        duration_seconds: of all videos.
-        size_bytes: of all videos.
     """
 
     settings: ShapesSettings

@@ -36,14 +36,7 @@ OrderedMap = Callable[[Callable[[str], OpenedVideo | str], Sequence[str]], Itera
 
 @dataclass(frozen=True, kw_only=True)
 class VideoProblem:
-    """A problem of one video.
-
-    Attributes:
-        video: its name.
-        path: its file; None if there is none.
-        message: what is wrong.
-        num_questions: questions about it.
-    """
+    """A problem of one video, with its file, if there is one, and the number of questions about it."""
 
     video: str
     path: str | None

@@ -57,9 +57,6 @@ def estimate_cost(
     """Estimate the cost of :func:`eval.judging.judge_answers`.
 
     Args:
-        results: the answers to judge.
-        judge: the judge.
-        replies: kept replies.
         price: dollars per million input and output tokens; None looks it up for OpenAI's own server.
 
     Raises:

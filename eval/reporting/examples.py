@@ -20,14 +20,7 @@ RIGHT, WRONG, FAILED, UNJUDGED, NOT_ASKED = "right", "wrong", "failed", "unjudge
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleAnswer:
-    """A run's answer to an example question.
-
-    Attributes:
-        run: the run's index.
-        result: the run's result; None if it has none.
-        verdict: :data:`RIGHT`, :data:`WRONG`, :data:`FAILED`, :data:`UNJUDGED` or :data:`NOT_ASKED`.
-        reason: why there is no verdict; empty if there is one.
-    """
+    """The result of a run, given by index, for an example question: a verdict, or the reason why there is none."""
 
     run: int
     result: QuestionResult | None
@@ -37,13 +30,7 @@ class ExampleAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A question with each run's answer.
-
-    Attributes:
-        category: one of :data:`CATEGORIES`.
-        question: the question, from the first run that has a result for it.
-        answers: one per run, in their order.
-    """
+    """A question, from the first run that has a result for it, with one answer per run."""
 
     category: str
     question: QuestionResult
@@ -55,10 +42,7 @@ def choose_examples(runs: Sequence[ScoredRun], number: int) -> tuple[Example, ..
 
     They are ordered by a hash of the question ids, which neither changes nor favours the first videos. Kinds and videos
     without an example in the category come first.
-
-    Args:
-        runs: the runs.
-        number: limit on the examples of each category.
+    ``number`` is the limit per category.
     """
     metric = leading_metric(runs)
     results = [{one.question_id: one for one in each.run.results} for each in runs]

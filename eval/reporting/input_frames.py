@@ -10,14 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A small picture of a frame.
-
-    Attributes:
-        content: the encoded file.
-        media_type: such as ``"image/jpeg"``.
-        width: in pixels.
-        height: in pixels.
-    """
+    """A small picture of a frame: an encoded file of a type such as ``"image/jpeg"``, with its size in pixels."""
 
     content: bytes
     media_type: str
@@ -68,14 +61,7 @@ class PatchMap:
 
 @dataclass(frozen=True, kw_only=True)
 class InputFrame:
-    """A frame that was packed.
-
-    Attributes:
-        timestamp_seconds: when it appears on screen.
-        num_tokens: its number of tokens.
-        picture: None if the video was not decoded.
-        patches: None if no packed video was found.
-    """
+    """A frame with its picture, if the video was decoded, and its patches, if a packed video was found."""
 
     timestamp_seconds: float
     num_tokens: int
@@ -85,13 +71,7 @@ class InputFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class InputFrames:
-    """The frames of a video that a run passed to the model.
-
-    Attributes:
-        method: the compression method.
-        frames: in order.
-        notes: why pictures or patches are missing.
-    """
+    """The frames that a run passed to the model, in order; the notes say why pictures or patches are missing."""
 
     method: str
     frames: tuple[InputFrame, ...]

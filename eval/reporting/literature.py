@@ -108,9 +108,5 @@ NOT_COMPARABLE = (
 
 
 def published_results(set_name: str) -> tuple[PublishedResult, ...]:
-    """Find the results that were published for a set.
-
-    Args:
-        set_name: such as ``msvd`` or ``tgif-frameqa``.
-    """
+    """Find the results that were published for a set such as ``msvd`` or ``tgif-frameqa``."""
     return tuple(row for row in LITERATURE if row.family == set_name.split("-", maxsplit=1)[0])

@@ -43,12 +43,7 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line in the plot of accuracy by number of frames: runs that differ in nothing else.
-
-    Attributes:
-        name: the settings they share.
-        points: number of frames and accuracy, by number of frames.
-    """
+    """A line in the plot of accuracy by number of frames: the settings of its runs, and its points."""
 
     name: str
     points: tuple[tuple[int, Estimate], ...]
@@ -158,12 +153,7 @@ def legend_mark(place: int) -> Markup:
 
 
 def timeline(selection: InputFrames, label: str) -> Markup:
-    """Draw the frames over time, with their numbers of tokens.
-
-    Args:
-        selection: one frame or more.
-        label: text alternative.
-    """
+    """Draw one or more frames over time, with their numbers of tokens; ``label`` is the text alternative."""
     most = max(1, *(frame.num_tokens for frame in selection.frames))
     last = max(frame.timestamp_seconds for frame in selection.frames) or 1.0
     bars = [
@@ -189,12 +179,7 @@ def draw_frame(frame: InputFrame, picture: Picture, key: str, label: str) -> Mar
     """Draw a frame with its patches on top.
 
     The patches cover the largest centred area with the grid's aspect ratio: towers resize a frame and crop its centre.
-
-    Args:
-        frame: the frame.
-        picture: its picture.
-        key: the id that the picture was defined with.
-        label: text alternative.
+    ``key`` is the id of the defined picture, ``label`` the text alternative.
     """
     parts = [tag("use", href=f"#{key}")]
     if frame.patches is not None:

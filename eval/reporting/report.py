@@ -16,15 +16,7 @@ from eval.scoring import ALL, EXACT_MATCH, JUDGE_ACCURACY, Retention, ScoringErr
 
 @dataclass(frozen=True, kw_only=True)
 class RunDifference:
-    """The difference between a run and the first run, on the questions of both.
-
-    Attributes:
-        metric: in :data:`eval.scoring.RANGES`.
-        run: the run's name.
-        baseline: the first run's name.
-        compared: the difference; None if the two cannot be compared.
-        refusal: why not; empty if they can.
-    """
+    """The difference between a run and the first one, the baseline; or the reason why they cannot be compared."""
 
     metric: str
     run: str
@@ -70,7 +62,7 @@ class Chapter:
 
     @property
     def leading_metric(self) -> str:
-        """The metric that comes first: judge accuracy if one judge judged all runs, else exact match."""
+        """See :func:`eval.reporting.scored_run.leading_metric`."""
         return leading_metric(self.runs)
 
     @property
@@ -83,13 +75,7 @@ class Chapter:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A report.
-
-    Attributes:
-        title: its heading.
-        made_by: the program and its version.
-        chapters: one per question set, in the order of their first runs.
-    """
+    """A report with one chapter per question set; ``made_by`` is the program and its version."""
 
     title: str
     made_by: str

@@ -22,14 +22,7 @@ from eval.statistics import QuestionScore
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRun:
-    """A run with its scores; :func:`score_run` makes one.
-
-    Attributes:
-        run: the run.
-        judgements: a judge's; None if there was no judge.
-        summary: the run's scores.
-        question_scores: the score of each question, by metric.
-    """
+    """A run with its judgements, if any, and its scores: a summary, and those of each question by metric."""
 
     run: Run
     judgements: Judgements | None
@@ -47,16 +40,7 @@ class ScoredRun:
 
 
 def score_run(run: Run, judgements: Judgements | None = None, *, allow_unfinished: bool = False) -> ScoredRun:
-    """Score a run for a report.
-
-    Args:
-        run: the run.
-        judgements: a judge's; None leaves out the metrics that need a judge.
-        allow_unfinished: accept a run with questions that have not been asked yet; they count as failed.
-
-    Raises:
-        ScoringError: see :func:`eval.scoring.summarise`.
-    """
+    """Score a run for a report; arguments and errors are those of :func:`eval.scoring.summarise`."""
     return ScoredRun(
         run=run,
         judgements=judgements,

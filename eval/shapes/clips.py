@@ -36,12 +36,7 @@ def clip_name(split: str, seed: int, index: int) -> str:
 
 
 def make_clip(split: str, seed: int, index: int) -> Clip:
-    """Make a clip of the set.
-
-    Args:
-        split: a name in :data:`SPLITS`.
-        seed: 0 or more.
-        index: the video's number, 0 or more.
+    """Make a clip of a split in :data:`SPLITS`.
 
     Raises:
         ValueError: the split is unknown, or a number is negative.

@@ -16,13 +16,7 @@ from eval.shapes.scene import VERSION
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenSplit:
-    """A frozen split.
-
-    Attributes:
-        seed: its seed.
-        questions_sha256: hash of all its questions, answers and times.
-        frames_sha256: hash of each video's raw frames, in order.
-    """
+    """A frozen split: its seed, and the hashes of its questions, answers and times, and of each video's raw frames."""
 
     seed: int
     questions_sha256: str
@@ -36,11 +30,7 @@ class FrozenSplit:
 
 @cache
 def frozen_splits() -> dict[str, FrozenSplit]:
-    """Read the frozen splits by name.
-
-    Raises:
-        ValueError: the file is of another version of the generator.
-    """
+    """Read the frozen splits by name; raises ValueError if the file is of another version of the generator."""
     data = json.loads(resources.files("eval.shapes").joinpath("frozen_splits.json").read_text(encoding="utf-8"))
     if data["version"] != VERSION or data["kinds"] != list(KINDS):
         raise ValueError(

@@ -74,11 +74,6 @@ def mean_score(scores: Iterable[QuestionScore], *, lowest: float = 0.0, highest:
     In simulations (10 to 220 videos) it covers the true mean in 92 to 98 of 100 draws, a plain interval in 54 to 95. If
     few answers are wrong and they lie in few videos (97 % right, correlation 0.4, 30 or 60 videos), coverage drops to 89.
 
-    Args:
-        scores: a run's questions, in any order.
-        lowest: the lowest possible score.
-        highest: the highest possible score.
-
     Raises:
         ValueError: a question occurs twice, or a score is outside the range.
     """
@@ -101,14 +96,7 @@ def mean_estimate(
     highest: float = 1.0,
     num_unscored: int = 0,
 ) -> Estimate:
-    """Estimate the mean of bare scores, as :func:`mean_score` does.
-
-    Args:
-        values: one score per question.
-        clusters: the video of each.
-        lowest: the lowest possible score.
-        highest: the highest possible score.
-        num_unscored: number of questions without a score, to be reported.
+    """Estimate the mean of bare scores, as :func:`mean_score` does; ``clusters`` has the video of each.
 
     Raises:
         ValueError: the numbers of values and clusters differ, or a score is outside the range.
@@ -134,17 +122,11 @@ def mean_estimate(
 def paired_difference(
     scores: Iterable[QuestionScore], baseline: Iterable[QuestionScore], *, lowest: float = 0.0, highest: float = 1.0
 ) -> Estimate:
-    """Estimate the mean difference between a run and a baseline on the same questions.
+    """Estimate the mean difference between a run and a baseline on the same questions, joined by id.
 
     Questions that are hard for both cancel out, so the interval is narrower than those of the two means. It is the mean
     difference plus or minus t standard errors, clustered by video and clipped to the possible range. If videos do not
     differ at all, it is computed as in :func:`mean_score`.
-
-    Args:
-        scores: a run's questions, in any order.
-        baseline: another run's, on the same questions; they are joined by id.
-        lowest: the lowest possible score.
-        highest: the highest possible score.
 
     Returns:
         The difference; a question without a score in either run counts as unscored.

@@ -88,13 +88,6 @@ def bootstrap_mean(
     The interval is clipped to the range. If too few videos differ for a bootstrap, it is the one that
     :func:`eval.statistics.mean_score` gives if none differ.
 
-    Args:
-        values: one per question.
-        clusters: the video of each.
-        lowest: the lowest possible value.
-        highest: the highest possible value.
-        num_unscored: number of questions without a value, to be reported.
-
     Raises:
         ValueError: the numbers of values and clusters differ, or a value is outside the range.
     """

@@ -37,15 +37,7 @@ class NoPacks(VidzipError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Target:
-    """A run's frames of one video.
-
-    Attributes:
-        run: the run's index in its chapter.
-        video: the video's name.
-        identity: the hash of its content; empty if the run has none.
-        tower: fingerprint of the run's vision tower.
-        selection: the frames.
-    """
+    """A run's frames of one video, the hash of its content (empty if unknown), and the tower's fingerprint."""
 
     run: int
     video: str
@@ -59,11 +51,7 @@ class _Target:
 
 
 def check_pillow() -> None:
-    """Check that pictures can be written, before videos are decoded.
-
-    Raises:
-        NotInstalled: Pillow is missing.
-    """
+    """Raise NotInstalled if Pillow, which writes pictures, is missing."""
     if find_spec("PIL") is None:
         raise NotInstalled("showing frames needs Pillow, which is not installed", hint="pip install 'vidzip[report]'")
 

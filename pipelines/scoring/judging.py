@@ -148,12 +148,7 @@ def judge_run(
 
 
 def replay_judge(run: Run, path: str, name: str | None = None) -> Judgements:
-    """Judge a run from kept replies only.
-
-    Args:
-        run: the run.
-        path: the file of replies.
-        name: the judge's model or fingerprint; None if the file has replies of one judge only.
+    """Judge a run from kept replies only; a file with several judges needs a model or fingerprint as name.
 
     Raises:
         JudgeError: there is no such file or judge, or there are several judges.

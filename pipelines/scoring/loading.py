@@ -21,9 +21,6 @@ _FIELDS = ("id", "video", "kind", "question", "answer", "prediction", "failure")
 def load_run(folder: str) -> Run:
     """Load a run from its folder without changing it.
 
-    Args:
-        folder: a folder that 'vidzip eval --out' or 'vidzip merge --out' wrote; its name becomes the run's name.
-
     Raises:
         RunMismatch: the folder holds no run.
         BrokenRunLog: the run cannot be read.

@@ -61,14 +61,7 @@ class ScoreSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunScores:
-    """The scores of a run.
-
-    Attributes:
-        summary: its scores.
-        retentions: by metric; empty without the two runs for retention.
-        uncompressed: name of the run with uncompressed video; None likewise.
-        no_video: name of the run without video; None likewise.
-    """
+    """The scores of a run, and its retentions by metric with the names of the two runs for retention, if given."""
 
     summary: Summary
     retentions: Mapping[str, Retention]
@@ -90,12 +83,7 @@ class RunScores:
 def score_folders(
     folders: Sequence[str], settings: ScoreSettings, confirm_cost: Callable[[str], None]
 ) -> Iterator[RunScores]:
-    """Score runs, and write :data:`SCORES` into their folders.
-
-    Args:
-        folders: the runs' folders.
-        settings: how they are scored.
-        confirm_cost: see :func:`pipelines.scoring.judging.judge_run`.
+    """Score runs, and write :data:`SCORES` into their folders; :func:`judge_run` explains ``confirm_cost``.
 
     Raises:
         ScoringError: a run cannot be scored.
@@ -138,15 +126,7 @@ def compare_folders(
     is_strict: bool = False,
     allow_different_questions: bool = False,
 ) -> Comparison:
-    """Compare two runs question by question, with kept replies if the metric needs a judge.
-
-    Args:
-        first: a run's folder.
-        second: another run's folder.
-        metric: in :data:`eval.scoring.RANGES`.
-        judge: the judge whose replies are kept, and the file if it is another than :data:`REPLIES`.
-        is_strict: see :func:`eval.comparing.compare`.
-        allow_different_questions: likewise.
+    """Compare two runs as :func:`eval.comparing.compare` does, with kept replies if the metric needs a judge.
 
     Raises:
         BadArgument: a judge is named, and the metric needs none.
@@ -178,7 +158,7 @@ def compare_judges(folder: str, judges: tuple[str, str], replay: str | None = No
     Args:
         folder: the run's folder.
         judges: models or fingerprints, or :data:`EXACT_MATCH_JUDGE`.
-        replay: file of kept replies; :data:`REPLIES` in the run's folder when None.
+        replay: file of kept replies; :data:`REPLIES` in the folder when None.
 
     Raises:
         BadArgument: the two judges are the same.
