@@ -120,9 +120,9 @@ def _pack(source: VideoSource, progress: Progress, check: Check | None) -> Packe
         raise DecodeError(f"{source.path!r}: {info.warnings[0]}", hint="download it again, or leave out --strict")
     # A wrong budget, time range or method is reported before a model is loaded.
     check_request(info, source.budget, source.start, source.end)
-    from vidzip.compress import describe, read_method
+    from vidzip.compress import describe, parse_method
 
-    method = read_method(source.method, source.method_options)
+    method = parse_method(source.method, source.method_options)
     model = source.model.load(progress)
     report = plan_with_report(
         info,

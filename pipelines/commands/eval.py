@@ -77,7 +77,7 @@ def command(
     """
     from eval.reporting.formatting import format_interval
     from pipelines.runs.executing import execute_runs
-    from vidzip.compress import read_method
+    from vidzip.compress import parse_method
 
     flags = {"--uncompressed": uncompressed, "--no-video": no_video, "--frames": frames is not None}
     given = [flag for flag, is_given in flags.items() if is_given]
@@ -86,7 +86,7 @@ def command(
     packed = FrameSettings(
         budget=Budget(total_tokens=budget, num_frames=frames),
         method=method,
-        options=read_method(method, method_option).changed(),
+        options=parse_method(method, method_option).changed_options(),
     )
     selection: FrameSelection = UNCOMPRESSED if uncompressed else NO_VIDEO if no_video else packed
     settings = RunSettings(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipelines.runs.settings import NO_VIDEO, UNCOMPRESSED, FrameSelection, FrameSettings
 from pipelines.settings import BASELINE_FRAMES
 from vidzip import Budget
-from vidzip.compress import METHODS, Method, describe, read_method
+from vidzip.compress import METHODS, Method, describe, parse_method
 from vidzip.errors import BadArgument
 
 _UNSAFE = re.compile(r"[^\w.=-]+")
@@ -51,7 +51,7 @@ class Variant:
         if self.method is None or self.budget is None:
             return UNCOMPRESSED if self.frames else NO_VIDEO
         budget = Budget(total_tokens=self.budget, num_frames=self.frames)
-        return FrameSettings(budget=budget, method=self.title.partition("(")[0], options=self.method.changed())
+        return FrameSettings(budget=budget, method=self.title.partition("(")[0], options=self.method.changed_options())
 
 
 def read_methods(text: str) -> list[Method]:
@@ -71,7 +71,7 @@ def read_methods(text: str) -> list[Method]:
             if not (key and equals and value):
                 raise BadArgument(f"{pair!r} in {spec!r} is not an option", hint="write NAME:KEY=VALUE:KEY=VALUE")
             options[key] = value
-        method = read_method(name, options)
+        method = parse_method(name, options)
         if method in methods:
             raise BadArgument(f"{describe(method)} is named twice", hint="name it once")
         methods.append(method)

@@ -1,6 +1,6 @@
-"""What methods across frames share, as slowly and plainly as it can be said: one patch, one frame at a time.
+"""A plain reference of what methods across frames share: one patch, one frame at a time, in float64 with numpy.
 
-Patches of all frames are numbered through, as in the code; every function takes numpy arrays in float64.
+Patches have indices over all frames, as in the code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import Tensor
 from towers import features_of_tokens, sources
 
 from vidzip import VisionFeatures
-from vidzip.compress.selecting import AcrossFrames
+from vidzip.compress.across_frames import AcrossFrames
+from vidzip.planner import split_evenly
 
 budgets = st.tuples(st.integers(1, 9), st.integers(2, 14)).flatmap(
     lambda shape: st.tuples(st.just(shape[0]), st.just(shape[1]), st.integers(1, shape[0] * shape[1]))
@@ -31,13 +32,13 @@ shared_options = {
     "merge": st.sampled_from(["mean", "sum", "none"]),
     "compare": st.sampled_from(["hidden", "keys"]),
 }
-"""What every method across frames takes."""
+"""Options of every method across frames."""
 
 
 def moving_features(
     num_frames: int, size: int, seed: int = 0, dim: int = 8, key_dim: int = 4, *, has_cls: bool = True
 ) -> VisionFeatures:
-    """Frames in float64 in which some patches stand still, some drift and some are new, with a few scene changes."""
+    """Frames in float64 in which some patches are static, some drift and some are new, with a few scene changes."""
     rng = torch.Generator().manual_seed(seed)
 
     def walk(width: int) -> Tensor:
@@ -53,8 +54,8 @@ def moving_features(
     return features_of_tokens(walk(dim), walk(key_dim), scores, has_cls=has_cls)
 
 
-def all_alike(num_frames: int, size: int) -> VisionFeatures:
-    """The same frame over and over."""
+def identical_frames(num_frames: int, size: int) -> VisionFeatures:
+    """The same frame, repeated."""
     return moving_features(1, size)[[0] * num_frames]
 
 
@@ -72,7 +73,7 @@ def features_of(patches: list[list[list[float]]], scores: list[list[float]]) -> 
 
 @dataclass
 class Video:
-    """Patches of F frames, P each, without CLS."""
+    """Patches of F frames, N each, without CLS."""
 
     values: np.ndarray
     """What is compared, (F * P, dim)."""
@@ -109,24 +110,20 @@ class Video:
         return sorted(patches, key=lambda patch: (-self.scores[patch], patch))
 
     def most_similar(self, patch: int, targets: list[int]) -> int:
-        """The most similar target, the first of equals; -1 where there is none."""
+        """The most similar target, the first on ties; -1 if there is none."""
         return max(targets, key=lambda target: (self.cosine(patch, target), -targets.index(target)), default=-1)
 
 
 @dataclass
-class Plan:
-    """Which patches stay, and what each of the others joins, -1 for nothing."""
+class PlainChoice:
+    """Which patches to keep, and what each of the others is merged into, -1 for nothing."""
 
     anchors: list[int]
-    joins: dict[int, int]
+    targets: dict[int, int]
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
-def evenly(total: int, num_parts: int) -> list[int]:
-    return [(i + 1) * total // num_parts - i * total // num_parts for i in range(num_parts)]
 
 
 def proportional(sizes: list[int], total: int) -> list[int]:
@@ -135,11 +132,11 @@ def proportional(sizes: list[int], total: int) -> list[int]:
     return [after - before for before, after in pairwise(edges)]
 
 
-def segments(video: Video, least: int, threshold: float) -> list[list[int]]:
+def segments(video: Video, min_segments: int, threshold: float) -> list[list[int]]:
     """Frames of each segment."""
     means = [video.values[video.patches(frame)].mean(0) for frame in range(video.frames)]
     similar = [cosine(means[t], means[t + 1]) for t in range(video.frames - 1)]
-    smallest = sorted(range(len(similar)), key=lambda t: (similar[t], t))[: least - 1]
+    smallest = sorted(range(len(similar)), key=lambda t: (similar[t], t))[: min_segments - 1]
     cuts = {t for t in range(len(similar)) if t in smallest or similar[t] < threshold}
     found: list[list[int]] = [[0]]
     for frame in range(1, video.frames):
@@ -150,7 +147,7 @@ def segments(video: Video, least: int, threshold: float) -> list[list[int]]:
 
 
 def scores(video: Video, patches: list[int], neighbours: int) -> dict[int, float]:
-    """Density times distance to a denser one; of equally dense ones, the first is denser."""
+    """Density times distance to a denser patch; on ties, the first is denser."""
     points = video.values[patches]
     squares = ((points[:, None] - points[None]) ** 2).mean(-1)
     density = [math.exp(-np.sort(row)[:neighbours].mean()) for row in squares]
@@ -163,15 +160,15 @@ def scores(video: Video, patches: list[int], neighbours: int) -> dict[int, float
 
 
 def peaks(video: Video, patches: list[int], neighbours: int) -> list[int]:
-    """The same patches, the greatest score first, equal ones as they came."""
+    """The same patches, sorted by score, the highest first; on ties, in their order."""
     found = scores(video, patches, neighbours)
     return sorted(patches, key=lambda patch: -found[patch])
 
 
-def share_out(video: Video, total: int, *, keep_cls: bool, most: int | None = None) -> tuple[list[int], int]:
-    """Frames that keep CLS, and how many patches are kept; ``most`` is how many CLS tokens may be paid for."""
+def split_total(video: Video, total: int, *, keep_cls: bool, max_cls: int | None = None) -> tuple[list[int], int]:
+    """Frames that keep CLS, and the number of patches to keep; ``max_cls`` limits the CLS tokens."""
     frames = video.frames
-    wanted = min(frames, total if most is None else most) if keep_cls and video.num_cls else 0
+    wanted = min(frames, total if max_cls is None else max_cls) if keep_cls and video.num_cls else 0
     count = max(wanted, total - len(video.all))
     return [math.floor((i + 0.5) * frames / count) for i in range(count)], total - count
 
@@ -184,20 +181,17 @@ def summed(anchor: np.ndarray, others: np.ndarray) -> np.ndarray:
     return anchor + others.mean(0)
 
 
-BLENDS = {"mean": mean, "sum": summed}
+MERGES = {"mean": mean, "sum": summed}
 
 
 def follow(candidates: list[int], count: int, kept: set[int], value: Callable[[Collection[int]], float]) -> list[int]:
-    """Follow a greedy choice step by step: nothing may be worth more with those chosen than what was chosen.
-
-    But for rounding, that is, which decides where several are worth the same.
-    """
+    """Check a greedy choice step by step: up to rounding, no candidate may be worth more than the one chosen."""
     chosen: list[int] = []
     while len(chosen) < count:
         worth = {u: value((*chosen, u)) for u in candidates if u not in chosen}
-        pick = max((u for u in worth if u in kept), key=worth.__getitem__)
-        assert count == len(candidates) or worth[pick] >= max(worth.values()) - 1e-9
-        chosen.append(pick)
+        best = max((u for u in worth if u in kept), key=worth.__getitem__)
+        assert count == len(candidates) or worth[best] >= max(worth.values()) - 1e-9
+        chosen.append(best)
     return sorted(chosen)
 
 
@@ -205,7 +199,7 @@ def patches_kept(method: AcrossFrames, drawn: tuple[int, int, int], seed: int, *
     """List the patches that a method keeps of drawn frames."""
     frames, size, total = drawn
     features = moving_features(frames, size, seed, has_cls=has_cls)
-    zipped = method.compress(features, evenly(total, frames))
+    zipped = method.compress(features, split_evenly(total, frames))
     places = zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True)
     first = features.num_cls
     return {frame * (size - first) + place - first for frame, place in places if place >= first}
@@ -215,37 +209,37 @@ def check(
     method: AcrossFrames,
     drawn: tuple[int, int, int],
     seed: int,
-    choose: Callable[[Video, int], Plan],
-    blends: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = BLENDS,
+    choose: Callable[[Video, int], PlainChoice],
+    merges: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = MERGES,
     *,
-    most_cls: int | None = None,
+    max_cls: int | None = None,
     has_cls: bool = True,
 ) -> None:
     """Compare a method's result for drawn frames, size and budget with a plain function's choice of patches."""
     frames, size, total = drawn
     features = moving_features(frames, size, seed, has_cls=has_cls)
-    zipped = method.compress(features, evenly(total, frames))
+    zipped = method.compress(features, split_evenly(total, frames))
     video = Video.of(features, method.compare)
-    with_cls, count = share_out(video, total, keep_cls=method.keep_cls, most=most_cls)
+    with_cls, count = split_total(video, total, keep_cls=method.keep_cls, max_cls=max_cls)
     is_trivial = count in (0, len(video.all))
-    plan = Plan(list(video.all)[:count], {}) if is_trivial else choose(video, count)
-    assert len(set(plan.anchors)) == count
+    choice = PlainChoice(list(video.all)[:count], {}) if is_trivial else choose(video, count)
+    assert len(set(choice.anchors)) == count
 
-    ended = {video.place(anchor): anchor for anchor in plan.anchors}
+    ended = {video.place(anchor): anchor for anchor in choice.anchors}
     kept = sorted([*((frame, 0) for frame in with_cls), *ended])
     assert list(zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True)) == kept
     tokens = features.tokens.numpy()
     source = np.full((frames, size), -1)
-    members: dict[int, list[np.ndarray]] = {anchor: [] for anchor in plan.anchors}
+    members: dict[int, list[np.ndarray]] = {anchor: [] for anchor in choice.anchors}
     for token, at in enumerate(kept):
         source[at] = token
     for patch in video.all:
-        at, target = video.place(patch), plan.joins.get(patch, -1)
+        at, target = video.place(patch), choice.targets.get(patch, -1)
         if at not in ended and target >= 0 and method.merge != "none":
             source[at] = source[video.place(target)]
             members[target].append(tokens[at])
     assert sources(zipped) == source.tolist()
     for token, at in enumerate(kept):
         others = members[ended[at]] if at in ended else []
-        expected = blends[method.merge](tokens[at], np.stack(others)) if others else tokens[at]
+        expected = merges[method.merge](tokens[at], np.stack(others)) if others else tokens[at]
         np.testing.assert_allclose(zipped.tokens[token].numpy(), expected, rtol=0, atol=1e-12)

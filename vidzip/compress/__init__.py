@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from vidzip.compress.attention import Attention
-from vidzip.compress.counts import Counts, per_frame, split_by_size
+from vidzip.compress.counts import Counts, read_counts, split_by_size
 from vidzip.compress.coverage import Coverage
 from vidzip.compress.facility_location import FacilityLocation
 from vidzip.compress.fastvid import FastVid
@@ -48,7 +48,7 @@ METHODS: dict[str, type[Method]] = {
     "pool": Pool,
     "none": Uncompressed,
 }
-"""All methods, by the names that people use."""
+"""All methods, by name."""
 
 __all__ = [
     "METHODS",
@@ -57,7 +57,7 @@ __all__ = [
     "ZippedFrames",
     "describe",
     "make_method",
-    "read_method",
+    "parse_method",
     "visionzip",
     "zip_frames",
 ]
@@ -98,7 +98,7 @@ def zip_frames(
     if tokens_per_frame is None:
         counts = split_by_size(Budget.total_tokens if total_tokens is None else total_tokens, sizes)
     elif total_tokens is None:
-        wanted = per_frame(tokens_per_frame, len(sizes), "tokens_per_frame")
+        wanted = read_counts(tokens_per_frame, len(sizes), "tokens_per_frame")
         counts = [min(count, size) for count, size in zip(wanted, sizes, strict=True)]
     else:
         raise BadArgument("tokens_per_frame and total_tokens were both given", hint="give one or the other")
@@ -136,43 +136,43 @@ def _merge_equal_grids(features: VisionFeatures | Sequence[VisionFeatures]) -> l
 
 
 def make_method(method: str | Method, options: Mapping[str, Any] | None = None) -> Method:
-    """Make the method of a name, with options; one that is made already is given back.
+    """Make a method from its name and options; a method is returned as it is.
 
     Args:
         method: a name in :data:`METHODS`, or a method.
-        options: values by name, where there is a name; the others keep their defaults.
+        options: values by option name, with a name only; other options keep their defaults.
 
     Raises:
-        BadArgument: an unknown method or option, a value that is none for it, or options beside a method.
+        BadArgument: an unknown method or option, a value that an option does not take, or options beside a method.
     """
     if isinstance(method, Method):
         if options:
             raise BadArgument(
-                f"{describe(method)} was given with {', '.join(map(repr, options))} beside it",
-                hint="set options where the method is made, or give its name",
+                f"{describe(method)} was given together with {', '.join(map(repr, options))}",
+                hint="set options when making the method, or give its name",
             )
         return method
-    return _named(method).of(method, options or {})
+    return _find(method).from_options(method, options or {})
 
 
-def read_method(name: str, options: Mapping[str, str]) -> Method:
-    """Make the method of a name, with options as a command line has them: ``{"merge": "mean"}``.
+def parse_method(name: str, options: Mapping[str, str]) -> Method:
+    """Make a method from its name and options as text, such as ``{"merge": "mean"}``, from the command line.
 
     Raises:
-        BadArgument: an unknown method or option, or a value that is none for it.
+        BadArgument: an unknown method or option, or a value that an option does not take.
     """
-    return _named(name).of(name, options, is_text=True)
+    return _find(name).from_options(name, options, is_text=True)
 
 
 def describe(method: Method) -> str:
-    """Name a method, with those of its options that are not at their defaults: ``visionzip(merge=mean)``."""
+    """Return a method's name and the options that differ from their defaults: ``visionzip(merge=mean)``."""
     kind = type(method)
     name = next((name for name, known in METHODS.items() if known is kind), kind.__name__)
-    changed = ", ".join(f"{key}={value}" for key, value in method.changed().items())
+    changed = ", ".join(f"{key}={value}" for key, value in method.changed_options().items())
     return f"{name}({changed})" if changed else name
 
 
-def _named(name: str) -> type[Method]:
+def _find(name: str) -> type[Method]:
     if name not in METHODS:
         raise BadArgument(f"unknown method {name!r}", hint=f"use one of {', '.join(METHODS)}")
     return METHODS[name]

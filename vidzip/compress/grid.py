@@ -1,4 +1,4 @@
-"""Where a number of places lie on a grid of patches: in rows and columns in proportion to the grid's."""
+"""Spread places over a grid of patches."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from vidzip.planner import split_budget
 
 
 def places_per_row(count: int, grid: tuple[int, int]) -> tuple[int, ...]:
-    """Divide places among rows that are spread over a grid; on a square grid, there are round(sqrt(count)) rows.
+    """Divide places among rows, about in proportion to a grid's rows and columns.
 
     Args:
-        count: how many places, at most one for each patch.
+        count: number of places, at most one per patch.
         grid: rows and columns of patches.
 
     Returns:
-        The number of places in each row; none exceeds the grid's columns.
+        The number of places in each row, at most the grid's columns; on a square grid, there are round(sqrt(count))
+        rows.
     """
     if count == 0:
         return ()
     rows, columns = grid
-    wanted = round(math.sqrt(count * rows / columns))
-    return split_budget(count, min(rows, count, max(wanted, -(-count // columns))))
+    proportional = round(math.sqrt(count * rows / columns))
+    return split_budget(count, min(rows, count, max(proportional, -(-count // columns))))

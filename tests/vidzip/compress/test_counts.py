@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidzip import split_budget
-from vidzip.compress.counts import allot, split_by_size
+from vidzip.compress.counts import largest_remainder, split_by_size
 
 
 @given(st.integers(1, 40), st.data())
@@ -35,8 +35,8 @@ def test_law_fewer_tokens_than_frames_are_spread_evenly(frames, data):
     assert max(gaps) - min(gaps) <= 1
 
 
-def plainly(weights, total, least, most):
-    """What :func:`allot` does, as plainly as it can be said: exact fractions, and one frame at a time."""
+def plain_largest_remainder(weights, total, least, most):
+    """A plain reference of :func:`largest_remainder`: exact fractions, one frame at a time."""
     by_weight = sorted(range(len(weights)), key=lambda frame: -weights[frame])
     chosen = by_weight
     if least * len(weights) > total:
@@ -58,15 +58,17 @@ def plainly(weights, total, least, most):
 
 
 drawn_weights = st.lists(st.integers(1, 2**24), min_size=1, max_size=12).map(
-    lambda parts: [*parts, 2**24]  # of which the largest is a whole, as allot counts
+    lambda weights: [*weights, 2**24]  # the largest, to which weights are relative
 )
 
 
 @given(drawn_weights, st.integers(0, 6), st.integers(1, 30), st.data())
 def test_law_equals_the_plain_reference(weights, least, most, data):
     total = data.draw(st.integers(1, len(weights) * most))
-    counts = allot(torch.tensor(weights, dtype=torch.float64), total, least=least, most=most).tolist()
-    assert counts == plainly(weights, total, least, most)
+    counts = largest_remainder(
+        torch.tensor(weights, dtype=torch.float64), total, min_tokens=least, max_tokens=most
+    ).tolist()
+    assert counts == plain_largest_remainder(weights, total, least, most)
     assert sum(counts) == total
     assert max(counts) <= most
 
@@ -77,9 +79,9 @@ def test_law_equals_the_plain_reference(weights, least, most, data):
     st.integers(1, 30),
     st.data(),
 )
-def test_law_the_sum_is_exact_whatever_the_weights(weights, least, most, data):
+def test_law_the_sum_is_exact_for_all_weights(weights, least, most, data):
     total = data.draw(st.integers(0, len(weights) * most))
-    counts = allot(torch.tensor(weights), total, least=least, most=most).tolist()
+    counts = largest_remainder(torch.tensor(weights), total, min_tokens=least, max_tokens=most).tolist()
     assert sum(counts) == total
     assert 0 <= min(counts) <= max(counts) <= most
     if least * len(weights) <= total and least <= most:
@@ -87,26 +89,31 @@ def test_law_the_sum_is_exact_whatever_the_weights(weights, least, most, data):
 
 
 @pytest.mark.parametrize(
-    ("weights", "total", "least", "most", "counts"),
+    ("weights", "total", "min_tokens", "max_tokens", "counts"),
     [
-        ([1, 1, 1, 1], 10, 0, 9, [3, 3, 2, 2]),  # of equals, the first
+        ([1, 1, 1, 1], 10, 0, 9, [3, 3, 2, 2]),  # on ties, the first
         ([1, 2, 1], 8, 0, 9, [2, 4, 2]),
         ([1, 2, 1], 9, 0, 9, [2, 5, 2]),  # 2.25, 4.5, 2.25
         ([1, 2, 1], 11, 1, 9, [3, 5, 3]),  # 1 each, then as above
-        ([1, 8, 1], 10, 0, 6, [2, 6, 2]),  # 8 do not fit
+        ([1, 8, 1], 10, 0, 6, [2, 6, 2]),  # 8 exceed the limit
         ([1, 8, 7], 10, 0, 4, [2, 4, 4]),
-        ([1, 3, 2, 3], 3, 1, 9, [0, 1, 1, 1]),  # the least gets none
+        ([1, 3, 2, 3], 3, 1, 9, [0, 1, 1, 1]),  # the smallest weight gets none
         ([1, 3, 2, 3], 5, 2, 9, [0, 3, 0, 2]),  # two frames of 2, and one token more
-        ([3, 1, 2], 15, 10, 10, [8, 0, 7]),  # one frame of 10 could not hold them
+        ([3, 1, 2], 15, 10, 10, [8, 0, 7]),  # one frame of 10 could not hold all
         ([3, 1, 2], 1, 4, 9, [1, 0, 0]),
-        ([2, 1, 3], 4, 9, 5, [0, 0, 4]),  # the least is more than a frame has
+        ([2, 1, 3], 4, 9, 5, [0, 0, 4]),  # the minimum exceeds the maximum
     ],
 )
-def test_cases_worked_by_hand(weights, total, least, most, counts):
-    assert allot(torch.tensor(weights, dtype=torch.float32), total, least=least, most=most).tolist() == counts
+def test_cases_worked_by_hand(weights, total, min_tokens, max_tokens, counts):
+    assert (
+        largest_remainder(
+            torch.tensor(weights, dtype=torch.float32), total, min_tokens=min_tokens, max_tokens=max_tokens
+        ).tolist()
+        == counts
+    )
 
 
-def test_very_many_frames_and_tokens_pass_no_bounds():
+def test_very_many_frames_and_tokens_do_not_overflow():
     weights = torch.rand(100_000, generator=torch.Generator().manual_seed(0))
     for total in (1, 99_999, 20_000_000, 25_700_000):
-        assert int(allot(weights, total, least=1, most=257).sum()) == total
+        assert int(largest_remainder(weights, total, min_tokens=1, max_tokens=257).sum()) == total

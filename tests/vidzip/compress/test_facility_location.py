@@ -3,16 +3,14 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
-import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_across import (
-    Plan,
+    PlainChoice,
     budgets,
     check,
-    evenly,
     features_of,
     follow,
     moving_features,
@@ -22,17 +20,17 @@ from plain_across import (
 )
 from towers import sources
 
-from vidzip.compress import selecting
-from vidzip.compress.facility_location import FacilityLocation, most_covering
-from vidzip.errors import BadArgument
+from vidzip.compress import across_frames
+from vidzip.compress.facility_location import FacilityLocation, greedy_cover
+from vidzip.planner import split_evenly
 
 
 def plain(method, kept):
     def choose(video, count):
-        size = min(len(video.all), max(count, min(method.pool * count, selecting.MOST_CANDIDATES)))
+        size = min(len(video.all), max(count, min(method.pool * count, across_frames.MAX_CANDIDATES)))
         candidates = [
             patch
-            for frame, share in enumerate(evenly(size, video.frames))
+            for frame, share in enumerate(split_evenly(size, video.frames))
             for patch in video.by_score(video.patches(frame))[:share]
         ]
         similar = {(u, v): video.cosine(u, v) for u in candidates for v in candidates}
@@ -41,7 +39,7 @@ def plain(method, kept):
             return sum(max(similar[v, u] for u in chosen) for v in candidates)
 
         chosen = follow(candidates, count, kept, covered)
-        return Plan(chosen, {p: video.most_similar(p, chosen) for p in video.all})
+        return PlainChoice(chosen, {p: video.most_similar(p, chosen) for p in video.all})
 
     return choose
 
@@ -65,7 +63,7 @@ def test_law_equals_the_plain_reference(drawn, seed, chosen):
 
 
 @given(st.integers(2, 8), st.integers(1, 4), seeds)
-def test_law_at_least_1_minus_1_over_e_of_the_best(points, count, seed):
+def test_law_at_least_1_minus_1_over_e_of_the_optimum(points, count, seed):
     count = min(count, points)
     unit = F.normalize(torch.randn(points, 4, generator=torch.Generator().manual_seed(seed)), dim=-1)
     similarity = 1 + unit @ unit.T
@@ -73,24 +71,24 @@ def test_law_at_least_1_minus_1_over_e_of_the_best(points, count, seed):
     def covered(chosen):
         return float(similarity[list(chosen)].amax(0).sum())
 
-    ours = covered(most_covering(unit @ unit.T, count).tolist())
+    ours = covered(greedy_cover(unit @ unit.T, count, min_similarity=-1).tolist())
     best = max(covered(chosen) for chosen in combinations(range(points), count))
     assert (1 - 1 / math.e) * best <= ours + 1e-5
     assert ours <= best + 1e-5
 
 
 @given(budgets, st.integers(1, 4))
-def test_law_none_is_chosen_twice_where_nothing_is_gained(drawn, pool):
+def test_law_no_patch_is_chosen_twice_if_none_adds_anything(drawn, pool):
     frames, size, total = drawn
     features = moving_features(frames, size)
     features.patches.fill_(1.0)
-    zipped = FacilityLocation(pool=pool, keep_cls=False).compress(features, evenly(total, frames))
+    zipped = FacilityLocation(pool=pool, keep_cls=False).compress(features, split_evenly(total, frames))
     assert len(set(zip(zipped.frame_of.tolist(), zipped.anchor_of.tolist(), strict=True))) == total
 
 
 def test_a_case_worked_by_hand():
-    # Three patches point about right, two up, and one between, which is the most similar to all. With it, the middle
-    # one of the three raises the sum the most, and then one of those that point up, the first.
+    # Three patches point about right, two up, and one between, which is the most similar to all. Next, the middle one of
+    # the three adds the most to the sum, and then the first of those that point up.
     rows = [[[5.0, 0.5], [9.0, 0.0], [7.0, -0.7]], [[0.0, 2.0], [3.0, 4.0], [0.0, 1.0]]]
     features = features_of(rows, [[0.1] * 3] * 2)
     found = [sources(FacilityLocation(keep_cls=False).compress(features, [count, 0])) for count in (1, 2, 3)]
@@ -106,19 +104,13 @@ def test_a_case_worked_by_hand():
 
 def test_candidates_are_bounded(monkeypatch):
     seen = []
-    monkeypatch.setattr(selecting, "MOST_CANDIDATES", 12)
-    original = most_covering
+    monkeypatch.setattr(across_frames, "MAX_CANDIDATES", 12)
     monkeypatch.setattr(
-        "vidzip.compress.facility_location.most_covering",
-        lambda similarity, count: seen.append(len(similarity)) or original(similarity, count),
+        "vidzip.compress.facility_location.greedy_cover",
+        lambda similarity, count, **options: seen.append(len(similarity)) or greedy_cover(similarity, count, **options),
     )
     features = moving_features(5, 11)
-    FacilityLocation(keep_cls=False, pool=2).compress(features, evenly(4, 5))
-    FacilityLocation(keep_cls=False, pool=8).compress(features, evenly(4, 5))
-    FacilityLocation(keep_cls=False).compress(features, evenly(30, 5))  # as many candidates as tokens: all are kept
+    FacilityLocation(keep_cls=False, pool=2).compress(features, split_evenly(4, 5))
+    FacilityLocation(keep_cls=False, pool=8).compress(features, split_evenly(4, 5))
+    FacilityLocation(keep_cls=False).compress(features, split_evenly(30, 5))  # as many candidates as tokens: no choice
     assert seen == [8, 12]
-
-
-def test_options_that_cannot_be_are_refused():
-    with pytest.raises(BadArgument, match="pool is 0"):
-        FacilityLocation(pool=0)

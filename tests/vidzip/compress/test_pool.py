@@ -75,19 +75,6 @@ def test_law_rectangles_are_about_equal(side, data):
     assert max(heights) - min(heights) <= 1
 
 
-@pytest.mark.parametrize("keep_cls", [True, False])
-@given(drawn=ragged_counts, seed=st.integers(0, 10_000))
-def test_law_each_frame_compresses_as_if_alone(keep_cls, drawn, seed):
-    size, counts = drawn
-    features = random_features(len(counts), size, seed)
-    together = pool(features, counts, keep_cls=keep_cls)
-    for frame, k in enumerate(counts):
-        alone = pool(features[[frame]], k, keep_cls=keep_cls)
-        mine = together.frame_of == frame
-        torch.testing.assert_close(together.tokens[mine], alone.tokens, rtol=0, atol=1e-6)
-        assert together.anchor_of[mine].equal(alone.anchor_of)
-
-
 def test_an_infinite_cls_stays_where_it_is():
     features = random_features(2, 17)
     features.cls[:] = torch.inf

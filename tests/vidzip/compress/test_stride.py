@@ -82,18 +82,6 @@ def test_law_tokens_are_kept_as_they_are_ascending_and_the_rest_leaves_no_trace(
 
 
 @given(drawn_cases)
-def test_law_each_frame_compresses_as_if_alone(drawn):
-    size, counts, seed = drawn
-    features = random_features(len(counts), size, seed)
-    together = stride(features, counts)
-    for frame, k in enumerate(counts):
-        alone = stride(features[[frame]], k)
-        mine = together.frame_of == frame
-        assert together.tokens[mine].equal(alone.tokens)
-        assert together.anchor_of[mine].equal(alone.anchor_of)
-
-
-@given(drawn_cases)
 def test_law_what_tokens_say_does_not_matter(drawn):
     size, counts, seed = drawn
     here, there = (stride(random_features(len(counts), size, other), counts) for other in (seed, seed + 1))
