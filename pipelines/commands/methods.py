@@ -1,4 +1,4 @@
-"""``vidzip methods``: how frames can be compressed, and what may be set about it."""
+"""``vidzip methods``: compression methods and their options."""
 
 from __future__ import annotations
 
@@ -31,46 +31,52 @@ def command(*, name: str | None, as_json: bool) -> None:
         for record in records(chosen):
             click.echo(json.dumps(record))
     elif name is None:
-        rows = [
-            (key, kind.summary, "across frames" if kind.is_across_frames else "within a frame", kind.origin)
-            for key, kind in chosen.items()
-        ]
-        print_table(rows, header=("method", "what it does", "looks", "source"))
+        rows = [(key, kind.summary, _scope(kind), kind.origin) for key, kind in chosen.items()]
+        print_table(rows, header=("method", "what it does", "scope", "source"))
         for key, kind in chosen.items():
             if kind.recommended_for:
                 print_line(f"\n{key} is recommended for {kind.recommended_for}.")
     else:
-        _tell(name, chosen[name])
+        _print_method(name, chosen[name])
 
 
-def _tell(name: str, kind: type[Method]) -> None:
+def _scope(kind: type[Method]) -> str:
+    return "across frames" if kind.is_across_frames else "within a frame"
+
+
+def _print_method(name: str, kind: type[Method]) -> None:
     print_line(f"{name}: {kind.summary}")
     if kind.is_across_frames:
-        print_line("It looks across frames: the budget is kept, but not a frame's share of it.")
+        print_line("It works across frames: the budget is exact, but the method divides it among frames itself.")
+    if kind.keeps_cls:
+        has_option = any(one.name == "keep_cls" for one in kind.options())
+        unless = ", unless keep_cls is false" if has_option else ""
+        print_line(f"It keeps the CLS tokens of frames within the budget{unless}.")
     print_line(f"Source: {kind.origin}")
     if kind.recommended_for:
         print_line(f"Recommended for {kind.recommended_for}.")
     print_line()
-    rows = [(one.name, _shown(one.default), one.takes, one.explanation) for one in kind.options()]
+    rows = [(one.name, _as_typed(one.default), one.takes, one.explanation) for one in kind.options()]
     if rows:
-        print_table(rows, header=("option", "default", "takes", "what it is"))
+        print_table(rows, header=("option", "default", "takes", "explanation"))
     else:
-        print_line("There is nothing to be set.")
+        print_line("It has no options.")
 
 
-def _shown(default: Any) -> str:
-    """A default as it would be written on the command line."""
+def _as_typed(default: Any) -> str:
+    """Return a default as it is typed on the command line."""
     return str(default).lower() if default is None or isinstance(default, bool) else str(default)
 
 
 def records(chosen: Mapping[str, type[Method]]) -> list[dict[str, Any]]:
-    """Describe methods as JSON takes it."""
+    """Describe methods as JSON values."""
     return [
         {
             "schema": "vidzip/method/1",
             "name": name,
             "summary": kind.summary,
             "across_frames": kind.is_across_frames,
+            "keeps_cls": kind.keeps_cls,
             "any_budget": kind.takes_any_budget,
             "source": kind.origin,
             "recommended_for": kind.recommended_for or None,

@@ -19,7 +19,7 @@ def lines_of(capsys) -> list[dict]:
 
 @pytest.fixture
 def no_model(monkeypatch):
-    """Models cannot be loaded: what is refused, is refused before."""
+    """Fail if a model is loaded."""
     monkeypatch.setattr(vidzip, "load", lambda *_, **__: pytest.fail("a model was loaded"))
 
 
@@ -27,7 +27,7 @@ def test_all_methods_are_listed(capsys):
     assert main(["methods"]) == 0
     header, *lines, empty, advice = capsys.readouterr().out.splitlines()
     assert (empty, advice) == ("", "coverage is recommended for many frames, 17 or more.")
-    assert header.split() == ["method", "what", "it", "does", "looks", "source"]
+    assert header.split() == ["method", "what", "it", "does", "scope", "source"]
     assert [line.split()[0] for line in lines] == list(METHODS)
     for line, kind in zip(lines, METHODS.values(), strict=True):
         assert kind.summary in line
@@ -36,11 +36,12 @@ def test_all_methods_are_listed(capsys):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_one_is_told_with_its_options(capsys, name):
+def test_a_method_is_shown_with_its_options(capsys, name):
     assert main(["methods", name]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{name}: {METHODS[name].summary}\n")
     assert ("Recommended for" in out) == bool(METHODS[name].recommended_for)
+    assert ("CLS tokens of frames" in out) == METHODS[name].keeps_cls
     for one in METHODS[name].options():
         (line,) = (line for line in out.splitlines() if line.split()[:1] == [one.name])
         assert line.endswith(one.explanation)
@@ -48,11 +49,11 @@ def test_one_is_told_with_its_options(capsys, name):
 
 def test_a_table_of_options(capsys):
     assert main(["methods", "random"]) == 0
-    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[3:]] == [
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[4:]] == [
         ["option", "default"], ["seed", "0"], ["keep_cls", "true"],
     ]  # fmt: skip
     assert main(["methods", "stride"]) == 0
-    assert capsys.readouterr().out.endswith("There is nothing to be set.\n")
+    assert capsys.readouterr().out.endswith("no options.\n")
 
 
 def test_methods_as_json(capsys):
@@ -61,15 +62,16 @@ def test_methods_as_json(capsys):
     assert [one["name"] for one in listed] == list(METHODS)
     assert [one["name"] for one in listed if one["recommended_for"]] == ["coverage"]
     assert main(["methods", "visionzip", "--json"]) == 0
-    (told,) = lines_of(capsys)
-    assert told == listed[0]
-    (merge,) = told["options"]
-    assert merge.pop("explanation").startswith("a merged token is")
-    assert told == {
+    (shown,) = lines_of(capsys)
+    assert shown == listed[0]
+    (merge,) = shown["options"]
+    assert merge.pop("explanation")
+    assert shown == {
         "schema": "vidzip/method/1",
         "name": "visionzip",
-        "summary": "what CLS attends to stays; the rest is merged into a few",
+        "summary": METHODS["visionzip"].summary,
         "across_frames": False,
+        "keeps_cls": True,
         "any_budget": True,
         "source": "VisionZip, CVPR 2025, arXiv 2412.04467",
         "recommended_for": None,
@@ -77,7 +79,7 @@ def test_methods_as_json(capsys):
     }
 
 
-def test_a_method_that_is_not_there(capsys):
+def test_an_unknown_method_is_refused(capsys):
     assert main(["methods", "magic"]) == 2
     assert_refused(capsys, "unknown method 'magic'", "use one of visionzip")
 
@@ -105,7 +107,7 @@ def test_chat_takes_a_method(clip, capsys, monkeypatch):
     assert lines_of(capsys)[0]["method"] == "pool"
 
 
-def test_what_each_frame_really_got_is_reported(clip, tmp_path, capsys):
+def test_the_tokens_of_each_frame_are_reported(clip, tmp_path, capsys):
     file = tmp_path / "clip.vidzip"
     chosen = ["--method", "visionzip-adaptive", "--method-option", "min_tokens=8", "--frames", "34"]
     assert main(["pack", str(clip), "-o", str(file), *chosen]) == 0
@@ -141,16 +143,16 @@ def test_what_each_frame_really_got_is_reported(clip, tmp_path, capsys):
         ),
     ],
 )
-def test_a_method_that_cannot_be_is_refused_before_a_model_is_loaded(clip, capsys, no_model, *, chosen, says, hint):
+def test_a_wrong_method_or_option_is_refused_before_a_model_is_loaded(clip, capsys, no_model, *, chosen, says, hint):
     assert main(["ask", str(clip), "What?", *chosen]) == 2
     assert_refused(capsys, says, hint)
     assert main(["eval", "msvd", "--data", "nowhere", "--out", "nowhere", *chosen]) == 2
     assert_refused(capsys, says, hint)
 
 
-def test_whole_frames_only_without_compression(clip, capsys):
+def test_without_compression_frames_are_whole(clip, capsys):
     assert main(["ask", str(clip), "What?", "--method", "none", "--model", "tiny-random"]) == 2
-    assert_refused(capsys, "a frame takes all of its 257 tokens, but one was given 4", "give 257 tokens a frame")
+    assert_refused(capsys, "257 tokens, but one was given 4", "257 tokens")
     whole = ["--method", "none", "--frames", "2", "--budget", "514", "--model", "tiny-random", "--json"]
     assert main(["ask", str(clip), "What?", *whole, "--max-new-tokens", "1"]) == 0
     assert lines_of(capsys)[0]["tokens_per_frame"] == [257, 257]
