@@ -450,8 +450,13 @@ def test_the_key_appears_in_no_file_log_error_or_judgement(path, caplog, capfd, 
 
 @pytest.mark.parametrize(("end", "concurrency"), [(signal.SIGKILL, 4), (signal.SIGINT, 4), (signal.SIGKILL, 1)])
 def test_an_interrupted_call_resumes(path, end, concurrency):
-    many = 60
-    with JudgeServer(lambda asked: verdict("yes", 4, delay_seconds=0.02)) as server:
+    many, is_first = 60, threading.Event()
+    is_first.set()
+
+    def reply(asked):  # after 20 requests the first process waits, until it is ended
+        return verdict("yes", 4, delay_seconds=5.0 if is_first.is_set() and len(server.asked) > 20 else 0.02)
+
+    with JudgeServer(reply) as server:
         command = [sys.executable, str(SUPPORT / "judge_some.py"), server.url, str(path), str(many), str(concurrency)]
         first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
@@ -459,6 +464,7 @@ def test_an_interrupted_call_resumes(path, end, concurrency):
             time.sleep(0.005)
         first.send_signal(end)
         assert first.wait(30) != 0
+        is_first.clear()
         begun = dict(server.questions())
         assert 20 <= len(begun) < many
         second = subprocess.run(command, capture_output=True, text=True, check=True)
