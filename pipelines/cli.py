@@ -73,4 +73,4 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(vidzip.__version__, "-V", "--version", prog_name="vidzip")
 def cli() -> None:
-    """Let a video LLM see many more frames at the price of few."""
+    """Let a video LLM see many more frames for the price of few."""

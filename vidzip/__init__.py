@@ -1,7 +1,7 @@
-"""vidzip lets a video LLM see many more frames at the price of few.
+"""vidzip lets a video LLM see many more frames for the price of few.
 
-It decodes a video, zips every frame to its telling tokens, and packs them, in order, into a fixed budget. The names
-below load on first use, so that importing vidzip, or planning, costs neither torch nor transformers.
+It decodes a video, keeps each frame's most informative tokens, and packs them in order into a fixed budget. The names
+below are imported on first use, so that importing vidzip, or planning, loads neither torch nor transformers.
 """
 
 from __future__ import annotations
