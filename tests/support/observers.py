@@ -1,4 +1,4 @@
-"""The ways in which a tower's layer is observed, all of which have to say the same."""
+"""The three ways to observe a layer of a tower, which must give the same features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def assert_same(one: VisionFeatures, other: VisionFeatures, tolerance: float = 1
 
 
 def contents(tower: torch.nn.Module) -> dict:
-    """All that a tower's modules hold, down to what their dicts of hooks, weights and modules hold."""
+    """The attributes of a tower's modules, with copies of their dicts of hooks, weights and modules."""
     return {
         (path, name): dict(value) if isinstance(value, dict) else value
         for path, module in tower.named_modules()
@@ -36,17 +36,17 @@ def assert_unchanged(before: dict, after: dict) -> None:
 
 
 def of_the_whole_tower(tower: torch.nn.Module, pixels: torch.Tensor, layer: int = -2) -> VisionFeatures:
-    with torch.no_grad(), tap(tower, layer) as seen:
+    with torch.no_grad(), tap(tower, layer) as observation:
         tower(pixels)
-    return seen.features()
+    return observation.features()
 
 
 def as_a_graph(tower: torch.nn.Module, pixels: torch.Tensor, layer: int = -2) -> VisionFeatures:
-    """As compiled, but without a compiler: torch runs the graph that it would compile."""
+    """Compiled without a compiler: torch runs the graph that it would compile."""
     return CompiledTower(tower, backend="eager").observe(pixels, layer)
 
 
-WAYS: dict[str, Callable[..., VisionFeatures]] = {
+OBSERVERS: dict[str, Callable[..., VisionFeatures]] = {
     "whole tower": of_the_whole_tower,
     "up to the layer": observe,
     "as a graph": as_a_graph,

@@ -1,4 +1,4 @@
-"""LanguageBind's video tower as slowly and plainly as it can be said: one clip, one position, one head at a time."""
+"""A plain reference of LanguageBind's video tower: one clip, one position, one head at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidzip.encoders import LanguageBindTower, languagebind_tower
 
 
 def tower_config(num_frames: int, **changes: Any) -> dict[str, Any]:
-    """The config of a tower of 17 tokens a frame, with some of what the published ones hold besides."""
+    """The config of a tower with 17 tokens per frame, with some other keys of the published ones."""
     return {
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -30,7 +30,7 @@ def tower_config(num_frames: int, **changes: Any) -> dict[str, Any]:
 
 
 def random_weights(config: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
-    """Weights so large that attention is far from flat, and every part of the tower shows in its output."""
+    """Weights large enough that attention is not uniform, and every part of the tower affects its output."""
     rng = torch.Generator().manual_seed(seed)
     size, mlp, patch = (config[name] for name in ("hidden_size", "intermediate_size", "patch_size"))
     positions = (config["image_size"] // patch) ** 2 + 1
@@ -52,8 +52,8 @@ def random_weights(config: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=rng) * 0.3 for name, shape in shapes.items()}
 
 
-def _linear(name: str, given: int, made: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (made, given), f"{name}.bias": (made,)}
+def _linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
 def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
@@ -69,7 +69,7 @@ def plain_languagebind(config: dict[str, Any], weights: dict[str, Tensor], pixel
     """Encode frames, (F, 3, H, W), in float64.
 
     Returns:
-        What goes into the first layer and what comes out of each, (F, S, D) each.
+        The input of the first layer and the output of each, (F, S, D) each.
     """
     wide = {name: weight.double() for name, weight in weights.items()}
     frames = [_embed(config, wide, picture) for picture in pixels.double()]
@@ -83,7 +83,9 @@ def plain_languagebind(config: dict[str, Any], weights: dict[str, Tensor], pixel
         length = config["num_frames"]
         clips = [frames[start : start + length] for start in range(0, len(frames), length)]
         frames = [
-            _look_around(config, part, frame) for clip in clips for frame in _look_back_and_forth(config, part, clip)
+            _attend_over_picture(config, part, frame)
+            for clip in clips
+            for frame in _attend_over_time(config, part, clip)
         ]
         states.append(torch.stack(frames))
     return states
@@ -100,8 +102,8 @@ def _embed(config: dict[str, Any], weights: dict[str, Tensor], picture: Tensor) 
     return _normed(tokens, weights, "pre_layrnorm", config)
 
 
-def _look_back_and_forth(config: dict[str, Any], part: dict[str, Tensor], clip: list[Tensor]) -> list[Tensor]:
-    """Let each position of the picture attend to itself in the other frames of the clip."""
+def _attend_over_time(config: dict[str, Any], part: dict[str, Tensor], clip: list[Tensor]) -> list[Tensor]:
+    """Let each position of the picture attend to the same position in all frames of the clip."""
     positions = []
     for position in range(len(clip[0])):
         moments = torch.stack([frame[position] for frame in clip])  # (t, D)
@@ -112,8 +114,8 @@ def _look_back_and_forth(config: dict[str, Any], part: dict[str, Tensor], clip: 
     return [torch.stack([moments[moment] for moments in positions]) for moment in range(len(clip))]
 
 
-def _look_around(config: dict[str, Any], part: dict[str, Tensor], frame: Tensor) -> Tensor:
-    """Do what CLIP does: attend over the picture, then the MLP."""
+def _attend_over_picture(config: dict[str, Any], part: dict[str, Tensor], frame: Tensor) -> Tensor:
+    """Attend over the picture, then run the MLP, as in CLIP."""
     frame = frame + _attended(_normed(frame, part, "layer_norm1", config), part, "self_attn", config)
     inner = _projected(_normed(frame, part, "layer_norm2", config), part, "mlp.fc1")
     inner = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))

@@ -1,4 +1,4 @@
-"""VisionZip as slowly and plainly as it can be said: one frame, one token at a time. The oracle of the fast one."""
+"""A plain reference of VisionZip: one frame, one token at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from vidzip import VisionFeatures
 
 
 @dataclass
@@ -15,20 +17,22 @@ class Plain:
     anchors: list[int]
     """The source position of each token."""
     source: list[int]
-    """For each source position, the token it ended in, -1 if dropped."""
+    """The token that each source position ended in, -1 if it was dropped."""
 
 
 def plain_visionzip(
-    hidden: Tensor, keys: Tensor, attention: Tensor, *, dominant: int, contextual: int, merge: str = "sum"
+    features: VisionFeatures, frame: int, *, dominant: int, contextual: int, merge: str = "sum"
 ) -> Plain:
-    """Compress one frame of S tokens, hidden (S, D), keys (S, head_dim), attention (S,)."""
-    size = hidden.shape[0]
+    """Compress one frame."""
+    hidden, first = features.tokens[frame], features.num_cls
+    size = len(hidden)
+    scores, keys = (dict(enumerate(part[frame], start=first)) for part in (features.scores, features.keys))
     if dominant + contextual >= size:
         return Plain(tokens=hidden, anchors=list(range(size)), source=list(range(size)))
     if dominant == 0:
         return Plain(tokens=hidden[:0], anchors=[], source=[-1] * size)
-    by_attention = sorted(range(1, size), key=lambda p: (-attention[p].item(), p))
-    kept = sorted([0, *by_attention[: dominant - 1]])
+    by_score = sorted(range(first, size), key=lambda p: (-scores[p].item(), p))
+    kept = sorted([*range(first), *by_score[: dominant - first]])
     left = [p for p in range(size) if p not in kept]
     source = [-1] * size
     for place, position in enumerate(kept):

@@ -1,4 +1,4 @@
-"""Vision towers: pictures prepared for them, and what they say, observed through hooks."""
+"""Vision towers: preprocessing of frames, and features observed through hooks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # A tower is built of transformers' modules, whose import takes seconds; watching one, or resizing, needs none.
+    # The LanguageBind tower needs transformers, whose import takes seconds; nothing else here does.
     if name not in __all__:
         raise AttributeError(f"module 'vidzip.encoders' has no attribute {name!r}")
     from vidzip.encoders import languagebind

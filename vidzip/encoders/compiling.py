@@ -1,4 +1,4 @@
-"""A vision tower compiled by torch: its kernels are fused, and on CUDA a whole chunk of frames is one launch."""
+"""A vision tower compiled by torch: kernels are fused, and on CUDA a whole batch of frames is one launch."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from vidzip.features import VisionFeatures
 
 
 class CompiledTower:
-    """A tower, compiled for each layer that it is observed at, when it is first observed there.
+    """A tower that is compiled for each observed layer at its first use, which takes about a minute.
 
-    Every number of frames that it is given is compiled anew, so give it one number always. On CUDA it is captured as a
-    CUDA graph (torch's mode ``"reduce-overhead"``); elsewhere torch's default mode is taken. Compiling takes a minute
-    or so. The tower is left as it is.
+    Every new number of frames is compiled again, so always give the same number. On CUDA, torch's mode
+    ``"reduce-overhead"`` captures a CUDA graph; elsewhere the mode is the default. The tower is not changed.
 
-    Threads wait for one another. On CUDA, where torch keeps captured graphs for each thread, always call it from the
-    same one.
+    Calls of several threads run one after the other. On CUDA, always call it from the same thread, because torch keeps
+    captured graphs per thread.
 
     Args:
-        tower: as :func:`vidzip.observe` takes it.
+        tower: as in :func:`vidzip.observe`.
         backend: torch's compiler.
     """
 
@@ -39,18 +38,18 @@ class CompiledTower:
         self._lock = threading.Lock()
 
     def observe(self, pixel_values: Float[Tensor, "frames 3 height width"], layer: int = -2) -> VisionFeatures:
-        """Do as :func:`vidzip.observe` does, up to rounding.
+        """Return what :func:`vidzip.observe` returns, up to rounding.
 
         Raises:
             CompilationFailed: torch cannot compile the tower here.
-            BadArgument: as :func:`vidzip.observe`.
+            BadArgument: as in :func:`vidzip.observe`.
         """
         is_cuda = pixel_values.is_cuda
         with self._lock, torch.no_grad(), _compile_errors():
             if layer not in self._graphs:
                 options: dict[str, Any] = {"mode": "reduce-overhead"} if is_cuda else {}
                 self._graphs[layer] = torch.compile(
-                    _on_its_own(ObservedTower(self._tower, layer).forward),
+                    _with_own_code(ObservedTower(self._tower, layer).forward),
                     fullgraph=True,
                     dynamic=False,
                     backend=self._backend,
@@ -59,14 +58,14 @@ class CompiledTower:
             if is_cuda:
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             grid = patch_grid(self._tower, pixel_values)
-            made = self._graphs[layer](pixel_values)
-            # What a captured graph returns lies where its next run writes.
-            hidden, keys, attention = (part.clone() for part in made) if is_cuda else made
+            outputs = self._graphs[layer](pixel_values)
+            # The next run of a captured graph overwrites its outputs.
+            hidden, keys, attention = (part.clone() for part in outputs) if is_cuda else outputs
         return as_features((hidden, keys, attention), grid)
 
 
-def _on_its_own(method: Any) -> Any:
-    """Copy a method with its code: torch keeps what it compiles with the code, and gives up at the ninth of a kind."""
+def _with_own_code(method: Any) -> Any:
+    """Copy a method with its code: torch attaches compiled variants to the code, and stops compiling after eight."""
     function: FunctionType = method.__func__
     copied = FunctionType(function.__code__.replace(), function.__globals__, closure=function.__closure__)
     return MethodType(copied, method.__self__)
@@ -74,7 +73,7 @@ def _on_its_own(method: Any) -> Any:
 
 @contextmanager
 def _compile_errors() -> Iterator[None]:
-    """Say that compiling failed, and why, in a line."""
+    """Turn torch's compilation errors into one of vidzip's, with the reason in one line."""
     try:
         yield
     except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:  # noqa: SLF001
@@ -82,5 +81,5 @@ def _compile_errors() -> Iterator[None]:
         reason = str(cause).strip().splitlines()
         raise CompilationFailed(
             f"torch cannot compile the vision tower here: {reason[0] if reason else type(cause).__name__}",
-            hint="leave compiling out (--compile), or give torch a compiler: a C++ one for a CPU, Triton for CUDA",
+            hint="do not use --compile, or install a compiler for torch: C++ for CPUs, Triton for CUDA",
         ) from error

@@ -1,8 +1,8 @@
-"""The video tower of the original Video-LLaVA: CLIP's, whose layers also attend over time.
+"""The video tower of the original Video-LLaVA: CLIP's, with attention over time in every layer.
 
-From LanguageBind (arXiv:2310.01852), as Video-LLaVA (arXiv:2311.10122) uses it. Frames come as CLIP's do, one a row;
-``num_frames`` consecutive ones are one clip. Before a layer does what CLIP's does, every position of the picture,
-CLS included, attends to itself in the other frames of its clip. Module names are those of the published weights.
+It is LanguageBind's (arXiv:2310.01852), as used by Video-LLaVA (arXiv:2311.10122). Input is one frame per row, as for
+CLIP; ``num_frames`` consecutive frames are one clip. At the start of a layer, every position of the picture, CLS
+included, attends to the same position in all frames of its clip. Module names are those of the published weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COUNTS = (
     "num_frames",
 )
 TOWER_KEYS = (*_COUNTS, "hidden_act", "layer_norm_eps", "add_time_attn")
-"""What has to be known of a tower."""
+"""Required keys of a tower's config."""
 
 
 def languagebind_tower(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> LanguageBindTower:
@@ -43,17 +43,16 @@ def languagebind_tower(config: Mapping[str, Any], state_dict: Mapping[str, Tenso
     Args:
         config: the vision config of the checkpoint: hidden_size, intermediate_size, num_hidden_layers,
             num_attention_heads, image_size and patch_size in pixels, hidden_act, layer_norm_eps, add_time_attn (true)
-            and num_frames, the frames of a clip. Other keys are passed over.
-        state_dict: every weight, by its name after ``video_tower.video_tower.`` in the shards. The tower holds these
-            very tensors, not copies.
+            and num_frames, the frames of a clip. Other keys are ignored.
+        state_dict: every weight, by its name after ``video_tower.video_tower.`` in the shards. The tower uses these
+            tensors, not copies.
 
     Returns:
         The tower in evaluation mode, in the dtype and on the device of its weights.
 
     Raises:
-        BadArgument: the config lacks a key, holds a value that makes no tower, or names a tower without attention
-            over time.
-        BadModelFolder: weights are missing, of no part of this tower, of another shape, or of several dtypes.
+        BadArgument: the config lacks a key, has an invalid value, or describes a tower without attention over time.
+        BadModelFolder: weights are missing, unexpected, of another shape, or of several dtypes.
     """
     with torch.device("meta"):
         tower: Any = LanguageBindTower(_vision_config(config))
@@ -80,16 +79,16 @@ def languagebind_tower(config: Mapping[str, Any], state_dict: Mapping[str, Tenso
 class LanguageBindTower(CLIPVisionModel):
     """CLIP's vision tower with attention over time in every layer.
 
-    ``pooler_output`` is one row a frame, as CLIP's; the original averages it over a clip.
+    ``pooler_output`` has one row per frame, as CLIP's; the original averages it over a clip.
 
     Args:
-        config: CLIP's, with ``add_time_attn`` true and ``num_frames``, the frames of a clip, beside its own.
+        config: CLIP's, with two more keys: ``add_time_attn``, which is true, and ``num_frames``, the frames of a clip.
 
     Raises:
-        BadArgument: the config lacks one of the two, or says otherwise.
+        BadArgument: one of the two is missing or invalid.
     """
 
-    # A layer holds two attentions; the maps given out are those over the picture, as CLIP's.
+    # A layer has two attentions; the returned maps are those over the picture, as CLIP's.
     _can_record_outputs = {  # noqa: RUF012 - transformers declares it so
         "hidden_states": CLIPEncoderLayer,
         "attentions": OutputRecorder(CLIPAttention, index=1, layer_name="self_attn"),
@@ -103,16 +102,16 @@ class LanguageBindTower(CLIPVisionModel):
 
     @property
     def frames_per_clip(self) -> int:
-        """How many consecutive frames attend to each other; only multiples of it can be encoded."""
+        """Consecutive frames that attend to each other; only multiples of this number can be encoded."""
         return int(self.config.num_frames)
 
     def forward(
         self, pixel_values: Float[Tensor, "frames 3 height width"], **kwargs: Any
     ) -> BaseModelOutputWithPooling:
-        """Encode frames, (F, 3, H, W), each ``frames_per_clip`` of them a clip of its own.
+        """Encode frames, (F, 3, H, W), in clips of ``frames_per_clip``.
 
         Raises:
-            BadArgument: F is no multiple of ``frames_per_clip``.
+            BadArgument: F is not a multiple of ``frames_per_clip``.
         """
         shape = tuple(pixel_values.shape)
         if len(shape) != 4:
@@ -123,7 +122,7 @@ class LanguageBindTower(CLIPVisionModel):
         clip = self.frames_per_clip
         if shape[0] % clip:
             raise BadArgument(
-                f"{shape[0]} frames came, but this tower encodes clips of {clip}: a multiple of {clip} is needed",
+                f"{shape[0]} frames were given, but this tower encodes clips of {clip}",
                 hint=f"repeat the last frame, or plan with frames_per_clip={clip}",
             )
         outputs: BaseModelOutputWithPooling = super().forward(pixel_values, **kwargs)
@@ -137,7 +136,7 @@ class LanguageBindTower(CLIPVisionModel):
 
 
 class LanguageBindLayer(CLIPEncoderLayer):
-    """One layer: attention over time, then CLIP's own over the picture, then its MLP. Time has no MLP."""
+    """A layer with attention over time, without an MLP of its own, before CLIP's attention and MLP."""
 
     def __init__(self, config: CLIPVisionConfig) -> None:
         super().__init__(config)
@@ -148,7 +147,7 @@ class LanguageBindLayer(CLIPEncoderLayer):
     def forward(
         self, hidden_states: Float[Tensor, "frames tokens dim"], attention_mask: Any, **kwargs: Any
     ) -> Float[Tensor, "frames tokens dim"]:
-        """Run the layer on frames, (F, S, D), F a multiple of the clip."""
+        """Run the layer on frames, (F, S, D); F is a multiple of the clip length."""
         over_time = self._attend_over_time(hidden_states, **kwargs)
         return super().forward(over_time, attention_mask, **kwargs)
 
@@ -157,9 +156,9 @@ class LanguageBindLayer(CLIPEncoderLayer):
     ) -> Float[Tensor, "frames tokens dim"]:
         frames, tokens, dim = hidden.shape
         clip = self.temporal_embedding.shape[1]
-        # A row for each position of each clip: what it shows, frame by frame.
+        # One row for each position of each clip: its tokens in all frames of the clip.
         rows = hidden.reshape(frames // clip, clip, tokens, dim).transpose(1, 2).reshape(-1, clip, dim)
-        if clip > 1:  # of a clip of one frame, the published code leaves the embedding out
+        if clip > 1:  # the published code omits the embedding for clips of one frame
             rows = rows + self.temporal_embedding
         attended: tuple[Tensor, Any] = self.temporal_attn(
             self.temporal_layer_norm1(rows), attention_mask=None, **kwargs
@@ -179,7 +178,7 @@ def _vision_config(config: Mapping[str, Any]) -> CLIPVisionConfig:
     if size % heads or config["image_size"] < patch:
         raise BadArgument(
             f"a tower of hidden_size {size}, {heads} heads, image_size {config['image_size']} and patch_size {patch}",
-            hint="heads must divide hidden_size, and a picture must hold a patch",
+            hint="hidden_size must be a multiple of the heads, and image_size at least patch_size",
         )
     act, eps = config["hidden_act"], config["layer_norm_eps"]
     if not isinstance(act, str) or act not in ACT2FN:
@@ -197,9 +196,9 @@ def _vision_config(config: Mapping[str, Any]) -> CLIPVisionConfig:
 
 def _check_time(config: Mapping[str, Any]) -> None:
     if config.get("add_time_attn") is not True:
-        said = repr(config["add_time_attn"]) if "add_time_attn" in config else "not there"
+        value = repr(config["add_time_attn"]) if "add_time_attn" in config else "missing"
         raise BadArgument(
-            f"add_time_attn is {said}, but this tower attends over time",
+            f"add_time_attn is {value}, but this tower attends over time",
             hint="give the config of the original video tower; one without attention over time is a CLIPVisionModel",
         )
     _check_count(config, "num_frames")

@@ -1,4 +1,4 @@
-"""From what JSON keeps of a dataclass back to the dataclass, checked. Standard library only."""
+"""Rebuild dataclasses from JSON, with type checks. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def rebuild(kind: Any, value: Any, name: str) -> Any:
-    """Make a value of a type from what JSON kept of it.
+    """Make a value of a type from its JSON value.
 
     Args:
         kind: a dataclass, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None``, a ``Literal``, str, int, float or bool.
-        value: what :func:`json.loads` gave.
-        name: what errors call it.
+        value: a result of :func:`json.loads`.
+        name: its name in errors.
 
     Raises:
-        ValueError: it is of another type, not finite, lacks a field, has one that is unknown, or is refused by its
-            dataclass.
+        ValueError: it has another type, is not finite, lacks a field, has an unknown one, or its dataclass refuses it.
     """
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
@@ -44,8 +43,8 @@ def _rebuild_fields(kind: Any, values: Mapping[str, Any], name: str) -> Any:
     unknown = [key for key in values if key not in known]
     missing = [key for key, field in known.items() if key not in values and not _has_default(field)]
     if unknown or missing:
-        what = f"has the unknown fields {reprlib.repr(unknown)}" if unknown else f"lacks {', '.join(missing)}"
-        raise ValueError(f"{name} {what}")
+        problem = f"has the unknown fields {reprlib.repr(unknown)}" if unknown else f"lacks {', '.join(missing)}"
+        raise ValueError(f"{name} {problem}")
     hints = get_type_hints(kind)
     return kind(**{key: rebuild(hints[key], value, f"{name}.{key}") for key, value in values.items()})
 

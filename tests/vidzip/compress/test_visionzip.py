@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from observers import WAYS
+from observers import OBSERVERS
 from plain_visionzip import plain_visionzip
 from safetensors.torch import load_file
 from towers import features_of_tokens, mapped, ragged_counts, random_features, random_pixels, random_tower, sources
@@ -38,11 +37,11 @@ def test_a_case_worked_by_hand():
     assert mean.tokens.tolist() == [[9.0, 9.0], [2.0, 0.0], [2.5, 0.0], [0.0, 7.0]]
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=OBSERVERS)
 def golden_case(golden, request):
     tower = CLIPVisionModel.from_pretrained(golden / "visionzip" / "tower", attn_implementation="sdpa").eval()
     tensors = load_file(golden / "visionzip" / "golden.safetensors")
-    return WAYS[request.param](tower, tensors["pixel_values"]), tensors
+    return OBSERVERS[request.param](tower, tensors["pixel_values"]), tensors
 
 
 @pytest.mark.parametrize(("dominant", "contextual"), GOLDEN_SETTINGS)
@@ -85,14 +84,7 @@ def test_equals_the_plain_reference_on_a_random_tower(seed, merge):
 def check_against_plain(zipped, features, splits, merge="sum"):
     offset = 0
     for frame, (dominant, contextual) in enumerate(splits):
-        plain = plain_visionzip(
-            features.tokens[frame],
-            F.pad(features.keys[frame], (0, 0, 1, 0)),
-            F.pad(features.scores[frame], (1, 0)),
-            dominant=dominant,
-            contextual=contextual,
-            merge=merge,
-        )
+        plain = plain_visionzip(features, frame, dominant=dominant, contextual=contextual, merge=merge)
         mine = zipped.frame_of == frame
         torch.testing.assert_close(zipped.tokens[mine], plain.tokens, rtol=0, atol=1e-4)
         assert zipped.anchor_of[mine].tolist() == plain.anchors
@@ -106,10 +98,10 @@ drawn_cases = st.tuples(ragged_counts, st.integers(0, 10_000), st.sampled_from([
 )
 
 
-@given(drawn_cases)
-def test_law_equals_the_plain_reference(drawn):
+@given(drawn_cases, st.booleans())
+def test_law_equals_the_plain_reference(drawn, has_cls):
     size, counts, seed, merge = drawn
-    features = random_features(len(counts), size, seed)
+    features = random_features(len(counts), size, seed, has_cls=has_cls)
     zipped = visionzip(features, counts, merge=merge)
     check_against_plain(zipped, features, [token_split(min(k, size)) for k in counts], merge)
 

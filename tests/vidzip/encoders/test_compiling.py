@@ -15,12 +15,12 @@ from vidzip.encoders import CompiledTower
 from vidzip.errors import BadArgument, CompilationFailed, SystemFault
 
 as_graphs = partial(CompiledTower, backend="eager")
-"""torch runs the graph that it would compile: what takes it a minute is left out."""
+"""torch runs the graph that it would compile, without the minute of compiling."""
 
 
 @pytest.mark.parametrize("tower", [random_tower(), random_languagebind(2)], ids=["CLIP's", "with attention over time"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_graph_says_what_the_tower_says_at_every_layer(tower, dtype):
+def test_a_graph_gives_the_towers_features_at_every_layer(tower, dtype):
     tower, graphs = tower.to(dtype), as_graphs(tower.to(dtype))
     for layer in (-2, 0):
         for seed in (1, 2):
@@ -40,7 +40,7 @@ def test_one_graph_serves_one_number_of_frames():
     assert_same(first, observe(random_tower(), random_pixels(4, seed=1)))
 
 
-def test_the_tower_is_as_it_was():
+def test_the_tower_is_not_changed():
     tower = random_tower()
     before = contents(tower)
     as_graphs(tower).observe(random_pixels(2))
@@ -53,7 +53,7 @@ def test_any_number_of_towers_can_be_compiled():
         assert_same(as_graphs(tower).observe(random_pixels(2), -1), observe(tower, random_pixels(2), -1))
 
 
-def test_weights_that_change_are_seen():
+def test_changed_weights_are_used():
     tower = random_tower()
     graphs = as_graphs(tower)
     before = graphs.observe(random_pixels(2))
@@ -64,7 +64,7 @@ def test_weights_that_change_are_seen():
     assert_same(after, observe(tower, random_pixels(2)))
 
 
-def test_threads_wait_for_one_another():
+def test_calls_of_several_threads():
     graphs, seen = as_graphs(random_tower()), {}
 
     def run(seed):
@@ -80,18 +80,18 @@ def test_threads_wait_for_one_another():
         assert_same(seen[seed], observe(random_tower(), random_pixels(2, seed)))
 
 
-def test_what_torch_cannot_compile_is_said():
+def test_a_tower_that_torch_cannot_compile_is_an_error():
     tower = random_tower()
     tower.encoder.layers[0].register_forward_hook(lambda *_: torch._dynamo.graph_break())
-    with pytest.raises(CompilationFailed, match="torch cannot compile the vision tower here: ") as caught:
+    with pytest.raises(CompilationFailed, match="torch cannot compile") as caught:
         as_graphs(tower).observe(random_pixels(1))
     assert isinstance(caught.value, SystemFault)
-    assert caught.value.hint.startswith("leave compiling out (--compile), or give torch a compiler")
+    assert "--compile" in caught.value.hint
     assert "\n" not in str(caught.value)
 
 
-def test_a_wrong_layer_is_refused_as_ever():
-    with pytest.raises(BadArgument, match="has 4 layers; give -4 to 3"):
+def test_an_unknown_layer_is_refused():
+    with pytest.raises(BadArgument, match="4 layers; give -4 to 3"):
         as_graphs(random_tower()).observe(random_pixels(1), layer=4)
 
 
