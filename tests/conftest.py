@@ -21,11 +21,21 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in background jobs; tests of interruptions need it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_IS_SAFE_PATH = "PYTHONSAFEPATH" in os.environ
+
 # Properties are tested on the same examples in every run. --hypothesis-profile=random draws new ones: it may meet exact
 # ties of features, which float32 and the float64 references of the tests may break differently.
 settings.register_profile("same", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("random", deadline=None, max_examples=50)
 settings.load_profile("same")
+
+
+@pytest.fixture(autouse=True)
+def _import_path_of_subprocesses():
+    """Undo what the command line, called in this process, sets for its subprocesses: test scripts import helpers."""
+    yield
+    if not _IS_SAFE_PATH:
+        os.environ.pop("PYTHONSAFEPATH", None)
 
 
 def _folder(variable: str, holds: str) -> Path:

@@ -73,7 +73,8 @@ class Patches:
         frames = [frame for frame, count in enumerate(counts) for _ in range(count)]
         places = [place for count in counts for place in range(count)]
         frame, place = int_tensor(frames + places, order.device).view(2, len(frames))
-        return frame * self.per_frame + order[frame, place]
+        first: Tensor = frame * self.per_frame + order[frame, place]
+        return first
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
