@@ -148,7 +148,7 @@ def record(opened: PackedSource) -> dict[str, Any]:
         "frames_requested": packed.plan.budget.num_frames,
         "frames": packed.num_frames,
         "visual_tokens": packed.num_tokens,
-        "full_tokens": packed.full_tokens,
+        "uncompressed_tokens": packed.uncompressed_tokens,
         "baseline_tokens": opened.baseline_tokens,
         "tokens_per_frame": list(packed.tokens_per_frame),
         "timestamps_seconds": [round(moment, 6) for moment in packed.timestamps_seconds],
@@ -161,7 +161,7 @@ def summary(opened: PackedSource, seconds: dict[str, float]) -> list[tuple[str, 
     baseline = f"{BASELINE_FRAMES} uncompressed frames take {opened.baseline_tokens:,}"
     return [
         ("frames", _format_frames(packed)),
-        ("tokens", f"{packed.full_tokens:,} → {packed.num_tokens:,}   ({baseline})"),
+        ("tokens", f"{packed.uncompressed_tokens:,} → {packed.num_tokens:,}   ({baseline})"),
         *((f"{stage} s", f"{spent:.3f}") for stage, spent in seconds.items()),
     ]
 

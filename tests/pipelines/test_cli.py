@@ -31,14 +31,14 @@ def test_ask_prints_one_object_a_question(clip, capsys):
     first, second = lines_of(capsys)
     assert [first["question"], second["question"]] == questions
     assert list(first) == [
-        "schema", "question", "answer", "finish_reason", "frames_requested", "frames", "visual_tokens", "full_tokens",
+        "schema", "question", "answer", "finish_reason", "frames_requested", "frames", "visual_tokens", "uncompressed_tokens",
         "baseline_tokens", "tokens_per_frame", "timestamps_seconds", "stage_seconds", "method", "model", "video",
         "warnings",
     ]  # fmt: skip
     assert first["schema"] == "vidzip/answer/1"
     assert first["frames_requested"] == first["frames"] == 34
     assert first["visual_tokens"] == sum(first["tokens_per_frame"]) == 136
-    assert first["full_tokens"] == 34 * 257
+    assert first["uncompressed_tokens"] == 34 * 257
     assert first["baseline_tokens"] == 2056
     assert first["timestamps_seconds"] == sorted(set(first["timestamps_seconds"]))
     assert len(first["timestamps_seconds"]) == len(first["tokens_per_frame"]) == 34

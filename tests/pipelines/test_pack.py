@@ -49,12 +49,12 @@ def test_pack_prints_one_object(clip, tmp_path, capsys):
     out, err = capsys.readouterr()
     said = json.loads(out)
     assert list(said) == [
-        "schema", "frames_requested", "frames", "visual_tokens", "full_tokens", "baseline_tokens", "tokens_per_frame",
+        "schema", "frames_requested", "frames", "visual_tokens", "uncompressed_tokens", "baseline_tokens", "tokens_per_frame",
         "timestamps_seconds", "stage_seconds", "method", "model", "tower", "video", "file", "bytes", "warnings",
     ]  # fmt: skip
     assert said["schema"] == "vidzip/packed/1"
     assert (said["frames_requested"], said["frames"], said["visual_tokens"]) == (60, 50, 136)
-    assert (said["full_tokens"], said["baseline_tokens"]) == (50 * 257, 2056)
+    assert (said["uncompressed_tokens"], said["baseline_tokens"]) == (50 * 257, 2056)
     assert (said["method"], said["model"], said["video"]) == ("visionzip", "tiny-random", str(clip))
     assert (said["file"], said["bytes"]) == (str(file), file.stat().st_size)
     held = PackedVideo.load(file)

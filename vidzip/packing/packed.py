@@ -92,7 +92,7 @@ class PackedVideo(ZippedFrames):
             )
 
     @property
-    def full_tokens(self) -> int:
+    def uncompressed_tokens(self) -> int:
         """Source tokens of all frames: what they would take uncompressed."""
         return self.frame_starts[-1]
 

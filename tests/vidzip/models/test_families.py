@@ -108,7 +108,7 @@ def test_a_new_family_runs_through_all_of_the_generic_code(separated, small, pac
     assert features.cls is None
     assert features.patches.equal(expected.patches)
     assert features.scores.equal(expected.scores)
-    assert packed.full_tokens == 8 * 256
+    assert packed.uncompressed_tokens == 8 * 256
     assert not packed.has_cls
     with torch.no_grad():
         visual = separated.project(packed)

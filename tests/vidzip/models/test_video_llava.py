@@ -74,7 +74,7 @@ def test_a_pack_holds_136_tokens_at_every_frame_count(small, clip, frames):
     packed = pack(small, clip, frames)
     assert packed.num_tokens == 136
     assert packed.num_frames == frames
-    assert packed.full_tokens == frames * 257
+    assert packed.uncompressed_tokens == frames * 257
     assert packed.tokens.shape == (136, 64)
     length = small.embed(packed, QUESTION).shape[1]
     assert length == 136 + small.family.prompt(QUESTION).num_tokens

@@ -28,7 +28,7 @@ SECONDS = (0.1 + 0.2, 4 / 3, 2.4, 3.4)
 
 def packed(*, frames=4, total=18, size=9, dim=12, **changes):
     planned = plan(INFO, Budget(total_tokens=total, num_frames=frames), size)
-    planned = dataclasses.replace(planned, warnings=("the häuser are \ud800 and 'quoted'",))
+    planned = dataclasses.replace(planned, warnings=("häuser, \ud800 and 'quotes'",))
     zipped = zip_frames(random_features(frames, size, dim=dim), planned.tokens_per_frame)
     seconds = SECONDS if frames == 4 else planned.timestamps_seconds
     stages = {"encode": 1 / 7, "compress": 2e-9}
@@ -64,12 +64,12 @@ def whole(tmp_path_factory) -> bytes:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A file that examples overwrite in turn."""
+    """A file that every example overwrites."""
     return tmp_path_factory.mktemp("damaged") / "clip.vidzip"
 
 
 def refused(path) -> str:
-    """Load what cannot be: the error names the file and what to do; return what else it says."""
+    """Load a file that is refused; check that the error has the file and a hint, and return its text."""
     with pytest.raises(BadPack) as caught:
         PackedVideo.load(path)
     assert repr(os.fspath(path)) in caught.value.message
@@ -77,7 +77,7 @@ def refused(path) -> str:
     return str(caught.value)
 
 
-# What is saved comes back.
+# Round trips.
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def refused(path) -> str:
         (torch.bfloat16, torch.float32, torch.float32),
     ],
 )
-def test_everything_comes_back_but_for_the_rounding_of_tokens(path, made, asked, kept):
+def test_a_round_trip_rounds_tokens_only(path, made, asked, kept):
     video = packed()
     video = dataclasses.replace(video, tokens=video.tokens.to(made))
     video.save(path, dtype=asked)
@@ -102,7 +102,7 @@ def test_everything_comes_back_but_for_the_rounding_of_tokens(path, made, asked,
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_name_without_the_suffix_does_as_well(tmp_path):
+def test_the_suffix_is_optional(tmp_path):
     packed().save(str(tmp_path / "clip"))
     assert PackedVideo.load(str(tmp_path / "clip")).num_tokens == 18
 
@@ -126,7 +126,7 @@ plans = st.builds(
 
 
 @given(plans)
-def test_law_every_plan_comes_back(place, made):
+def test_law_every_plan_makes_a_round_trip(place, made):
     zipped = zip_frames(random_features(made.num_frames, 5), made.tokens_per_frame)
     video = pack_zipped(zipped, made, timestamps_seconds=made.timestamps_seconds, method="stride", tower="t")
     video.save(place, dtype=torch.float32)
@@ -142,7 +142,7 @@ def test_a_plan_without_tokens(path):
     assert_same(PackedVideo.load(path), empty)
 
 
-def test_more_tokens_than_int16_counts(path):
+def test_more_tokens_than_int16_can_index(path):
     video = packed(frames=4, total=40_000, size=10_000, dim=1)
     video.save(path, dtype=torch.float32)
     assert int(video.source.max()) == 39_999
@@ -182,14 +182,14 @@ def test_other_programs_read_the_tensors(path):
     assert tensors["source"].dtype == torch.int16
 
 
-def test_a_device_that_is_not_there(path):
+def test_an_unavailable_device_is_an_error(path):
     packed().save(path)
     with pytest.raises(DeviceUnavailable, match="cannot be put on cuda:99"):
         PackedVideo.load(path, "cuda:99")
     assert PackedVideo.load(path, torch.device("cpu")).tokens.device.type == "cpu"
 
 
-# What cannot be saved is not.
+# Packs that cannot be saved.
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float16])
@@ -231,9 +231,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("changes", "says"), WRONG.values(), ids=WRONG)
-def test_a_pack_that_describes_no_tokens_is_refused(path, changes, says):
-    with pytest.raises(BadArgument, match=f"cannot be saved: .*{says}"):
+@pytest.mark.parametrize(("changes", "named"), WRONG.values(), ids=WRONG)
+def test_inconsistent_packs_are_refused(path, changes, named):
+    with pytest.raises(BadArgument, match=f"cannot be saved: .*{named}"):
         packed(**changes).save(path)
     assert not path.exists()
 
@@ -248,16 +248,16 @@ def test_a_pack_that_describes_no_tokens_is_refused(path, changes, says):
         {"plan": counts(float)},
     ],
 )
-def test_what_could_not_be_read_again_is_not_written(path, changes):
+def test_content_that_could_not_be_loaded_is_not_saved(path, changes):
     with pytest.raises(BadArgument, match="cannot be saved"):
         packed(**changes).save(path)
     assert not path.exists()
 
 
-# Files are whole or not there.
+# Writing.
 
 
-def test_a_pack_takes_the_place_of_another(path):
+def test_a_pack_replaces_another(path):
     packed().save(path)
     packed(method="stride").save(path)
     assert PackedVideo.load(path).method == "stride"
@@ -305,7 +305,7 @@ def test_a_disk_that_fails_leaves_the_old_file(path, whole, monkeypatch, number,
 
 
 @pytest.mark.parametrize("name", ["no/folder.vidzip", "file/below.vidzip", "n" * 300, "null\0.vidzip", "folder.vidzip"])
-def test_where_no_file_can_be(tmp_path, name):
+def test_impossible_paths_are_refused(tmp_path, name):
     (tmp_path / "file").write_text("old")
     (tmp_path / "folder.vidzip").mkdir()
     with pytest.raises(WriteError, match="cannot be written"):
@@ -313,11 +313,11 @@ def test_where_no_file_can_be(tmp_path, name):
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.vidzip"]
 
 
-# What is read is what was written, or nothing.
+# Damaged and other files.
 
 
 @given(st.data())
-def test_law_a_changed_byte_is_found(place, whole, data):
+def test_law_a_changed_byte_is_detected(place, whole, data):
     at = data.draw(st.one_of(st.integers(0, 7), st.integers(0, len(whole) - 1)))
     content = bytearray(whole)
     content[at] ^= data.draw(st.integers(1, 255))
@@ -326,19 +326,19 @@ def test_law_a_changed_byte_is_found(place, whole, data):
 
 
 @given(st.data())
-def test_law_a_cut_file_is_found(place, whole, data):
+def test_law_a_truncated_file_is_detected(place, whole, data):
     place.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     refused(place)
 
 
 @given(st.binary(min_size=1))
-def test_law_bytes_too_many_are_found(place, whole, more):
+def test_law_additional_bytes_are_detected(place, whole, more):
     place.write_bytes(whole + more)
     assert "is damaged" in refused(place)
 
 
 @given(st.binary(), st.booleans())
-def test_law_random_bytes_are_no_pack(place, content, with_length):
+def test_law_random_bytes_are_refused(place, content, with_length):
     place.write_bytes((len(content).to_bytes(8, "little") if with_length else b"") + content)
     refused(place)
 
@@ -347,22 +347,22 @@ def header(content: bytes) -> bytes:
     return len(content).to_bytes(8, "little") + content
 
 
-NO_PACKS = {
-    "text": (b"a packed video, believe me", "is not a packed video"),
+OTHER_FILES = {
+    "text": (b"just a text", "is not a packed video"),
     "empty": (b"", r"is empty \(0 bytes\)"),
     "zeros": (bytes(4096), "is not a packed video"),
     "video": (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", "is not a packed video"),
     "pickle": (pickle.dumps({"tokens": [1.0]}), "is not a packed video"),
     "model": (safetensors.torch.save({"weight": torch.zeros(2)}, {"format": "pt"}), "is not a packed video"),
-    "model without words": (safetensors.torch.save({"weight": torch.zeros(2)}), "is not a packed video"),
+    "model without metadata": (safetensors.torch.save({"weight": torch.zeros(2)}), "is not a packed video"),
     "endless header": ((2**63).to_bytes(8, "little") + b"{}", "is not a packed video"),
     "cut header": (header(b"{}")[:8], "is not a packed video"),
     "deep header": (header(b"[" * 100_000), "is not a packed video"),
     "list": (header(b"[]"), "is not a packed video"),
     "number": (header(b"1"), "is not a packed video"),
-    "words of no kind": (header(b'{"__metadata__":[]}'), "is not a packed video"),
+    "metadata of a wrong type": (header(b'{"__metadata__":[]}'), "is not a packed video"),
     "utf-16": (header('{"__metadata__":{}}'.encode("utf-16")), "is not a packed video"),
-    "other kind of words": (header(b'{"__metadata__":{"vidzip/pack/2":7}}'), "is damaged"),
+    "text of a wrong type": (header(b'{"__metadata__":{"vidzip/pack/2":7}}'), "is damaged"),
     "nothing else": (safetensors.torch.save({}, {files.FORMAT: "{}"}), "is damaged"),
     "no checksum": (safetensors.torch.save({"tokens": torch.zeros(2)}, {files.FORMAT: "{}"}), "is damaged"),
     "older": (
@@ -373,15 +373,15 @@ NO_PACKS = {
 }
 
 
-@pytest.mark.parametrize(("content", "says"), NO_PACKS.values(), ids=NO_PACKS)
-def test_what_is_no_pack(path, content, says):
+@pytest.mark.parametrize(("content", "named"), OTHER_FILES.values(), ids=OTHER_FILES)
+def test_other_files_are_refused(path, content, named):
     path.write_bytes(content)
     message = refused(path)
-    assert re.search(says, message)
+    assert re.search(named, message)
     assert "pack the video again" in message
 
 
-def test_where_no_file_is(tmp_path):
+def test_paths_without_a_file_are_refused(tmp_path):
     (tmp_path / "folder.vidzip").mkdir()
     os.mkfifo(tmp_path / "pipe.vidzip")
     assert "there is no file" in refused(tmp_path / "none.vidzip")
@@ -391,7 +391,7 @@ def test_where_no_file_is(tmp_path):
     assert "cannot be opened" in refused(tmp_path / ("n" * 300))
 
 
-def test_a_file_that_may_not_be_read(tmp_path, whole, monkeypatch):
+def test_a_file_without_permission_is_refused(tmp_path, whole, monkeypatch):
     def forbid(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -402,7 +402,7 @@ def test_a_file_that_may_not_be_read(tmp_path, whole, monkeypatch):
 
 
 def forge(path, whole, *, description=None, **tensors) -> None:
-    """Write a file with a checksum that fits, and something else that does not."""
+    """Write a changed file with a correct checksum."""
     (text,) = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"].values()
     there = safetensors.torch.load(whole)
     del there["checksum"]
@@ -410,22 +410,22 @@ def forge(path, whole, *, description=None, **tensors) -> None:
     files.write_file(os.fspath(path), there, text if description is None else description(text))
 
 
-def test_a_forgery_that_fits_is_read(path, whole):
+def test_an_unchanged_forgery_is_loaded(path, whole):
     forge(path, whole)
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize(("changes", "says"), WRONG.values(), ids=WRONG)
-def test_tensors_that_describe_no_tokens(path, whole, changes, says):
+@pytest.mark.parametrize(("changes", "named"), WRONG.values(), ids=WRONG)
+def test_inconsistent_tensors_are_refused(path, whole, changes, named):
     (name, value), *_ = changes.items()
     kinds = {"tokens": torch.float16, "source": torch.int16, "timestamps_seconds": torch.float64}  # others are int32
     forge(path, whole, **{name: torch.as_tensor(value, dtype=kinds.get(name, torch.int32))})
     message = refused(path)
-    assert re.search(says, message)
+    assert re.search(named, message)
 
 
 @pytest.mark.parametrize(
-    ("tensors", "says"),
+    ("tensors", "named"),
     [
         ({"tokens": None}, r"its tensors are anchor_of .*, frame_of .*, grids .*, source .*, timestamps_seconds"),
         ({"more": torch.zeros(3)}, "its tensors are .*more"),
@@ -438,10 +438,10 @@ def test_tensors_that_describe_no_tokens(path, whole, changes, says):
         ({"grids": torch.ones(4, 3, dtype=torch.int32)}, r"grids \(4, 3\)"),
     ],
 )
-def test_other_tensors(path, whole, tensors, says):
+def test_wrong_tensors_are_refused(path, whole, tensors, named):
     forge(path, whole, **tensors)
     message = refused(path)
-    assert re.search(says, message)
+    assert re.search(named, message)
 
 
 def put(*keys, to):
@@ -459,7 +459,7 @@ def put(*keys, to):
 
 
 @pytest.mark.parametrize(
-    ("description", "says"),
+    ("description", "named"),
     [
         (lambda _: "", "Expecting value"),
         (lambda _: "[]", "description is [], not _Description"),
@@ -478,14 +478,14 @@ def put(*keys, to):
         (put("plan", "tokens_per_frame", to=[18]), "4 timestamps for 1 token counts"),
     ],
 )
-def test_other_descriptions(path, whole, description, says):
+def test_wrong_descriptions_are_refused(path, whole, description, named):
     forge(path, whole, description=description)
     message = refused(path)
-    assert says in message
+    assert named in message
     assert message.endswith("; pack the video again")
 
 
-def test_fields_that_came_later_take_their_defaults(path, whole):
+def test_missing_fields_take_their_defaults(path, whole):
     def without(text):
         description = json.loads(text)
         del description["plan"]["snap"]
@@ -495,15 +495,15 @@ def test_fields_that_came_later_take_their_defaults(path, whole):
     assert PackedVideo.load(path).plan.snap is False
 
 
-def test_the_file_says_which_vidzip_wrote_it(whole):
+def test_the_file_names_the_version_that_wrote_it(whole):
     assert f'\\"vidzip\\":\\"{vidzip.__version__}\\"'.encode() in whole
 
 
-# Which files are packs.
+# Recognising packs.
 
 
-@pytest.mark.parametrize(("content", "_"), NO_PACKS.values(), ids=NO_PACKS)
-def test_packs_are_told_by_their_name_or_content(tmp_path, whole, content, _):
+@pytest.mark.parametrize(("content", "_"), OTHER_FILES.values(), ids=OTHER_FILES)
+def test_packs_are_recognised_by_name_or_content(tmp_path, whole, content, _):
     (tmp_path / "a.vidzip").write_bytes(content)
     (tmp_path / "b.VIDZIP").write_bytes(content)
     (tmp_path / "c.mp4").write_bytes(content)
@@ -512,7 +512,7 @@ def test_packs_are_told_by_their_name_or_content(tmp_path, whole, content, _):
     assert is_pack(str(tmp_path / "c.mp4")) == (files._FORMATS.encode() in content)
 
 
-def test_what_is_there_in_no_way_is_no_pack(tmp_path):
+def test_paths_without_a_file_are_not_packs(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert not is_pack(tmp_path / "none.mp4")
     assert not is_pack(tmp_path)

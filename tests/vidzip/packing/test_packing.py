@@ -21,11 +21,11 @@ def packed(frames=4, total=18, size=9, **features):
 
 def test_counts():
     video = packed()
-    assert (video.num_tokens, video.num_frames, video.full_tokens) == (18, 4, 36)
+    assert (video.num_tokens, video.num_frames, video.uncompressed_tokens) == (18, 4, 36)
     assert video.warnings == video.plan.warnings == ()
 
 
-def test_every_token_knows_where_it_came_from():
+def test_the_provenance_of_every_token():
     video = packed()
     seen = []
     for token in range(video.num_tokens):
@@ -47,14 +47,14 @@ def test_an_anchor_is_cls_or_a_patch_with_its_row_and_column():
     assert all(4 * origin.row + origin.column == origin.anchor for origin in without)
 
 
-def test_a_token_that_is_not_there():
-    with pytest.raises(BadArgument, match="token 18 of 18; give 0 to 17"):
+def test_an_unknown_token_is_refused():
+    with pytest.raises(BadArgument, match="token 18 of 18"):
         packed().provenance(18)
 
 
-def test_another_number_of_tokens_than_planned_is_refused():
+def test_numbers_other_than_the_plans_are_refused():
     video = packed()
-    with pytest.raises(PlanMismatch, match="17 visual tokens for a plan of 18 in a budget of 18"):
+    with pytest.raises(PlanMismatch, match="17 visual tokens for a plan of 18"):
         dataclasses.replace(video, tokens=video.tokens[:-1])
     with pytest.raises(PlanMismatch, match="19 visual tokens"):
         dataclasses.replace(video, tokens=torch.cat([video.tokens, video.tokens[:1]]))
@@ -63,7 +63,7 @@ def test_another_number_of_tokens_than_planned_is_refused():
 
 
 def packed_across(tmp_path):
-    """Four frames of nine tokens: the second has none, and its patches ended in the first and the third."""
+    """Four frames of nine tokens: the second keeps none, and its patches are merged into the first and the third."""
     features = random_features(4, 9)
     source = torch.full((4, 9), -1)
     source[0, :3], source[1, 3:5], source[2, 4:6], source[3, 0] = torch.tensor([0, 1, 1]), 1, torch.tensor([2, 3]), 4
@@ -82,14 +82,14 @@ def packed_across(tmp_path):
     return video, PackedVideo.load(tmp_path / "across.vidzip")
 
 
-def test_frames_may_have_other_counts_than_the_plan_gives_them(tmp_path):
+def test_the_counts_of_frames_may_differ_from_the_plans(tmp_path):
     for video in packed_across(tmp_path):
         assert video.plan.tokens_per_frame == (1, 1, 1, 2)
         assert video.tokens_per_frame == (2, 0, 2, 1)
     assert packed().tokens_per_frame == packed().plan.tokens_per_frame == (4, 5, 4, 5)
 
 
-def test_tokens_of_other_frames_that_ended_in_one_are_told(tmp_path):
+def test_provenance_across_frames(tmp_path):
     for video in packed_across(tmp_path):
         origins = [video.provenance(token) for token in range(5)]
         assert [origin.patches for origin in origins] == [(0,), (1, 2), (4,), (5,), (0,)]
@@ -108,7 +108,7 @@ def test_frames_of_different_grids_are_packed_and_saved(tmp_path):
     video.save(tmp_path / "ragged.vidzip")
     for one in (video, PackedVideo.load(tmp_path / "ragged.vidzip")):
         assert one.grids == ((3, 4), (3, 2), (3, 2), (4, 3))
-        assert (one.full_tokens, [len(one.source_of(frame)) for frame in range(4)]) == (40, [13, 7, 7, 13])
+        assert (one.uncompressed_tokens, [len(one.source_of(frame)) for frame in range(4)]) == (40, [13, 7, 7, 13])
         for token in range(18):
             origin = one.provenance(token)
             columns = one.grids[origin.frame][1]

@@ -36,7 +36,7 @@ def through_json(whole: Whole) -> Mapping[str, object]:
     return json.loads(json.dumps(asdict(whole)))
 
 
-def test_what_json_keeps_comes_back():
+def test_a_round_trip_through_json():
     again = rebuild(Whole, through_json(WHOLE), "it")
     assert again == WHOLE
     assert isinstance(again.costs["y"], float)
@@ -44,7 +44,7 @@ def test_what_json_keeps_comes_back():
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "named"),
     [
         ({"name": 3}, "it.name is 3, not str"),
         ({"parts": [{"size": 1}, {"size": "2"}]}, "it.parts[1].size is '2', not int"),
@@ -67,8 +67,8 @@ def test_what_json_keeps_comes_back():
         ({"name": "long" * 1000}, ""),
     ],
 )
-def test_what_does_not_fit_is_said(changed, says):
+def test_values_of_the_wrong_type_are_named(changed, named):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - its words are compared below
-        rebuild(Whole, through_json(WHOLE) | changed, "it") if says else rebuild(int, changed["name"], "it")
-    assert says in str(caught.value).replace(f"{__name__}.", "test_rebuilding.")
+        rebuild(Whole, through_json(WHOLE) | changed, "it") if named else rebuild(int, changed["name"], "it")
+    assert named in str(caught.value).replace(f"{__name__}.", "test_rebuilding.")
     assert len(str(caught.value)) < 200
